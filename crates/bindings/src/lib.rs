@@ -1,0 +1,30 @@
+//! Solidity seen from Rust: the only `sol!` calls of the workspace. ABI and bytecode are committed under `abi/` and
+//! written by `cargo xtask bindings`, so that `cargo build` needs no solc and a signed message is declared once, as a
+//! struct in the Solidity interface.
+#![allow(missing_docs, reason = "generated from the ABI; the documentation is in contracts/*/I*.sol")]
+#![allow(clippy::too_many_arguments, reason = "generated from the ABI")]
+
+/// The ticket scheme's contract (`contracts/ticket/ITicketEscrow.sol`).
+pub mod ticket {
+    alloy::sol! {
+        #[sol(rpc, all_derives, extra_derives(serde::Serialize, serde::Deserialize))]
+        TicketEscrow,
+        "abi/TicketEscrow.json"
+    }
+    pub use ITicketEscrow::{CoinCommitment, Group, Opening, Signature, Terms, Ticket, Winner};
+}
+
+/// The part of ERC-20 that payers and tests need.
+pub mod erc20 {
+    alloy::sol! {
+        #[sol(rpc)]
+        interface IERC20 {
+            function approve(address spender, uint256 amount) external returns (bool);
+            function allowance(address owner, address spender) external view returns (uint256);
+            function balanceOf(address account) external view returns (uint256);
+            function transfer(address to, uint256 amount) external returns (bool);
+            function decimals() external view returns (uint8);
+            function symbol() external view returns (string);
+        }
+    }
+}
