@@ -24,6 +24,7 @@ contract TicketEscrow is ITicketEscrow, Ledger, EIP712("Micropay Ticket Escrow",
     /// @inheritdoc ITicketEscrow
     uint64 public constant MAX_EARMARK = 365 days;
     /// @inheritdoc ITicketEscrow
+    // forge-lint: disable-next-line(incorrect-shift): one, shifted by the constant, in this order
     uint256 public constant THRESHOLD_UNIT = 1 << THRESHOLD_SHIFT;
 
     uint256 private constant THRESHOLD_SHIFT = 232;
@@ -94,7 +95,8 @@ contract TicketEscrow is ITicketEscrow, Ledger, EIP712("Micropay Ticket Escrow",
             Opening(escrow, msg.sender, terms.asset, terms.prize, terms.maxThreshold, terms.ticketCap, terms.penalty)
         );
         address recovered = _recover(digest, possession);
-        require(recovered == escrow, WrongSigner(recovered, escrow));
+        // A signature that recovers nothing must not open the zero address: everyone could then "sign" its tickets.
+        require(recovered == escrow && escrow != address(0), WrongSigner(recovered, escrow));
 
         // Interaction, before the effect it measures; re-entry is barred.
         uint256 received = _deposit(terms.asset, amount);
@@ -123,7 +125,7 @@ contract TicketEscrow is ITicketEscrow, Ledger, EIP712("Micropay Ticket Escrow",
 
         uint256 received = _deposit(account.asset, amount);
 
-        account.balance = (account.balance + received).toUint96();
+        account.balance = (uint256(account.balance) + received).toUint96();
         emit ToppedUp(escrow, msg.sender, received);
     }
 
@@ -135,7 +137,7 @@ contract TicketEscrow is ITicketEscrow, Ledger, EIP712("Micropay Ticket Escrow",
         uint256 received = _deposit(account.asset, amount);
         require(received != 0, PenaltyNotRaised());
 
-        uint96 penalty = (account.penalty + received).toUint96();
+        uint96 penalty = (uint256(account.penalty) + received).toUint96();
         account.ticketCap = uint32(ticketCap);
         account.penalty = penalty;
         emit CapRaised(escrow, ticketCap, penalty);
@@ -181,7 +183,7 @@ contract TicketEscrow is ITicketEscrow, Ledger, EIP712("Micropay Ticket Escrow",
         if (account.status == Status.CLOSED) {
             _credit(account.asset, BURN_ADDRESS, amount);
         } else {
-            account.balance = (account.balance + amount).toUint96();
+            account.balance = (uint256(account.balance) + amount).toUint96();
         }
         emit EarmarkReleased(escrow, recipient, prizes);
     }
@@ -485,7 +487,7 @@ contract TicketEscrow is ITicketEscrow, Ledger, EIP712("Micropay Ticket Escrow",
         ticket.nonce = winner.nonce;
         bytes32 digest = MessageHashUtils.toTypedDataHash(domain, TicketHash.ticket(ticket));
         uint256 drawn = TicketHash.draw(digest, r1);
-        if (drawn >= winner.winThreshold) {
+        if (!TicketHash.wins(drawn, winner.winThreshold)) {
             return (DrawNotBelowThreshold.selector, drawn, winner.winThreshold);
         }
         // The commitment is inside the digest: a wrong `r1` or recipient is a wrong signature.

@@ -45,4 +45,9 @@ library TicketHash {
     function draw(bytes32 ticketDigest, bytes32 half) internal pure returns (uint256) {
         return uint256(Hashes.efficientKeccak256(ticketDigest, half));
     }
+
+    /// @dev P[win] is exactly `winThreshold / 2^256`: a draw is one of 2^256 values, and this many are below the threshold.
+    function wins(uint256 drawn, uint256 winThreshold) internal pure returns (bool) {
+        return drawn < winThreshold;
+    }
 }

@@ -28,3 +28,13 @@ pub mod erc20 {
         }
     }
 }
+
+/// A plain ERC-20 that anyone may mint (`Token` in `tests/contracts/ticket/TicketFixture.sol`), for tests and demos on a
+/// local chain.
+pub mod test_token {
+    alloy::sol! {
+        #[sol(rpc, all_derives)]
+        TestToken,
+        "abi/TestToken.json"
+    }
+}

@@ -1,1 +1,41 @@
-//! placeholder
+//! The chain as the roles see it: an HTTP node that may be slow, down, wrong or lying about what is final, and one ticket
+//! escrow contract on it.
+//!
+//! - [`ChainClient`]: typed reads; every answer is checked before it is believed. Errors say what was compared and whether
+//!   trying again can help ([`ChainError::retry`]).
+//! - [`Follower`] keeps a [`Mirror`] of all escrows from the contract's events, at the last final block and at the newest
+//!   one. Admission reads the mirror, never the node.
+//! - [`Sender`]: prepares a transaction (simulated, priced, signed) so that it can be saved before it is sent, tells what
+//!   became of it, and replaces it when it is stuck.
+//! - [`deploy`](mod@deploy): the contract's address, the same on every chain, and how it gets there.
+//! - [`anvil`] (feature `anvil`): a local chain for tests and the demo.
+//!
+//! A follower's life:
+//!
+//! ```text
+//!                 gap closed                    new blocks, each linked to the one before by its parent hash;
+//!   CATCHING UP ─────────────▶ FOLLOWING ◀──┐   a block deep enough (or finalized) becomes final and is reported
+//!    │   ▲  ▲                   │ │ │       │
+//!    └───┘  └───────────────────┘ │ └───────┘   reorg above the final block: drop what is gone, fetch what replaced it
+//!    one range       outage       │
+//!    per poll                     └──────────▶ BROKEN: a final block is gone ([`ChainError::FinalityBroken`])
+//! ```
+//!
+//! A failed poll changes nothing: the mirror keeps its last good state and grows older ([`Mirror::age`]).
+
+#[cfg(feature = "anvil")]
+pub mod anvil;
+mod client;
+pub mod deploy;
+mod error;
+mod fees;
+mod follower;
+mod mirror;
+mod sender;
+
+pub use client::{At, ChainClient, ChainConfig, ChainEvent};
+pub use error::{ChainError, Revert};
+pub use fees::{Fees, bump};
+pub use follower::{Finality, Follower, FollowerConfig, Polled, Start};
+pub use mirror::{Mirror, MirrorView};
+pub use sender::{Broadcast, Fate, Mined, Prepared, Sender, SenderConfig, Turn};

@@ -1,2 +1,136 @@
-//! placeholder
-fn main() {}
+//! `micropay`: the command, and the composition root: here the roles meet their stores, their chain, time and randomness.
+
+mod buyer;
+mod claim;
+mod clock;
+mod config;
+mod credit;
+mod demo;
+mod deploy;
+mod doctor;
+mod escrow;
+mod exit;
+mod keys;
+mod merchant;
+mod output;
+mod pay;
+mod picture;
+mod shop;
+mod stores;
+mod ticket;
+mod units;
+mod wire;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use tracing_subscriber::EnvFilter;
+
+use config::{Config, Overrides};
+use output::Output;
+
+/// Payments of a hundredth of a cent on an EVM chain.
+#[derive(Debug, Parser)]
+#[command(name = "micropay", version, after_help = exit::HELP)]
+struct Cli {
+    /// Answer with one JSON value
+    #[arg(long, global = true)]
+    json: bool,
+    /// Configuration file [default: ~/.config/micropay/config.toml]
+    #[arg(long, global = true, value_name = "FILE", env = "MICROPAY_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    overrides: Overrides,
+    /// Log to standard error: -v what happens, -vv everything (or set MICROPAY_LOG)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Keys in encrypted files
+    #[command(subcommand)]
+    Keys(keys::Keys),
+    /// Put the contract on a chain (does nothing where it is already)
+    Deploy {
+        /// Key of the account that pays the gas
+        #[arg(long, value_name = "KEY")]
+        from: String,
+    },
+    /// Escrows: open, show, top-up, raise-cap, earmark, release, withdraw, cancel, cure
+    #[command(subcommand)]
+    Escrow(escrow::Escrow),
+    /// Sell
+    #[command(subcommand)]
+    Merchant(merchant::MerchantCommand),
+    /// Buy
+    Pay(pay::Pay),
+    /// Winners and claims
+    #[command(subcommand)]
+    Claim(claim::Claim),
+    /// What the contract owes an account
+    #[command(subcommand)]
+    Credit(credit::Credit),
+    /// Single tickets
+    #[command(subcommand)]
+    Ticket(ticket::Ticket),
+    /// Look at everything that must be right
+    Doctor(doctor::Doctor),
+    /// Sell a file piece by piece on a chain of its own
+    Demo(demo::Demo),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log(&cli);
+    match run(&cli).await {
+        Ok(code) => code,
+        Err(error) => exit::report(&error, Output { json: cli.json }),
+    }
+}
+
+async fn run(cli: &Cli) -> eyre::Result<ExitCode> {
+    let out = Output { json: cli.json };
+    let config = Config::load(cli.config.as_deref(), &cli.overrides)?;
+    match &cli.command {
+        Command::Keys(command) => keys::run(command, &config, out)?,
+        Command::Deploy { from } => deploy::run(from, &config, out).await?,
+        Command::Escrow(command) => escrow::run(command, &config, out).await?,
+        Command::Merchant(command) => merchant::run(command, &config, out).await?,
+        Command::Pay(pay) => pay::run(pay, &config, out).await?,
+        Command::Claim(command) => claim::run(command, &config, out).await?,
+        Command::Credit(command) => credit::run(command, &config, out).await?,
+        Command::Ticket(command) => ticket::run(command, config.chain_id, config.contract, out)?,
+        Command::Doctor(doctor) => {
+            if !doctor::run(doctor, &config, out).await? {
+                return Ok(exit::FAILED.into());
+            }
+        }
+        Command::Demo(demo) => demo::run(demo, out).await?,
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Cli::command(), "micropay", &mut std::io::stdout());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn log(cli: &Cli) {
+    let default = match cli.verbose {
+        0 => "warn",
+        1 => "info",
+        _ => "debug",
+    };
+    let filter = EnvFilter::try_from_env("MICROPAY_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if cli.json { subscriber.json().init() } else { subscriber.init() }
+}

@@ -1,1 +1,7 @@
-//! placeholder
+//! The payment protocols as pure functions: every decision of payer and merchant, and nothing else. No async, no clock, no
+//! storage, no randomness; what a step needs is passed in, what it decides is returned.
+//!
+//! One module per scheme. A step has one word, and that word is the name of the file here, of the contract's function
+//! and of the command.
+
+pub mod ticket;

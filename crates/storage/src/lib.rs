@@ -1,1 +1,36 @@
-//! placeholder
+#![doc = include_str!("../README.md")]
+
+pub mod claims;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod error;
+mod identity;
+mod memory;
+pub mod mirror;
+pub mod orders;
+pub mod seed;
+mod sql;
+pub mod wins;
+
+pub use claims::{ClaimId, ClaimRecord, ClaimStage, ClaimState, ClaimStore, Outcome, TxRecord};
+pub use error::{Result, StoreError};
+pub use identity::{Owner, StoreIdentity};
+pub use memory::MemoryStore;
+pub use mirror::MirrorStore;
+pub use orders::{
+    Issue, OrderFilter, OrderRecord, OrderRequest, OrderStage, OrderState, OrderStore, OrderTotals,
+};
+pub use seed::SeedStore;
+pub use sql::{SqliteStats, SqliteStore};
+pub use wins::{Total, WinFilter, WinRecord, WinStage, WinState, WinStore, WinTotals};
+
+/// Every capability at once: what a backend is. Roles ask for the capabilities that they need.
+pub trait Store:
+    SeedStore + OrderStore + WinStore + ClaimStore + MirrorStore + Clone + Send + Sync + 'static
+{
+}
+
+impl<T> Store for T where
+    T: SeedStore + OrderStore + WinStore + ClaimStore + MirrorStore + Clone + Send + Sync + 'static
+{
+}

@@ -1,0 +1,790 @@
+//! One node, one contract: typed reads over HTTP JSON-RPC. Every answer is checked for sense before it is believed. No call
+//! is repeated in here; [`ChainError::retry`] tells the caller whether to.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use alloy::primitives::{Address, B256, Bytes, TxKind, U64, U128, U256};
+use alloy::providers::RootProvider;
+use alloy::rpc::client::{ClientBuilder, RpcClient};
+use alloy::rpc::types::{Log, TransactionRequest};
+use alloy::sol_types::{SolCall, SolEventInterface};
+use alloy::transports::http::reqwest;
+use alloy::transports::{RpcError, TransportError, TransportErrorKind};
+use bindings::erc20::IERC20;
+use bindings::ticket::TicketEscrow;
+
+use protocol::ticket::{
+    Amount, BlockRef, Domain, EscrowEvent, EscrowRecord, Nonce, PairRecord, Status, Timestamp, WinThreshold,
+};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use url::Url;
+
+use crate::error::{Revert, excerpt};
+use crate::{ChainError, Fees};
+
+/// Which chain and contract to expect, and how patient to be.
+#[derive(Clone, Debug)]
+pub struct ChainConfig {
+    /// Address of the ticket escrow contract.
+    pub contract: Address,
+    /// The chain that the node must be on.
+    pub chain_id: u64,
+    /// Longest wait for one answer.
+    pub request_timeout: Duration,
+}
+
+impl ChainConfig {
+    /// The usual contract address ([`crate::deploy::address`]) and 10 s of patience.
+    #[must_use]
+    pub fn new(chain_id: u64) -> Self {
+        Self {
+            contract: crate::deploy::address(),
+            chain_id,
+            request_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// As of which state to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// After the newest block.
+    Latest,
+    /// After the transactions that the node knows of and are not mined yet.
+    Pending,
+    /// After the block with this hash. Fails if a reorg took it away.
+    Block(B256),
+}
+
+impl At {
+    fn json(self) -> serde_json::Value {
+        match self {
+            Self::Latest => json!("latest"),
+            Self::Pending => json!("pending"),
+            Self::Block(hash) => json!({ "blockHash": hash, "requireCanonical": true }),
+        }
+    }
+}
+
+/// An event with its place on the chain.
+#[derive(Clone, Debug)]
+pub struct ChainEvent {
+    /// Number of the block.
+    pub block_number: u64,
+    /// Hash of the block.
+    pub block_hash: B256,
+    /// Place among all events of the block.
+    pub log_index: u64,
+    /// The transaction that emitted it.
+    pub transaction: B256,
+    /// What happened.
+    pub event: EscrowEvent,
+}
+
+/// A block's place and its parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) at: BlockRef,
+    pub(crate) parent: B256,
+}
+
+/// A receipt, as far as we need it.
+#[derive(Clone, Debug)]
+pub(crate) struct Receipt {
+    pub(crate) block_number: u64,
+    pub(crate) block_hash: B256,
+    pub(crate) success: bool,
+    pub(crate) gas_used: u64,
+    pub(crate) effective_gas_price: u128,
+    /// Of our contract only.
+    pub(crate) events: Vec<ChainEvent>,
+}
+
+/// A connection to a node for one contract. Cheap to clone.
+#[derive(Clone)]
+pub struct ChainClient {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    rpc: RpcClient,
+    config: ChainConfig,
+    /// Scheme, host and port: the rest of the URL may hold a key.
+    node: String,
+}
+
+impl fmt::Debug for ChainClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChainClient")
+            .field("node", &self.inner.node)
+            .field("config", &self.inner.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ChainClient {
+    /// Connects, and makes sure that the node is on the expected chain and the contract is a ticket escrow.
+    pub async fn connect(url: Url, config: ChainConfig) -> Result<Self, ChainError> {
+        let client = Self::connect_before_deploy(url, config).await?;
+        client.check_contract().await?;
+        Ok(client)
+    }
+
+    /// As [`ChainClient::connect`], but the contract need not exist yet.
+    pub async fn connect_before_deploy(url: Url, config: ChainConfig) -> Result<Self, ChainError> {
+        let client = Self::unchecked(url, config);
+        client.check_chain().await?;
+        Ok(client)
+    }
+
+    /// Asks a node which chain it is on, where nothing is known of it yet.
+    pub async fn ask_chain_id(url: Url, request_timeout: Duration) -> Result<u64, ChainError> {
+        Self::unchecked(url, ChainConfig { request_timeout, ..ChainConfig::new(0) }).chain_id().await
+    }
+
+    fn unchecked(url: Url, config: ChainConfig) -> Self {
+        let node = url.origin().ascii_serialization();
+        let http = reqwest::Client::builder()
+            .timeout(config.request_timeout)
+            // A redirected POST becomes a GET: the answer would be of something else.
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .expect("no option above can fail");
+        let rpc = ClientBuilder::default().http_with_client(http, url);
+        Self {
+            inner: Arc::new(Inner { rpc, config, node }),
+        }
+    }
+
+    /// What the client was made with.
+    #[must_use]
+    pub fn config(&self) -> &ChainConfig {
+        &self.inner.config
+    }
+
+    /// Scheme, host and port of the node, fit for logs.
+    #[must_use]
+    pub fn node(&self) -> &str {
+        &self.inner.node
+    }
+
+    /// The EIP-712 domain of the contract.
+    #[must_use]
+    pub fn domain(&self) -> Domain {
+        Domain::new(self.inner.config.chain_id, self.inner.config.contract)
+    }
+
+    /// Alloy's provider on the same connection, for what this client does not cover.
+    #[must_use]
+    pub fn provider(&self) -> RootProvider {
+        RootProvider::new(self.inner.rpc.clone())
+    }
+
+    // ── is this the right place? ──
+
+    /// Asks the node for its chain id.
+    pub async fn chain_id(&self) -> Result<u64, ChainError> {
+        Ok(self.rpc::<_, U64>("eth_chainId", ()).await?.to())
+    }
+
+    /// Fails with [`ChainError::WrongChain`] unless the node is on the expected chain.
+    pub async fn check_chain(&self) -> Result<(), ChainError> {
+        let (got, expected) = (self.chain_id().await?, self.inner.config.chain_id);
+        if got == expected {
+            Ok(())
+        } else {
+            Err(ChainError::WrongChain { got, expected })
+        }
+    }
+
+    /// Fails unless the contract exists and signs for this chain and address.
+    pub async fn check_contract(&self) -> Result<(), ChainError> {
+        let ChainConfig {
+            contract: address,
+            chain_id,
+            ..
+        } = self.inner.config;
+        if self.code(address).await?.is_empty() {
+            return Err(ChainError::NoContract { address, chain_id });
+        }
+        let expected = self.domain().separator();
+        let wrong = |got| {
+            Err(ChainError::WrongContract {
+                address,
+                got,
+                expected,
+            })
+        };
+        match self.view(TicketEscrow::domainSeparatorCall {}, At::Latest).await {
+            Ok(got) if got == expected => Ok(()),
+            Ok(got) => wrong(got.to_string()),
+            Err(ChainError::Reverted(revert)) => wrong(revert.to_string()),
+            Err(ChainError::Rubbish { got, .. }) => wrong(got),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Code at an address, now.
+    pub async fn code(&self, address: Address) -> Result<Bytes, ChainError> {
+        self.rpc("eth_getCode", (address, At::Latest.json())).await
+    }
+
+    /// Number of the block that created the contract, by bisection: where a mirror starts to read. Needs a node that
+    /// keeps old states; others refuse.
+    pub async fn deployment_block(&self) -> Result<u64, ChainError> {
+        let ChainConfig {
+            contract, chain_id, ..
+        } = self.inner.config;
+        let (mut low, mut high) = (0, self.head().await?.number);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let code: Bytes = self.rpc("eth_getCode", (contract, U64::from(middle))).await?;
+            if code.is_empty() {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        let code: Bytes = self.rpc("eth_getCode", (contract, U64::from(low))).await?;
+        if code.is_empty() {
+            Err(ChainError::NoContract {
+                address: contract,
+                chain_id,
+            })
+        } else {
+            Ok(low)
+        }
+    }
+
+    // ── blocks and events ──
+
+    /// The newest block.
+    pub async fn head(&self) -> Result<BlockRef, ChainError> {
+        Ok(self.head_header().await?.at)
+    }
+
+    /// The block at a height, if the chain is that long.
+    pub async fn block(&self, number: u64) -> Result<Option<BlockRef>, ChainError> {
+        Ok(self.header(number).await?.map(|header| header.at))
+    }
+
+    /// The newest block that consensus has made final, if there is one.
+    pub async fn finalized(&self) -> Result<Option<BlockRef>, ChainError> {
+        let block: Option<RpcBlock> = self.rpc("eth_getBlockByNumber", ("finalized", false)).await?;
+        Ok(block.map(|block| block.header().at))
+    }
+
+    /// The contract's events in the blocks `from..=to`, in chain order. A node may refuse a range that is too long.
+    pub async fn events(&self, from: u64, to: u64) -> Result<Vec<ChainEvent>, ChainError> {
+        let filter = json!({
+            "address": self.inner.config.contract,
+            "fromBlock": U64::from(from),
+            "toBlock": U64::from(to),
+        });
+        let logs: Vec<Log> = self.rpc("eth_getLogs", (filter,)).await?;
+        let events = self.decode_all("eth_getLogs", logs)?;
+        match events
+            .iter()
+            .find(|event| !(from..=to).contains(&event.block_number))
+        {
+            None => Ok(events),
+            Some(event) => Err(ChainError::Rubbish {
+                method: "eth_getLogs",
+                got: format!("an event of block {}", event.block_number),
+                expected: format!("in blocks {from} to {to}"),
+            }),
+        }
+    }
+
+    /// The contract's events in one block, by hash, so that a reorg cannot mix two chains.
+    pub async fn events_of(&self, block: B256) -> Result<Vec<ChainEvent>, ChainError> {
+        let filter = json!({ "address": self.inner.config.contract, "blockHash": block });
+        let logs: Vec<Log> = self.rpc("eth_getLogs", (filter,)).await?;
+        let events = self.decode_all("eth_getLogs", logs)?;
+        match events.iter().find(|event| event.block_hash != block) {
+            None => Ok(events),
+            Some(event) => Err(ChainError::Rubbish {
+                method: "eth_getLogs",
+                got: format!("an event of block {}", event.block_hash),
+                expected: format!("in block {block}"),
+            }),
+        }
+    }
+
+    pub(crate) async fn head_header(&self) -> Result<Header, ChainError> {
+        Ok(self.head_block().await?.header())
+    }
+
+    pub(crate) async fn header(&self, number: u64) -> Result<Option<Header>, ChainError> {
+        const METHOD: &str = "eth_getBlockByNumber";
+        let block: Option<RpcBlock> = self.rpc(METHOD, (U64::from(number), false)).await?;
+        match block.map(|block| block.header()) {
+            Some(header) if header.at.number != number => Err(ChainError::Rubbish {
+                method: METHOD,
+                got: format!("block {}", header.at.number),
+                expected: format!("block {number}"),
+            }),
+            header => Ok(header),
+        }
+    }
+
+    pub(crate) async fn header_by_hash(&self, hash: B256) -> Result<Option<Header>, ChainError> {
+        const METHOD: &str = "eth_getBlockByHash";
+        let block: Option<RpcBlock> = self.rpc(METHOD, (hash, false)).await?;
+        match block.map(|block| block.header()) {
+            Some(header) if header.at.hash != hash => Err(ChainError::Rubbish {
+                method: METHOD,
+                got: format!("block {}", header.at.hash),
+                expected: format!("block {hash}"),
+            }),
+            header => Ok(header),
+        }
+    }
+
+    async fn head_block(&self) -> Result<RpcBlock, ChainError> {
+        self.rpc("eth_getBlockByNumber", ("latest", false)).await
+    }
+
+    // ── contract state ──
+
+    /// An escrow as the contract tells it; `None` if the key never opened one. Pairs and single debts are not part of the
+    /// answer ([`ChainClient::pair_of`], [`ChainClient::debt_of`]): those maps are empty.
+    pub async fn escrow_of(&self, escrow: Address, at: At) -> Result<Option<EscrowRecord>, ChainError> {
+        let got = self.view(TicketEscrow::escrowOfCall { escrow }, at).await?;
+        let amount = |value: U256| self.amount("escrowOf", value);
+        let optional = |seconds: u64| (seconds != 0).then_some(Timestamp(seconds));
+        // The numbers of Solidity's enum.
+        let status = match got.status {
+            0 => return Ok(None),
+            1 => Status::Open,
+            2 => Status::Withdrawing,
+            3 => Status::Insolvent,
+            4 => Status::Closed,
+            other => return Err(rubbish_call("escrowOf", &format!("status {other}"))),
+        };
+        Ok(Some(EscrowRecord {
+            payer: got.payer,
+            asset: got.asset,
+            prize: amount(got.prize)?,
+            max_threshold: WinThreshold(got.maxThreshold),
+            ticket_cap: Nonce(got.ticketCap),
+            balance: amount(got.balance)?,
+            penalty: amount(got.penalty)?,
+            status,
+            withdraw_at: optional(got.withdrawAt),
+            cure_by: optional(got.cureBy),
+            debt: got.debt,
+            earmarked: amount(got.earmarked)?,
+            earmark_until: Timestamp(got.earmarkUntil),
+            pairs: Default::default(),
+            debts: Default::default(),
+        }))
+    }
+
+    /// What the contract keeps for an escrow and a recipient.
+    pub async fn pair_of(
+        &self,
+        escrow: Address,
+        recipient: Address,
+        at: At,
+    ) -> Result<PairRecord, ChainError> {
+        let got = self
+            .view(TicketEscrow::pairOfCall { escrow, recipient }, at)
+            .await?;
+        Ok(PairRecord {
+            last_nonce: Nonce(got.lastNonce),
+            earmark_prizes: got.earmarkPrizes,
+            earmark_until: Timestamp(got.earmarkUntil),
+        })
+    }
+
+    /// What an escrow owes a creditor, in atomic units.
+    pub async fn debt_of(&self, escrow: Address, creditor: Address, at: At) -> Result<U256, ChainError> {
+        self.view(TicketEscrow::debtOfCall { escrow, creditor }, at).await
+    }
+
+    /// Credit of an account, in atomic units of the asset (the zero address is the native asset).
+    pub async fn credit_of(&self, asset: Address, account: Address, at: At) -> Result<Amount, ChainError> {
+        let got = self
+            .view(TicketEscrow::creditOfCall { asset, account }, at)
+            .await?;
+        self.amount("creditOf", got)
+    }
+
+    /// Whether `operator` may claim for `recipient`.
+    pub async fn is_operator(
+        &self,
+        recipient: Address,
+        operator: Address,
+        at: At,
+    ) -> Result<bool, ChainError> {
+        self.view(TicketEscrow::isOperatorCall { recipient, operator }, at)
+            .await
+    }
+
+    // ── assets ──
+
+    /// What an account holds of an asset, in atomic units (the zero address is the native asset).
+    pub async fn balance(&self, asset: Address, account: Address, at: At) -> Result<Amount, ChainError> {
+        let got = if asset == Address::ZERO {
+            self.rpc("eth_getBalance", (account, at.json())).await?
+        } else {
+            self.call_typed(asset, IERC20::balanceOfCall { account }, at)
+                .await?
+        };
+        self.amount("balanceOf", got)
+    }
+
+    /// How much of a token `spender` may take from `owner`, in atomic units.
+    pub async fn allowance(
+        &self,
+        token: Address,
+        owner: Address,
+        spender: Address,
+    ) -> Result<U256, ChainError> {
+        self.call_typed(token, IERC20::allowanceCall { owner, spender }, At::Latest)
+            .await
+    }
+
+    /// A token's symbol and number of decimals, as it tells them.
+    pub async fn token(&self, token: Address) -> Result<(String, u8), ChainError> {
+        let symbol = self.call_typed(token, IERC20::symbolCall {}, At::Latest).await?;
+        Ok((
+            symbol,
+            self.call_typed(token, IERC20::decimalsCall {}, At::Latest)
+                .await?,
+        ))
+    }
+
+    // ── accounts and transactions ──
+
+    /// How many transactions an account has sent: its next account nonce.
+    pub async fn account_nonce(&self, account: Address, at: At) -> Result<u64, ChainError> {
+        Ok(self
+            .rpc::<_, U64>("eth_getTransactionCount", (account, at.json()))
+            .await?
+            .to())
+    }
+
+    /// What the market asks per gas now.
+    pub async fn market_fees(&self) -> Result<Fees, ChainError> {
+        const METHOD: &str = "eth_feeHistory";
+        let history: FeeHistory = self.rpc(METHOD, (U64::from(10), "latest", [50.0])).await?;
+        let rewards: Vec<u128> = history.reward.iter().flatten().flatten().map(U128::to).collect();
+        // The last is the base fee of the block to come. Some nodes answer an empty history on a young chain.
+        let base_fee = match history.base_fee_per_gas.last() {
+            Some(fee) => *fee,
+            None => self
+                .head_block()
+                .await?
+                .base_fee_per_gas
+                .ok_or_else(|| ChainError::Rubbish {
+                    method: METHOD,
+                    got: "no base fee".to_owned(),
+                    expected: "a chain with EIP-1559 fees".to_owned(),
+                })?,
+        };
+        Ok(Fees::market(base_fee.to(), &rewards))
+    }
+
+    /// Runs a call without sending it. A revert is [`ChainError::Reverted`].
+    pub async fn call(&self, call: &TransactionRequest, at: At) -> Result<Bytes, ChainError> {
+        self.rpc("eth_call", (call, at.json())).await
+    }
+
+    pub(crate) async fn estimate_gas(&self, call: &TransactionRequest) -> Result<u64, ChainError> {
+        Ok(self
+            .rpc::<_, U64>("eth_estimateGas", (call, "latest"))
+            .await?
+            .to())
+    }
+
+    pub(crate) async fn send_raw(&self, raw: &Bytes) -> Result<B256, ChainError> {
+        self.rpc("eth_sendRawTransaction", (raw,)).await
+    }
+
+    /// Whether the node knows the transaction, mined or pending.
+    pub async fn knows_transaction(&self, hash: B256) -> Result<bool, ChainError> {
+        let found: Option<RpcTransaction> = self.rpc("eth_getTransactionByHash", (hash,)).await?;
+        match found {
+            Some(transaction) if transaction.hash != hash => Err(ChainError::Rubbish {
+                method: "eth_getTransactionByHash",
+                got: format!("transaction {}", transaction.hash),
+                expected: format!("transaction {hash}"),
+            }),
+            found => Ok(found.is_some()),
+        }
+    }
+
+    pub(crate) async fn receipt(&self, hash: B256) -> Result<Option<Receipt>, ChainError> {
+        const METHOD: &str = "eth_getTransactionReceipt";
+        let Some(receipt): Option<RpcReceipt> = self.rpc(METHOD, (hash,)).await? else {
+            return Ok(None);
+        };
+        if receipt.transaction_hash != hash {
+            return Err(ChainError::Rubbish {
+                method: METHOD,
+                got: format!("receipt of {}", receipt.transaction_hash),
+                expected: format!("receipt of {hash}"),
+            });
+        }
+        // Some nodes hand out receipts of pending transactions, without a block.
+        let (Some(block_number), Some(block_hash)) = (receipt.block_number, receipt.block_hash) else {
+            return Ok(None);
+        };
+        let contract = self.inner.config.contract;
+        let logs = receipt
+            .logs
+            .into_iter()
+            .filter(|log| log.address() == contract)
+            .collect();
+        Ok(Some(Receipt {
+            block_number: block_number.to(),
+            block_hash,
+            success: receipt.status == U64::from(1),
+            gas_used: receipt.gas_used.to(),
+            effective_gas_price: receipt.effective_gas_price.to(),
+            events: self.decode_all(METHOD, logs)?,
+        }))
+    }
+
+    // ── below: asking, decoding, judging ──
+
+    async fn view<C: SolCall>(&self, call: C, at: At) -> Result<C::Return, ChainError> {
+        self.call_typed(self.inner.config.contract, call, at).await
+    }
+
+    async fn call_typed<C: SolCall>(&self, to: Address, call: C, at: At) -> Result<C::Return, ChainError> {
+        let request = TransactionRequest {
+            to: Some(TxKind::Call(to)),
+            input: Bytes::from(call.abi_encode()).into(),
+            ..Default::default()
+        };
+        let answer = self.call(&request, at).await?;
+        C::abi_decode_returns_validate(&answer).map_err(|error| ChainError::Rubbish {
+            method: "eth_call",
+            got: excerpt(&answer.to_string()),
+            expected: format!("an answer of {}: {error}", C::SIGNATURE),
+        })
+    }
+
+    fn amount(&self, call: &'static str, value: U256) -> Result<Amount, ChainError> {
+        u128::try_from(value)
+            .map(Amount)
+            .map_err(|_| rubbish_call(call, &format!("an amount of {value}")))
+    }
+
+    fn decode_all(&self, method: &'static str, logs: Vec<Log>) -> Result<Vec<ChainEvent>, ChainError> {
+        let mut events = logs
+            .into_iter()
+            .map(|log| self.decode(method, &log))
+            .collect::<Result<Vec<_>, _>>()?;
+        events.sort_by_key(|event| (event.block_number, event.log_index));
+        match events.windows(2).find(|pair| {
+            pair[0].block_number == pair[1].block_number
+                && (pair[0].log_index == pair[1].log_index || pair[0].block_hash != pair[1].block_hash)
+        }) {
+            None => Ok(events),
+            Some(pair) => Err(ChainError::Rubbish {
+                method,
+                got: format!("events {pair:?}"),
+                expected: "each event once, each height one block".to_owned(),
+            }),
+        }
+    }
+
+    fn decode(&self, method: &'static str, log: &Log) -> Result<ChainEvent, ChainError> {
+        let rubbish = |got: String, expected: &str| ChainError::Rubbish {
+            method,
+            got,
+            expected: expected.to_owned(),
+        };
+        if log.address() != self.inner.config.contract {
+            return Err(rubbish(
+                format!("an event of {}", log.address()),
+                "an event of our contract",
+            ));
+        }
+        if log.removed {
+            return Err(rubbish("a removed event".to_owned(), "an event on the chain"));
+        }
+        let (Some(block_number), Some(block_hash), Some(log_index), Some(transaction)) = (
+            log.block_number,
+            log.block_hash,
+            log.log_index,
+            log.transaction_hash,
+        ) else {
+            return Err(rubbish(
+                excerpt(&format!("{log:?}")),
+                "an event with block, index and transaction",
+            ));
+        };
+        let event = EscrowEvent::decode_log(&log.inner)
+            .map_err(|error| {
+                rubbish(
+                    excerpt(&format!("{:?}", log.inner)),
+                    &format!("an event we know: {error}"),
+                )
+            })?
+            .data;
+        Ok(ChainEvent {
+            block_number,
+            block_hash,
+            log_index,
+            transaction,
+            event,
+        })
+    }
+
+    async fn rpc<P, R>(&self, method: &'static str, params: P) -> Result<R, ChainError>
+    where
+        P: Serialize + Clone + fmt::Debug + Send + Sync + Unpin,
+        R: DeserializeOwned + fmt::Debug + Send + Sync + Unpin + 'static,
+    {
+        self.inner
+            .rpc
+            .request(method, params)
+            .await
+            .map_err(|error| self.judge(method, error))
+    }
+
+    fn judge(&self, method: &'static str, error: TransportError) -> ChainError {
+        let node = self.inner.node.clone();
+        match error {
+            RpcError::ErrorResp(payload) => {
+                if matches!(method, "eth_call" | "eth_estimateGas") {
+                    if let Some(data) = payload.as_revert_data() {
+                        return ChainError::Reverted(Revert::decode(data));
+                    }
+                    if payload.code == 3 || payload.message.contains("execution reverted") {
+                        return ChainError::Reverted(Revert::decode(Bytes::new()));
+                    }
+                }
+                ChainError::Refused {
+                    method,
+                    node,
+                    code: payload.code,
+                    message: excerpt(&payload.message),
+                }
+            }
+            RpcError::DeserError { err, text } => ChainError::Rubbish {
+                method,
+                got: excerpt(&text),
+                expected: format!("JSON of the right form: {err}"),
+            },
+            RpcError::Transport(kind) => self.judge_transport(method, kind),
+            error => ChainError::Rubbish {
+                method,
+                got: excerpt(&error.to_string()),
+                expected: "an answer".to_owned(),
+            },
+        }
+    }
+
+    fn judge_transport(&self, method: &'static str, kind: TransportErrorKind) -> ChainError {
+        let node = self.inner.node.clone();
+        if let Some(http) = kind.as_http_error() {
+            return ChainError::Http {
+                method,
+                node,
+                status: http.status,
+                body: excerpt(&http.body),
+            };
+        }
+        let TransportErrorKind::Custom(error) = kind else {
+            return ChainError::Unreachable {
+                method,
+                node,
+                message: kind.to_string(),
+            };
+        };
+        match error.downcast::<reqwest::Error>() {
+            Ok(error) if error.is_timeout() => ChainError::Timeout {
+                method,
+                node,
+                limit: self.inner.config.request_timeout,
+            },
+            // Without its URL, which may hold a key.
+            Ok(error) => ChainError::Unreachable {
+                method,
+                node,
+                message: chain_of(&error.without_url()),
+            },
+            Err(error) => ChainError::Unreachable {
+                method,
+                node,
+                message: chain_of(&*error),
+            },
+        }
+    }
+}
+
+fn rubbish_call(call: &'static str, got: &str) -> ChainError {
+    ChainError::Rubbish {
+        method: "eth_call",
+        got: got.to_owned(),
+        expected: format!("an answer of {call}"),
+    }
+}
+
+/// An error and its causes in one line.
+fn chain_of(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+// Only the fields that we use: other chains have other blocks.
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RpcBlock {
+    number: U64,
+    hash: B256,
+    parent_hash: B256,
+    timestamp: U64,
+    base_fee_per_gas: Option<U128>,
+}
+
+impl RpcBlock {
+    fn header(&self) -> Header {
+        let at = BlockRef {
+            number: self.number.to(),
+            hash: self.hash,
+            timestamp: Timestamp(self.timestamp.to()),
+        };
+        Header {
+            at,
+            parent: self.parent_hash,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct RpcTransaction {
+    hash: B256,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RpcReceipt {
+    transaction_hash: B256,
+    block_number: Option<U64>,
+    block_hash: Option<B256>,
+    status: U64,
+    gas_used: U64,
+    effective_gas_price: U128,
+    logs: Vec<Log>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct FeeHistory {
+    #[serde(default)]
+    base_fee_per_gas: Vec<U128>,
+    reward: Option<Vec<Vec<U128>>>,
+}

@@ -1,0 +1,134 @@
+//! Where settings come from, later ones winning: defaults, the configuration file, the environment, the command line.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use alloy::primitives::Address;
+use chain::{ChainClient, ChainConfig, ChainError, Finality};
+use eyre::WrapErr;
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use protocol::ticket::Domain;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+/// Settings of every command. In the file under these names; in the environment as `MICROPAY_RPC_URL` and so on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Folder of keys and stores.
+    pub(crate) home: PathBuf,
+    /// JSON-RPC address of a node.
+    pub(crate) rpc_url: Url,
+    /// The chain that the node must be on; asked from the node if absent.
+    pub(crate) chain_id: Option<u64>,
+    /// Address of the ticket escrow contract; the usual one (CREATE2) if absent.
+    pub(crate) contract: Option<Address>,
+    /// Blocks that make a block final, or `finalized` to ask the node.
+    pub(crate) finality: String,
+    /// Longest wait for an answer of the node, seconds.
+    pub(crate) request_timeout_secs: u64,
+    /// File with the keystore password in its first line.
+    pub(crate) password_file: Option<PathBuf>,
+}
+
+/// What the command line says; absent values leave the other sources alone.
+#[derive(Clone, Debug, Default, Serialize, clap::Args)]
+pub(crate) struct Overrides {
+    /// Folder of keys and stores [default: ~/.local/share/micropay]
+    #[arg(long, global = true, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    home: Option<PathBuf>,
+    /// JSON-RPC address of a node [default: http://127.0.0.1:8545]
+    #[arg(long, global = true, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rpc_url: Option<Url>,
+    /// The chain that the node must be on [default: the node's]
+    #[arg(long, global = true, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chain_id: Option<u64>,
+    /// The ticket escrow contract [default: its CREATE2 address, the same on every chain]
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    contract: Option<Address>,
+    /// Blocks that make a block final, or "finalized" to ask the node [default: finalized]
+    #[arg(long, global = true, value_name = "N|finalized")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    finality: Option<String>,
+    /// File with the keystore password in its first line; else MICROPAY_PASSWORD, else asked
+    #[arg(long, global = true, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password_file: Option<PathBuf>,
+}
+
+impl Config {
+    /// Reads all sources. `file` is the configuration file named on the command line.
+    pub(crate) fn load(file: Option<&Path>, overrides: &Overrides) -> eyre::Result<Self> {
+        let defaults = Self {
+            home: dirs::data_dir().unwrap_or_else(|| PathBuf::from(".")).join("micropay"),
+            rpc_url: Url::parse("http://127.0.0.1:8545").expect("a constant"),
+            chain_id: None,
+            contract: None,
+            finality: "finalized".into(),
+            request_timeout_secs: 10,
+            password_file: None,
+        };
+        let file = match file {
+            Some(file) => {
+                eyre::ensure!(file.exists(), "there is no configuration file {}", file.display());
+                Some(file.to_owned())
+            }
+            None => dirs::config_dir().map(|dir| dir.join("micropay").join("config.toml")),
+        };
+        let mut figment = Figment::from(Serialized::defaults(defaults));
+        if let Some(file) = file {
+            figment = figment.merge(Toml::file(file));
+        }
+        let known = ["home", "rpc_url", "chain_id", "contract", "finality", "request_timeout_secs", "password_file"];
+        figment
+            .merge(Env::prefixed("MICROPAY_").only(&known))
+            .merge(Serialized::globals(overrides))
+            .extract()
+            .wrap_err("configuration")
+    }
+
+    /// When a block counts as final.
+    pub(crate) fn finality(&self) -> eyre::Result<Finality> {
+        if self.finality == "finalized" {
+            return Ok(Finality::Finalized);
+        }
+        u64::from_str(&self.finality)
+            .map(Finality::Depth)
+            .map_err(|_| eyre::eyre!("finality is {:?}, neither a number of blocks nor \"finalized\"", self.finality))
+    }
+
+    /// Connects to the node and makes sure of chain and contract.
+    pub(crate) async fn connect(&self) -> eyre::Result<ChainClient> {
+        let client = self.connect_before_deploy().await?;
+        client.check_contract().await?;
+        Ok(client)
+    }
+
+    /// Connects to the node and makes sure of the chain.
+    pub(crate) async fn connect_before_deploy(&self) -> Result<ChainClient, ChainError> {
+        let domain = self.domain().await?;
+        let mut config = ChainConfig::new(domain.chain_id());
+        config.contract = domain.contract();
+        config.request_timeout = self.request_timeout();
+        ChainClient::connect_before_deploy(self.rpc_url.clone(), config).await
+    }
+
+    /// The domain of the tickets; asks the node only where the configuration does not name the chain.
+    pub(crate) async fn domain(&self) -> Result<Domain, ChainError> {
+        let chain_id = match self.chain_id {
+            Some(chain_id) => chain_id,
+            None => ChainClient::ask_chain_id(self.rpc_url.clone(), self.request_timeout()).await?,
+        };
+        Ok(Domain::new(chain_id, self.contract.unwrap_or_else(chain::deploy::address)))
+    }
+
+    fn request_timeout(&self) -> Duration {
+        Duration::from_secs(self.request_timeout_secs)
+    }
+}

@@ -1,0 +1,78 @@
+//! `micropay credit`: what the contract owes an account, and its withdrawal to any address.
+
+use alloy::primitives::{Address, U256};
+use alloy::sol_types::SolCall;
+use bindings::ticket::TicketEscrow;
+use chain::{At, Mined, Sender};
+use clap::Subcommand;
+use protocol::ticket::Amount;
+use serde_json::json;
+
+use crate::config::Config;
+use crate::keys;
+use crate::output::Output;
+use crate::units::Asset;
+
+/// Credit in the contract.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Credit {
+    /// Show the credit of an account
+    Show {
+        /// Address or key name
+        account: String,
+        /// Token address [default: the native asset]
+        #[arg(long, default_value_t = Address::ZERO, hide_default_value = true)]
+        asset: Address,
+    },
+    /// Withdraw credit
+    Withdraw {
+        /// Key of the account
+        #[arg(long, value_name = "KEY")]
+        from: String,
+        /// Where to [default: the account itself]
+        #[arg(long)]
+        to: Option<Address>,
+        /// How much [default: all]
+        #[arg(long)]
+        amount: Option<String>,
+        /// Token address [default: the native asset]
+        #[arg(long, default_value_t = Address::ZERO, hide_default_value = true)]
+        asset: Address,
+    },
+}
+
+pub(crate) async fn run(command: &Credit, config: &Config, out: Output) -> eyre::Result<()> {
+    let client = config.connect().await?;
+    match command {
+        Credit::Show { account, asset } => {
+            let account = keys::address_or_name(config, account)?;
+            let asset = Asset::read(&client, *asset).await?;
+            let credit = client.credit_of(asset.address, account, At::Latest).await?;
+            let value = json!({ "account": account, "asset": asset.address, "credit": credit.0.to_string() });
+            out.answer(&value, asset.show(credit))
+        }
+        Credit::Withdraw { from, to, amount, asset } => {
+            let sender = Sender::new(client.clone(), keys::account(config, from)?);
+            let asset = Asset::read(&client, *asset).await?;
+            let amount = match amount {
+                Some(amount) => asset.parse(amount)?,
+                None => client.credit_of(asset.address, sender.address(), At::Latest).await?,
+            };
+            eyre::ensure!(amount != Amount::ZERO, "{} has no credit", sender.address());
+            let to = to.unwrap_or(sender.address());
+            let mined = withdraw(&sender, asset.address, to, amount).await?;
+            let value = json!({
+                "account": sender.address(), "to": to, "asset": asset.address, "amount": amount.0.to_string(),
+                "transaction": mined.hash, "gas": mined.gas_used,
+            });
+            out.answer(&value, format!("{} sent to {to}", asset.show(amount)))
+        }
+    }
+}
+
+/// Moves credit of the sender's account to an address.
+pub(crate) async fn withdraw(sender: &Sender, asset: Address, to: Address, amount: Amount) -> eyre::Result<Mined> {
+    let call = TicketEscrow::withdrawCreditCall { asset, to, amount: amount.into() };
+    let contract = sender.client().config().contract;
+    Ok(sender.send(contract, call.abi_encode().into(), U256::ZERO).await?)
+}

@@ -1,0 +1,368 @@
+//! `micropay demo`: the main job on real input. Starts a chain, deploys, opens one escrow, sells a file piece by piece from
+//! three merchants over real connections, claims the winners, and pays everybody out. What it reports is read back from the
+//! chain: balances before and after, gas from the receipts.
+
+mod report;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use alloy::eips::BlockNumberOrTag;
+use alloy::primitives::{Address, B256, U256};
+use alloy::providers::Provider;
+use alloy::signers::local::PrivateKeySigner;
+use chain::anvil::{Anvil, AnvilOptions};
+use chain::{At, ChainClient, ChainConfig, Finality, Sender, deploy};
+use clap::Args;
+use eyre::{OptionExt, WrapErr, ensure};
+use merchant::ticket::{ClaimPolicy, Price};
+use payer::ticket::{Edges, EscrowSteps, Limits, Opening, Payer, Seller};
+use protocol::ticket::{Amount, EscrowKey, Nonce, Policy, Seconds, WinThreshold, odds};
+use storage::{ClaimState, ClaimStore, WinStore};
+use tokio::net::TcpListener;
+
+use crate::buyer::{Bought, TcpMerchant, buy_file};
+use crate::merchant::{Business, Setup};
+use crate::output::Output;
+use crate::pay::progress_bar;
+use crate::shop::{Goods, sha256};
+use crate::{clock, credit, picture, stores};
+use report::{Party, Report};
+
+/// How many merchants sell.
+const MERCHANTS: usize = 3;
+/// One ticket in so many wins.
+const ONE_IN: u64 = 128;
+/// What a winner pays: 0.01 ether.
+const PRIZE: Amount = Amount(10_000_000_000_000_000);
+/// Blocks that make a block final on the demo's chain.
+const FINALITY: Finality = Finality::Depth(2);
+/// Longest wait for the last claims to be final.
+const CLAIM_LIMIT: Duration = Duration::from_secs(60);
+
+/// What to sell, and how much of it.
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// The file to sell [default: a picture that the demo renders, about 2 MiB]
+    #[arg(long)]
+    file: Option<PathBuf>,
+    /// Most payments; the file is cut to so many pieces of 1 KiB
+    #[arg(long, value_name = "N")]
+    payments: Option<u64>,
+    /// Payments in flight at once
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
+    at_once: u16,
+    /// Write the file as the payer received it
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+pub(crate) async fn run(demo: &Demo, out: Output) -> eyre::Result<()> {
+    let started = Instant::now();
+    let goods = goods(demo)?;
+    let pieces = goods.pieces();
+    let folder = tempfile::tempdir().wrap_err("a folder for keys and stores")?;
+
+    say(out, "starting a chain");
+    let anvil = Anvil::spawn(&AnvilOptions { block_time: Some(1), ..AnvilOptions::default() })?;
+    let world = World::new(&anvil, folder).await?;
+    let before = world.balances().await?;
+    let first_block = world.client.head().await?.number + 1;
+
+    say(out, "opening an escrow");
+    let key = EscrowKey::from_bytes(&clock::random().0)?;
+    let opening = opening(pieces)?;
+    let steps = EscrowSteps::new(world.sender(&world.payer));
+    steps.open(&key, &opening).await?;
+
+    say(out, &format!("selling {pieces} pieces"));
+    let mut businesses = Vec::new();
+    let mut sellers = Vec::new();
+    for account in &world.merchants {
+        let (business, address) = world.open_business(account.clone(), &goods).await?;
+        businesses.push(business);
+        sellers.push(Seller::new(TcpMerchant::new(address)));
+    }
+    world.wait_until_known(&businesses, key.address()).await?;
+    let sale = Instant::now();
+    let bought = world.buy(&key, &sellers, pieces, demo.at_once, out).await?;
+    let sale = sale.elapsed();
+
+    say(out, "claiming the winners");
+    for business in &businesses {
+        settle(business).await?;
+    }
+    for account in &world.merchants {
+        let sender = world.sender(account);
+        let owed = world.client.credit_of(Address::ZERO, account.address(), At::Latest).await?;
+        if owed != Amount::ZERO {
+            credit::withdraw(&sender, Address::ZERO, account.address(), owed).await?;
+        }
+    }
+    let claims = claim_totals(&businesses).await?;
+    let counts = counts(&businesses);
+    drop(businesses); // ends their tasks, before time jumps
+
+    say(out, "withdrawing the rest");
+    steps.request_withdraw(key.address()).await?;
+    anvil.increase_time(merchant::ticket::WITHDRAW_DELAY.0 + 1).await?;
+    steps.withdraw(key.address()).await?;
+    let payer = world.sender(&world.payer);
+    let rest = world.client.credit_of(Address::ZERO, payer.address(), At::Latest).await?;
+    credit::withdraw(&payer, Address::ZERO, payer.address(), rest).await?;
+
+    let after = world.balances().await?;
+    let gas = world.gas(first_block).await?;
+    if let Some(file) = &demo.out {
+        std::fs::write(file, &bought.bytes).wrap_err_with(|| file.display().to_string())?;
+    }
+    let rho = WinThreshold::one_in(ONE_IN).probability();
+    let accepted = counts.accepted;
+    let n = u32::try_from(accepted).wrap_err("tickets")?;
+    let report = Report {
+        payments: bought.payments,
+        accepted,
+        refused: counts.refused,
+        won: counts.won,
+        claimed: claims.claimed,
+        expected_wins: accepted as f64 * rho,
+        interval_99: odds::interval(n, rho, 0.99).into(),
+        prize: PRIZE.0,
+        pieces,
+        bytes: bought.bytes.len() as u64,
+        sha256: sha256(&bought.bytes),
+        sha256_ok: sha256(&bought.bytes) == goods.sha256(),
+        claim_gas: claims.gas,
+        claim_transactions: claims.transactions,
+        total_gas: gas.values().map(|gas| gas.used).sum(),
+        parties: world.parties(&before, &after, &gas),
+        sale_s: sale.as_secs_f64(),
+        elapsed_s: started.elapsed().as_secs_f64(),
+    };
+    out.answer(&report, &report)?;
+    ensure!(report.sha256_ok, "the received file differs: {} instead of {}", report.sha256, goods.sha256());
+    ensure!(report.conserved(), "money was made or lost");
+    ensure!(report.won == report.claimed, "{} tickets won, {} were claimed", report.won, report.claimed);
+    Ok(())
+}
+
+/// Progress for people, on standard error.
+fn say(out: Output, what: &str) {
+    use std::io::Write;
+    if !out.json {
+        // Nobody minds if nobody listens.
+        let _ = writeln!(std::io::stderr(), "· {what}");
+    }
+}
+
+fn goods(demo: &Demo) -> eyre::Result<Goods> {
+    let whole = match &demo.file {
+        Some(file) => Goods::read(file)?,
+        None => Goods::new("mandelbrot.bmp".into(), picture::render()),
+    };
+    let limit = demo.payments.unwrap_or(whole.pieces());
+    ensure!(limit > 0, "--payments is 0: there is nothing to pay for");
+    Ok(whole.first_pieces(limit))
+}
+
+/// An escrow for so many payments: a cap with room for tickets that are refused, the penalty that merchants ask for it, and
+/// a balance that all wins there may be can be paid from.
+fn opening(pieces: u64) -> eyre::Result<Opening> {
+    let ticket_cap = Nonce(pieces + pieces / 8 + 64);
+    let max_threshold = WinThreshold::one_in(ONE_IN).to_bound().ok_or_eyre("the rate is too close to 1")?;
+    let penalty = odds::required_penalty(PRIZE, ticket_cap, max_threshold, Policy::default().epsilon);
+    let balance = penalty.checked_mul(2).ok_or_eyre("the balance is too large")?;
+    Ok(Opening { asset: Address::ZERO, prize: PRIZE, max_threshold, ticket_cap, penalty, balance })
+}
+
+/// The chain and everybody on it.
+struct World {
+    client: ChainClient,
+    payer: PrivateKeySigner,
+    merchants: Vec<PrivateKeySigner>,
+    folder: tempfile::TempDir,
+}
+
+/// Gas of one account's transactions.
+#[derive(Clone, Copy, Debug, Default)]
+struct Gas {
+    used: u64,
+    fee: u128,
+}
+
+impl World {
+    async fn new(anvil: &Anvil, folder: tempfile::TempDir) -> eyre::Result<Self> {
+        let client = ChainClient::connect_before_deploy(anvil.url(), ChainConfig::new(anvil.chain_id())).await?;
+        // The last account, so that the contract costs nobody at the table.
+        deploy::deploy(&Sender::new(client.clone(), Anvil::key(9))).await?;
+        let merchants = (1..=MERCHANTS).map(Anvil::key).collect();
+        Ok(Self { client, payer: Anvil::key(0), merchants, folder })
+    }
+
+    fn sender(&self, account: &PrivateKeySigner) -> Sender {
+        Sender::new(self.client.clone(), account.clone())
+    }
+
+    /// Everybody's native balance, the contract's among them.
+    async fn balances(&self) -> eyre::Result<BTreeMap<Address, u128>> {
+        let mut balances = BTreeMap::new();
+        for address in self.everybody() {
+            balances.insert(address, self.client.balance(Address::ZERO, address, At::Latest).await?.0);
+        }
+        Ok(balances)
+    }
+
+    fn everybody(&self) -> Vec<Address> {
+        let accounts = std::iter::once(&self.payer).chain(&self.merchants).map(PrivateKeySigner::address);
+        accounts.chain([self.client.config().contract]).collect()
+    }
+
+    /// A merchant with its own store, selling on a free port.
+    async fn open_business(
+        &self,
+        account: PrivateKeySigner,
+        goods: &Goods,
+    ) -> eyre::Result<(Business, String)> {
+        let recipient = account.address();
+        let price = WinThreshold::one_in(ONE_IN).price(PRIZE);
+        let setup = Setup {
+            recipient,
+            account,
+            price: Price { asset: Address::ZERO, price, min_prize: PRIZE, max_prize: PRIZE },
+            policy: Policy::default(),
+            // Small batches, so that claims happen during so short a sale.
+            claims: ClaimPolicy { settle_secs: 1, batch: 4, wei_per_unit: None, ..ClaimPolicy::default() },
+            bump_after: Seconds(10),
+            finality: FINALITY,
+            pause: Duration::from_millis(250),
+        };
+        let store = stores::merchant(self.folder.path(), self.client.domain(), recipient).await?;
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?.to_string();
+        Ok((Business::open(setup, self.client.clone(), store, goods.clone(), listener).await?, address))
+    }
+
+    /// Merchants accept from an escrow once its opening is final.
+    async fn wait_until_known(&self, businesses: &[Business], escrow: Address) -> eyre::Result<()> {
+        let deadline = Instant::now() + CLAIM_LIMIT;
+        for business in businesses {
+            while !business.shop.merchant.knows(escrow) {
+                ensure!(Instant::now() < deadline, "the escrow is not final after {} s", CLAIM_LIMIT.as_secs());
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn buy(
+        &self,
+        key: &EscrowKey,
+        sellers: &[Seller<TcpMerchant>],
+        pieces: u64,
+        at_once: u16,
+        out: Output,
+    ) -> eyre::Result<Bought> {
+        let record = self.client.escrow_of(key.address(), At::Latest).await?.ok_or_eyre("the escrow is not there")?;
+        let store = stores::payer(self.folder.path(), self.client.domain()).await?;
+        let edges = Edges { now: clock::now, random: clock::random };
+        let payer = Payer::new(self.client.domain(), Arc::new(key.clone()), record, Limits::default(), store, edges);
+        let catalog = sellers[0].api().catalog().await?;
+        let bar = progress_bar(pieces, out);
+        let progress = |done| bar.set_position(done);
+        let bought = buy_file(&payer, sellers, &catalog, pieces, B256::ZERO, at_once.into(), progress).await?;
+        bar.finish_and_clear();
+        Ok(bought)
+    }
+
+    /// Gas per account, from the receipts of every block since `first`.
+    async fn gas(&self, first: u64) -> eyre::Result<BTreeMap<Address, Gas>> {
+        let provider = self.client.provider();
+        let mut gas: BTreeMap<Address, Gas> = BTreeMap::new();
+        for number in first..=self.client.head().await?.number {
+            let receipts = provider.get_block_receipts(BlockNumberOrTag::Number(number).into()).await?;
+            for receipt in receipts.unwrap_or_default() {
+                let own = gas.entry(receipt.from).or_default();
+                own.used += receipt.gas_used;
+                own.fee += u128::from(receipt.gas_used) * receipt.effective_gas_price;
+            }
+        }
+        Ok(gas)
+    }
+
+    fn parties(
+        &self,
+        before: &BTreeMap<Address, u128>,
+        after: &BTreeMap<Address, u128>,
+        gas: &BTreeMap<Address, Gas>,
+    ) -> Vec<Party> {
+        let name = |index: usize| match index {
+            0 => "payer".to_owned(),
+            _ if index <= MERCHANTS => format!("merchant {index}"),
+            _ => "contract".to_owned(),
+        };
+        let party = |(index, address): (usize, Address)| Party {
+            name: name(index),
+            address,
+            before: before.get(&address).copied().unwrap_or_default(),
+            after: after.get(&address).copied().unwrap_or_default(),
+            gas_fee: gas.get(&address).map_or(0, |gas| gas.fee),
+        };
+        self.everybody().into_iter().enumerate().map(party).collect()
+    }
+}
+
+/// Claims everything and waits until it is final.
+async fn settle(business: &Business) -> eyre::Result<()> {
+    let deadline = Instant::now() + CLAIM_LIMIT;
+    business.claimer.ask();
+    while !business.store.load_unfinished().await?.is_empty() {
+        ensure!(Instant::now() < deadline, "claims are not final after {} s", CLAIM_LIMIT.as_secs());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}
+
+/// Claims of all merchants.
+#[derive(Debug, Default)]
+struct ClaimTotals {
+    claimed: u64,
+    gas: u64,
+    transactions: u64,
+}
+
+async fn claim_totals(businesses: &[Business]) -> eyre::Result<ClaimTotals> {
+    let mut totals = ClaimTotals::default();
+    for business in businesses {
+        for claim in business.store.claims(u32::MAX).await? {
+            if let ClaimState::Final { gas_used, .. } = claim.state {
+                totals.transactions += 1;
+                totals.gas += gas_used;
+                let paid = |win: &&storage::WinRecord| matches!(win.state, storage::WinState::Final { .. });
+                totals.claimed += claim.wins.iter().filter(paid).count() as u64;
+            }
+        }
+    }
+    Ok(totals)
+}
+
+/// What the merchants counted.
+struct Totals {
+    accepted: u64,
+    refused: u64,
+    won: u64,
+}
+
+fn counts(businesses: &[Business]) -> Totals {
+    let sum = |count: fn(&crate::shop::Counts) -> &std::sync::atomic::AtomicU64| {
+        businesses.iter().map(|business| count(&business.shop.counts).load(Ordering::Relaxed)).sum()
+    };
+    Totals { accepted: sum(|c| &c.accepted), refused: sum(|c| &c.refused), won: sum(|c| &c.won) }
+}
+
+/// Wei as contract arguments are, for the report.
+fn wei(amount: u128) -> U256 {
+    U256::from(amount)
+}

@@ -1,0 +1,168 @@
+//! What the demo found, as a table and as JSON. Money is judged here, from balances on chain alone.
+
+use std::fmt;
+
+use alloy::primitives::{Address, B256};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use serde_json::json;
+
+use super::wei;
+use crate::output::{ether, rows};
+
+/// The demo's result. Amounts in wei, times in seconds.
+pub(super) struct Report {
+    pub(super) payments: u64,
+    pub(super) accepted: u64,
+    pub(super) refused: u64,
+    pub(super) won: u64,
+    pub(super) claimed: u64,
+    pub(super) expected_wins: f64,
+    pub(super) interval_99: [u32; 2],
+    pub(super) prize: u128,
+    pub(super) pieces: u64,
+    pub(super) bytes: u64,
+    pub(super) sha256: B256,
+    pub(super) sha256_ok: bool,
+    pub(super) claim_gas: u64,
+    pub(super) claim_transactions: u64,
+    pub(super) total_gas: u64,
+    /// The payer, the merchants, the contract.
+    pub(super) parties: Vec<Party>,
+    pub(super) sale_s: f64,
+    pub(super) elapsed_s: f64,
+}
+
+/// One account's money.
+pub(super) struct Party {
+    pub(super) name: String,
+    pub(super) address: Address,
+    pub(super) before: u128,
+    pub(super) after: u128,
+    /// What its transactions cost.
+    pub(super) gas_fee: u128,
+}
+
+impl Party {
+    /// What it gained or lost besides gas.
+    fn net(&self) -> i128 {
+        self.after as i128 + self.gas_fee as i128 - self.before as i128
+    }
+}
+
+impl Report {
+    fn payer(&self) -> &Party {
+        self.parties.first().expect("the payer is a party")
+    }
+
+    fn contract(&self) -> &Party {
+        self.parties.last().expect("the contract is a party")
+    }
+
+    fn merchants(&self) -> &[Party] {
+        &self.parties[1..self.parties.len() - 1]
+    }
+
+    /// What the payer is poorer by, gas aside.
+    fn payer_spent(&self) -> i128 {
+        -self.payer().net()
+    }
+
+    /// What the merchants are richer by, gas aside.
+    fn merchants_received(&self) -> i128 {
+        self.merchants().iter().map(Party::net).sum()
+    }
+
+    /// Prizes claimed.
+    fn paid_out(&self) -> u128 {
+        u128::from(self.claimed) * self.prize
+    }
+
+    /// Whether every wei is where it belongs, by the balances on chain: nothing appears or vanishes, the contract keeps
+    /// nothing, and the merchants got the prizes they claimed, no more.
+    pub(super) fn conserved(&self) -> bool {
+        let sum: i128 = self.parties.iter().map(Party::net).sum();
+        sum == 0
+            && self.contract().net() == 0
+            && self.payer_spent() == self.merchants_received()
+            && self.merchants_received() == self.paid_out() as i128
+    }
+
+    fn gas_per_claim(&self) -> f64 {
+        self.claim_gas as f64 / (self.claimed.max(1)) as f64
+    }
+
+    fn gas_per_payment(&self) -> f64 {
+        self.total_gas as f64 / (self.payments.max(1)) as f64
+    }
+
+    fn payments_per_s(&self) -> f64 {
+        self.payments as f64 / self.sale_s.max(1e-9)
+    }
+
+    /// Chance alone puts the wins outside once in a hundred runs.
+    fn in_interval(&self) -> bool {
+        (u64::from(self.interval_99[0])..=u64::from(self.interval_99[1])).contains(&self.won)
+    }
+}
+
+impl Serialize for Report {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let parties: Vec<_> = self.parties.iter().map(|party| json!({
+            "name": party.name, "address": party.address, "before": party.before.to_string(),
+            "after": party.after.to_string(), "gas_fee": party.gas_fee.to_string(), "net": party.net().to_string(),
+        })).collect();
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("payments", &self.payments)?;
+        map.serialize_entry("accepted", &self.accepted)?;
+        map.serialize_entry("refused", &self.refused)?;
+        map.serialize_entry("won", &self.won)?;
+        map.serialize_entry("claimed", &self.claimed)?;
+        map.serialize_entry("expected_wins", &self.expected_wins)?;
+        map.serialize_entry("interval_99", &self.interval_99)?;
+        map.serialize_entry("wins_in_interval", &self.in_interval())?;
+        map.serialize_entry("prize", &self.prize.to_string())?;
+        map.serialize_entry("paid_out", &self.paid_out().to_string())?;
+        map.serialize_entry("payer_spent", &self.payer_spent().to_string())?;
+        map.serialize_entry("merchants_received", &self.merchants_received().to_string())?;
+        map.serialize_entry("gas_per_claim", &self.gas_per_claim())?;
+        map.serialize_entry("gas_per_payment", &self.gas_per_payment())?;
+        map.serialize_entry("claim_transactions", &self.claim_transactions)?;
+        map.serialize_entry("pieces", &self.pieces)?;
+        map.serialize_entry("bytes", &self.bytes)?;
+        map.serialize_entry("sha256", &self.sha256)?;
+        map.serialize_entry("sha256_ok", &self.sha256_ok)?;
+        map.serialize_entry("conserved", &self.conserved())?;
+        map.serialize_entry("parties", &parties)?;
+        map.serialize_entry("elapsed_s", &self.elapsed_s)?;
+        map.serialize_entry("payments_per_s", &self.payments_per_s())?;
+        map.end()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let yes = |ok: bool| if ok { "yes" } else { "NO" };
+        let [low, high] = self.interval_99;
+        let band = if self.in_interval() { "" } else { " — outside: chance does that once in 100 runs" };
+        writeln!(f, "{}", rows(&[
+            ("file", format!("{} pieces, {} bytes, SHA-256 {} ({})", self.pieces, self.bytes, self.sha256,
+                if self.sha256_ok { "as sold" } else { "DIFFERS" })),
+            ("tickets", format!("{} accepted, {} refused and replaced", self.accepted, self.refused)),
+            ("wins", format!("{} of {:.2} expected, 99 % within {low}..{high}{band}", self.won, self.expected_wins)),
+            ("claims", format!("{} winners in {} transactions, {:.0} gas each", self.claimed, self.claim_transactions,
+                self.gas_per_claim())),
+            ("gas", format!("{:.0} per payment, everything included", self.gas_per_payment())),
+            ("paid out", ether(wei(self.paid_out()))),
+            ("conserved", yes(self.conserved()).to_owned()),
+            ("time", format!("{:.1} s, of which {:.1} s selling ({:.0} payments/s)", self.elapsed_s, self.sale_s,
+                self.payments_per_s())),
+        ]))?;
+        writeln!(f, "\n{:<11} {:>29} {:>29} {:>29} {:>22}", "wei", "before", "after", "gained besides gas", "gas paid")?;
+        for (index, party) in self.parties.iter().enumerate() {
+            let end = if index + 1 == self.parties.len() { "" } else { "\n" };
+            write!(f, "{:<11} {:>29} {:>29} {:>29} {:>22}{end}", party.name, party.before, party.after, party.net(), party.gas_fee)?;
+        }
+        Ok(())
+    }
+}

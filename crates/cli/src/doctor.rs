@@ -1,0 +1,119 @@
+//! `micropay doctor`: looks at everything that must be right and says what to do about what is not.
+
+use alloy::primitives::Address;
+use chain::ChainClient;
+use clap::Args;
+use serde_json::json;
+
+use crate::config::Config;
+use crate::output::Output;
+use crate::{clock, keys, stores};
+
+/// Block time and our clock may differ by this many seconds.
+const CLOCK_TOLERANCE_SECS: u64 = 120;
+
+/// What to look at besides node, contract and clock.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Open this key (asks for its password)
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+    /// Open this merchant's store as well as the payer's
+    #[arg(long, value_name = "ADDRESS")]
+    merchant: Option<Address>,
+}
+
+struct Check {
+    name: &'static str,
+    ok: bool,
+    text: String,
+}
+
+/// Whether everything is well.
+pub(crate) async fn run(doctor: &Doctor, config: &Config, out: Output) -> eyre::Result<bool> {
+    let mut checks = Vec::new();
+    let client = match config.connect_before_deploy().await {
+        Ok(client) => {
+            checks.push(good("chain", format!("{} is on chain {}", client.node(), client.config().chain_id)));
+            Some(client)
+        }
+        Err(error) => {
+            checks.push(bad("chain", format!("{error}; is --rpc-url right, and the node up?")));
+            None
+        }
+    };
+    if let Some(client) = &client {
+        checks.push(contract(client).await);
+        checks.push(clocks(client).await);
+        checks.push(store("payer store", stores::payer(&config.home, client.domain()).await.map(drop)));
+        if let Some(merchant) = doctor.merchant {
+            let opened = stores::merchant(&config.home, client.domain(), merchant).await;
+            checks.push(store("merchant store", opened.map(drop)));
+        }
+    }
+    checks.push(match config.finality() {
+        Ok(_) => good("finality", config.finality.clone()),
+        Err(error) => bad("finality", error.to_string()),
+    });
+    checks.push(key(doctor, config));
+    let healthy = checks.iter().all(|check| check.ok);
+    let value = json!({
+        "healthy": healthy,
+        "checks": checks.iter().map(|c| json!({ "name": c.name, "ok": c.ok, "text": c.text })).collect::<Vec<_>>(),
+    });
+    let line = |check: &Check| format!("{}  {:<14}  {}", if check.ok { "ok  " } else { "FAIL" }, check.name, check.text);
+    out.answer(&value, checks.iter().map(line).collect::<Vec<_>>().join("\n"))?;
+    Ok(healthy)
+}
+
+fn good(name: &'static str, text: String) -> Check {
+    Check { name, ok: true, text }
+}
+
+fn bad(name: &'static str, text: String) -> Check {
+    Check { name, ok: false, text }
+}
+
+async fn contract(client: &ChainClient) -> Check {
+    let address = client.config().contract;
+    match client.check_contract().await {
+        Ok(()) => good("contract", format!("{address} is a ticket escrow")),
+        Err(error) => bad("contract", format!("{error}; micropay deploy puts it there")),
+    }
+}
+
+async fn clocks(client: &ChainClient) -> Check {
+    match client.head().await {
+        Ok(head) => {
+            let (ours, theirs) = (clock::now(), head.timestamp);
+            let apart = ours.0.abs_diff(theirs.0);
+            let text = format!("ours {ours}, newest block {theirs}: {apart} s apart");
+            if apart <= CLOCK_TOLERANCE_SECS {
+                good("clock", text)
+            } else {
+                bad("clock", format!("{text}; either a clock is wrong or the node is behind"))
+            }
+        }
+        Err(error) => bad("clock", error.to_string()),
+    }
+}
+
+fn store(name: &'static str, opened: eyre::Result<()>) -> Check {
+    match opened {
+        Ok(()) => good(name, "opens, and is for this chain and contract".into()),
+        Err(error) => bad(name, format!("{error:#}")),
+    }
+}
+
+fn key(doctor: &Doctor, config: &Config) -> Check {
+    match &doctor.key {
+        None => match keys::list(config) {
+            Ok(keys) => good("keys", format!("{} in {}", keys.len(), config.home.display())),
+            Err(error) => bad("keys", format!("{error:#}")),
+        },
+        Some(name) => match keys::account(config, name) {
+            Ok(account) => good("keys", format!("{name} opens: {}", account.address())),
+            Err(error) => bad("keys", format!("{error:#}")),
+        },
+    }
+}

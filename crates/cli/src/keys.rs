@@ -1,0 +1,193 @@
+//! `micropay keys`: accounts and escrow keys in encrypted files (Web3 Secret Storage, as geth and cast write them).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use alloy::primitives::{Address, B256};
+use alloy::signers::local::PrivateKeySigner;
+use clap::Subcommand;
+use eyre::{WrapErr, bail, ensure};
+use protocol::ticket::EscrowKey;
+use rand::rngs::OsRng;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use crate::clock;
+use crate::config::Config;
+use crate::output::{Output, rows};
+
+/// Keys in files.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keys {
+    /// Make a new key
+    New {
+        /// What to call it
+        name: String,
+    },
+    /// Take over a private key from standard input (64 hexadecimal digits)
+    Import {
+        /// What to call it
+        name: String,
+    },
+    /// List all keys
+    List,
+    /// Show a key's address
+    Show {
+        /// Its name
+        name: String,
+    },
+}
+
+pub(crate) fn run(command: &Keys, config: &Config, out: Output) -> eyre::Result<()> {
+    match command {
+        Keys::New { name } => {
+            let secret = loop {
+                let bytes = clock::random();
+                if EscrowKey::from_bytes(&bytes.0).is_ok() {
+                    break Zeroizing::new(bytes.0); // all but one in 2^128
+                }
+            };
+            save(config, name, &secret, out)
+        }
+        Keys::Import { name } => {
+            let mut line = Zeroizing::new(String::new());
+            std::io::stdin().read_line(&mut line)?;
+            let secret: B256 = line.trim().parse().map_err(|_| {
+                eyre::eyre!("a private key has 64 hexadecimal digits, got {} characters", line.trim().len())
+            })?;
+            save(config, name, &Zeroizing::new(secret.0), out)
+        }
+        Keys::List => {
+            let keys = list(config)?;
+            let value: Vec<_> =
+                keys.iter().map(|(name, address)| json!({ "name": name, "address": address })).collect();
+            let text: Vec<_> = keys.iter().map(|(name, address)| (name.as_str(), address.to_string())).collect();
+            out.answer(&value, if text.is_empty() { "no keys yet: micropay keys new NAME".into() } else { rows(&text) })
+        }
+        Keys::Show { name } => {
+            let address = address(config, name)?;
+            out.answer(&json!({ "name": name, "address": address }), address)
+        }
+    }
+}
+
+fn folder(config: &Config) -> PathBuf {
+    config.home.join("keys")
+}
+
+fn path(config: &Config, name: &str) -> eyre::Result<PathBuf> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    ensure!(
+        !name.is_empty() && !name.starts_with('.') && name.chars().all(plain),
+        "a key's name has letters, digits, '-', '_' and '.', got {name:?}"
+    );
+    Ok(folder(config).join(name))
+}
+
+fn save(config: &Config, name: &str, secret: &[u8; 32], out: Output) -> eyre::Result<()> {
+    let file = path(config, name)?;
+    ensure!(!file.exists(), "there is a key {name:?} already: {}", file.display());
+    let key = EscrowKey::from_bytes(secret).wrap_err("not a private key")?;
+    let password = password(config, true)?;
+    fs::create_dir_all(folder(config))?;
+    // Written beside, made durable, then moved: a key is there whole or not at all.
+    let part = format!(".{name}.part");
+    eth_keystore::encrypt_key(folder(config), &mut OsRng, secret, password.as_bytes(), Some(&part))?;
+    let part = folder(config).join(part);
+    add_address(&part, key.address())?;
+    fs::rename(&part, &file)?;
+    fs::File::open(folder(config))?.sync_all()?;
+    let value = json!({ "name": name, "address": key.address(), "file": file });
+    out.answer(&value, rows(&[
+        ("name", name.to_owned()),
+        ("address", key.address().to_string()),
+        ("file", file.display().to_string()),
+    ]))
+}
+
+/// Puts the address into the file, where other wallets have it, too: so that it can be read without the password.
+fn add_address(file: &Path, address: Address) -> eyre::Result<()> {
+    let mut value: serde_json::Value = serde_json::from_slice(&fs::read(file)?)?;
+    value["address"] = json!(format!("{address:x}"));
+    fs::write(file, serde_json::to_vec(&value)?)?;
+    #[cfg(unix)]
+    fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    Ok(fs::File::open(file)?.sync_all()?)
+}
+
+fn read_address(file: &Path) -> eyre::Result<Address> {
+    let value: serde_json::Value = serde_json::from_slice(&fs::read(file)?)?;
+    let address = value["address"].as_str().unwrap_or_default();
+    address.parse().map_err(|_| eyre::eyre!("{} has the address {address:?}", file.display()))
+}
+
+pub(crate) fn list(config: &Config) -> eyre::Result<Vec<(String, Address)>> {
+    let mut keys = Vec::new();
+    if !folder(config).exists() {
+        return Ok(keys);
+    }
+    for entry in fs::read_dir(folder(config))? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !name.starts_with('.') {
+            keys.push((name, read_address(&entry.path())?));
+        }
+    }
+    keys.sort();
+    Ok(keys)
+}
+
+/// The address of a key file, without its password.
+pub(crate) fn address(config: &Config, name: &str) -> eyre::Result<Address> {
+    let file = path(config, name)?;
+    ensure!(file.exists(), "there is no key {name:?} in {}", folder(config).display());
+    read_address(&file).wrap_err_with(|| format!("key {name:?}"))
+}
+
+/// An address, or the name of a key file.
+pub(crate) fn address_or_name(config: &Config, text: &str) -> eyre::Result<Address> {
+    text.parse().or_else(|_| address(config, text))
+}
+
+fn secret(config: &Config, name: &str) -> eyre::Result<Zeroizing<[u8; 32]>> {
+    let file = path(config, name)?;
+    ensure!(file.exists(), "there is no key {name:?} in {}", folder(config).display());
+    let password = password(config, false)?;
+    let bytes = Zeroizing::new(
+        eth_keystore::decrypt_key(&file, password.as_bytes()).wrap_err_with(|| format!("key {name:?}"))?,
+    );
+    let length = bytes.len();
+    let bytes = bytes.as_slice().try_into();
+    Ok(Zeroizing::new(bytes.map_err(|_| eyre::eyre!("key {name:?} has {length} bytes instead of 32"))?))
+}
+
+/// Opens a key file as an account that sends transactions.
+pub(crate) fn account(config: &Config, name: &str) -> eyre::Result<PrivateKeySigner> {
+    Ok(PrivateKeySigner::from_bytes(&B256::new(*secret(config, name)?))?)
+}
+
+/// Opens a key file as an escrow key, which signs tickets.
+pub(crate) fn escrow_key(config: &Config, name: &str) -> eyre::Result<EscrowKey> {
+    Ok(EscrowKey::from_bytes(&*secret(config, name)?)?)
+}
+
+/// From the file of the configuration, else from `MICROPAY_PASSWORD`, else from the terminal.
+fn password(config: &Config, twice: bool) -> eyre::Result<Zeroizing<String>> {
+    if let Some(file) = &config.password_file {
+        let text = Zeroizing::new(fs::read_to_string(file).wrap_err_with(|| file.display().to_string())?);
+        return Ok(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()));
+    }
+    if let Ok(password) = std::env::var("MICROPAY_PASSWORD") {
+        return Ok(Zeroizing::new(password));
+    }
+    let ask = |prompt: &str| {
+        rpassword::prompt_password(prompt)
+            .map(Zeroizing::new)
+            .wrap_err("no terminal to ask for the password: set MICROPAY_PASSWORD or --password-file")
+    };
+    let password = ask("Password: ")?;
+    if twice && *ask("Again: ")? != *password {
+        bail!("the two passwords differ");
+    }
+    Ok(password)
+}

@@ -1,0 +1,72 @@
+//! Where the stores are: one SQLite file per payer and per merchant, under the home folder, named by chain and contract. A
+//! lock file beside it keeps a second process away, which could otherwise bury a winner that the first is judging.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use alloy::primitives::Address;
+use eyre::WrapErr;
+use protocol::ticket::Domain;
+use storage::{SqliteStore, StoreIdentity};
+
+/// The payer's store.
+pub(crate) async fn payer(home: &Path, domain: Domain) -> eyre::Result<SqliteStore> {
+    open(&folder(home, domain)?.join("payer.sqlite"), StoreIdentity::payer(domain)).await
+}
+
+/// A merchant's store.
+pub(crate) async fn merchant(home: &Path, domain: Domain, recipient: Address) -> eyre::Result<SqliteStore> {
+    open(&merchant_file(home, domain, recipient)?, StoreIdentity::merchant(domain, recipient)).await
+}
+
+fn merchant_file(home: &Path, domain: Domain, recipient: Address) -> eyre::Result<PathBuf> {
+    Ok(folder(home, domain)?.join(format!("merchant-{recipient:x}.sqlite")))
+}
+
+fn folder(home: &Path, domain: Domain) -> eyre::Result<PathBuf> {
+    let folder = home.join("stores").join(format!("{}-{:x}", domain.chain_id(), domain.contract()));
+    fs::create_dir_all(&folder).wrap_err_with(|| folder.display().to_string())?;
+    Ok(folder)
+}
+
+async fn open(file: &Path, identity: StoreIdentity) -> eyre::Result<SqliteStore> {
+    SqliteStore::open(file, identity).await.wrap_err_with(|| format!("store {}", file.display()))
+}
+
+/// The right to be the one process that accepts and claims for a merchant. Held until dropped.
+#[derive(Debug)]
+pub(crate) struct MerchantLock {
+    _file: File,
+}
+
+/// Whether the lock was free.
+pub(crate) enum Locked {
+    /// It is ours now.
+    Ours(MerchantLock),
+    /// This process has it.
+    Held {
+        /// Its process id, if it could be read.
+        pid: Option<i32>,
+    },
+}
+
+/// Takes the merchant's lock, if it is free.
+pub(crate) fn lock_merchant(home: &Path, domain: Domain, recipient: Address) -> eyre::Result<Locked> {
+    let path = merchant_file(home, domain, recipient)?.with_extension("lock");
+    let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&path)?;
+    match file.try_lock() {
+        Ok(()) => {
+            file.set_len(0)?;
+            write!(file, "{}", std::process::id())?;
+            file.flush()?;
+            Ok(Locked::Ours(MerchantLock { _file: file }))
+        }
+        Err(TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            file.read_to_string(&mut text)?;
+            Ok(Locked::Held { pid: text.trim().parse().ok() })
+        }
+        Err(TryLockError::Error(error)) => Err(error).wrap_err_with(|| path.display().to_string()),
+    }
+}

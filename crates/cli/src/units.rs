@@ -1,0 +1,114 @@
+//! Amounts, rates and times as people write them.
+
+use std::str::FromStr;
+
+use alloy::primitives::utils::{format_units, parse_units};
+use alloy::primitives::{Address, U256};
+use chain::{ChainClient, ChainError};
+use eyre::{WrapErr, ensure};
+use protocol::ticket::{Amount, WinThreshold};
+
+/// An asset with what is needed to write its amounts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Asset {
+    pub(crate) address: Address,
+    pub(crate) symbol: String,
+    pub(crate) decimals: u8,
+}
+
+impl Asset {
+    /// The native asset, or a token as it describes itself.
+    pub(crate) async fn read(client: &ChainClient, address: Address) -> Result<Self, ChainError> {
+        if address == Address::ZERO {
+            return Ok(Self { address, symbol: "ETH".into(), decimals: 18 });
+        }
+        let (symbol, decimals) = client.token(address).await?;
+        Ok(Self { address, symbol, decimals })
+    }
+
+    /// Reads an amount in whole units of the asset: `0.01`; or in atomic units: `10000000000wei`.
+    pub(crate) fn parse(&self, text: &str) -> eyre::Result<Amount> {
+        let what = || format!("amount {text:?} of {}", self.symbol);
+        let value: U256 = match text.strip_suffix("wei") {
+            Some(atomic) => atomic.trim().parse().wrap_err_with(what)?,
+            None => {
+                ensure!(!text.starts_with('-'), "{} is negative", what());
+                parse_units(text, self.decimals).wrap_err_with(what)?.get_absolute()
+            }
+        };
+        Amount::try_from(value).wrap_err_with(what)
+    }
+
+    /// Writes an amount exactly, in whole units.
+    pub(crate) fn show(&self, amount: impl Into<U256>) -> String {
+        let text = format_units(amount.into(), self.decimals).unwrap_or_default();
+        let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+        format!("{text} {}", self.symbol)
+    }
+}
+
+/// A win rate: `1/128` or `0.0078125`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rate(pub(crate) WinThreshold);
+
+impl FromStr for Rate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let rest = text.strip_prefix("1/").ok_or_else(|| format!("a rate is written 1/N, got {text:?}"))?;
+        match rest.parse() {
+            Ok(n) if n > 1 => Ok(Self(WinThreshold::one_in(n))),
+            _ => Err(format!("a rate is written 1/N with N above 1, got {text:?}")),
+        }
+    }
+}
+
+/// A span of time: `90s`, `15m`, `24h`, `3d`.
+pub(crate) fn parse_span(text: &str) -> Result<protocol::ticket::Seconds, String> {
+    let unit = text.chars().last().unwrap_or(' ');
+    let factor = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return Err(format!("a span is written 90s, 15m, 24h or 3d, got {text:?}")),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| format!("no number in the span {text:?}"))?;
+    number
+        .checked_mul(factor)
+        .map(protocol::ticket::Seconds)
+        .ok_or_else(|| format!("the span {text:?} is too long"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ether() -> Asset {
+        Asset { address: Address::ZERO, symbol: "ETH".into(), decimals: 18 }
+    }
+
+    #[test]
+    fn amounts_are_read_and_written_exactly() {
+        assert_eq!(ether().parse("0.01").expect("an amount"), Amount(10_000_000_000_000_000));
+        assert_eq!(ether().parse("7wei").expect("an amount"), Amount(7));
+        assert_eq!(ether().show(U256::from(10_000_000_000_000_001u64)), "0.010000000000000001 ETH");
+        assert_eq!(ether().show(U256::ZERO), "0 ETH");
+        assert_eq!(Asset { decimals: 0, ..ether() }.show(U256::from(100)), "100 ETH");
+    }
+
+    #[test]
+    fn bad_amounts_are_refused() {
+        for text in ["", "-1", "1e3", "0x10", "1.0000000000000000001", "wei", "-1wei"] {
+            assert!(ether().parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn rates_and_spans() {
+        assert_eq!("1/128".parse::<Rate>().expect("a rate").0, WinThreshold::one_in(128));
+        assert!("1/0".parse::<Rate>().is_err() && "1/1".parse::<Rate>().is_err() && "128".parse::<Rate>().is_err());
+        assert_eq!(parse_span("3d").expect("a span").0, 259_200);
+        assert!(parse_span("3").is_err() && parse_span("d").is_err() && parse_span("").is_err());
+    }
+}

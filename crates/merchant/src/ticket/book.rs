@@ -1,0 +1,230 @@
+//! The merchant's memory: per escrow the live session, the nonces seen, the floor, and what is in flight. A ticket enters
+//! the book before it is judged and leaves it settled or not at all, so that two copies of one ticket, or a ticket and a
+//! claim that would bury it, can never both succeed. Nothing here waits; the lock is held for lookups only.
+//!
+//! What a crash takes with it is harmless: sessions die with the process (their boot number never comes back), so no ticket
+//! of an earlier process is accepted again, and winners and floors are read back from the store.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+use alloy_primitives::{Address, B256};
+use parking_lot::Mutex;
+use protocol::ticket::{
+    Domain, EscrowPublicKey, Issued, Nonce, OrderId, Seed, Session, SessionId, Ticket,
+};
+use storage::WinRecord;
+
+/// Closed commitments remembered per escrow; only to name the refusal.
+const CLOSED_KEPT: usize = 16;
+/// Accepted nonces at or below the floor remembered per escrow, so that a payer whose answer was lost still gets its good.
+const SEEN_KEPT: usize = 1024;
+
+pub(crate) struct Book {
+    domain: Domain,
+    seed: Seed,
+    recipient: Address,
+    boot: u64,
+    pages: Mutex<Pages>,
+}
+
+#[derive(Default)]
+struct Pages {
+    escrows: HashMap<Address, Entry>,
+    /// Escrows by the payer who opened them.
+    payers: HashMap<Address, BTreeSet<Address>>,
+}
+
+struct Entry {
+    session: Session,
+    closed: VecDeque<B256>,
+    seen: BTreeMap<Nonce, Seen>,
+    in_flight: BTreeMap<Nonce, B256>,
+    floor: Nonce,
+    unclaimed: u32,
+    key: Option<EscrowPublicKey>,
+}
+
+/// An accepted ticket.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    digest: B256,
+    order: OrderId,
+}
+
+/// What the book says to a ticket at the door.
+pub(crate) enum Entered {
+    /// To be judged with this; the nonce is taken until the place is settled or dropped.
+    Judge(Box<Known>, Place),
+    /// This very ticket was accepted for this very order: the same good again.
+    Repeat,
+    /// This very ticket is being judged right now.
+    Busy,
+}
+
+/// What the merchant knows of a ticket's escrow.
+pub(crate) struct Known {
+    pub(crate) session: Session,
+    pub(crate) commitment_closed: bool,
+    pub(crate) nonce_seen: bool,
+    pub(crate) floor: Nonce,
+    pub(crate) unclaimed: u32,
+    pub(crate) payer_unclaimed: u32,
+    pub(crate) key: Option<EscrowPublicKey>,
+}
+
+/// A nonce taken while its ticket is judged. Dropped unsettled, the nonce is free again.
+pub(crate) struct Place {
+    book: Arc<Book>,
+    escrow: Address,
+    nonce: Nonce,
+    digest: B256,
+    /// Whether the nonce was free, and so is this place's to free.
+    owned: bool,
+}
+
+impl Book {
+    pub(crate) fn new(domain: Domain, seed: Seed, recipient: Address, boot: u64) -> Arc<Self> {
+        Arc::new(Self { domain, seed, recipient, boot, pages: Mutex::default() })
+    }
+
+    fn entry<'p>(&self, pages: &'p mut Pages, escrow: Address) -> &'p mut Entry {
+        pages.escrows.entry(escrow).or_insert_with(|| Entry {
+            session: self.session(escrow, 0),
+            closed: VecDeque::new(),
+            seen: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
+            floor: Nonce::default(),
+            unclaimed: 0,
+            key: None,
+        })
+    }
+
+    fn session(&self, escrow: Address, serial: u64) -> Session {
+        Session::derive(&self.domain, &self.seed, self.recipient, escrow, SessionId { boot: self.boot, serial })
+    }
+
+    /// The live session and floor of an escrow, for a quote. Only for escrows that exist: an entry is memory.
+    pub(crate) fn quote(&self, escrow: Address) -> (Session, Nonce) {
+        let mut pages = self.pages.lock();
+        let entry = self.entry(&mut pages, escrow);
+        (entry.session, entry.floor)
+    }
+
+    /// A ticket enters. Only for escrows that exist: an entry is memory.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        ticket: &Ticket<Issued>,
+        payer: Address,
+        order: OrderId,
+    ) -> Entered {
+        let (escrow, nonce, digest) = (ticket.escrow(), ticket.nonce(), ticket.digest());
+        let mut pages = self.pages.lock();
+        let payer_unclaimed = pages.unclaimed_of(payer, escrow);
+        let entry = self.entry(&mut pages, escrow);
+        if entry.seen.get(&nonce) == Some(&Seen { digest, order }) {
+            return Entered::Repeat;
+        }
+        if entry.in_flight.get(&nonce) == Some(&digest) {
+            return Entered::Busy;
+        }
+        let nonce_seen = entry.seen.contains_key(&nonce) || entry.in_flight.contains_key(&nonce);
+        let known = Known {
+            session: entry.session,
+            commitment_closed: entry.closed.contains(&ticket.commitment()),
+            nonce_seen,
+            floor: entry.floor,
+            unclaimed: entry.unclaimed,
+            payer_unclaimed,
+            key: entry.key,
+        };
+        if !nonce_seen {
+            entry.in_flight.insert(nonce, digest);
+        }
+        Entered::Judge(Box::new(known), Place { book: Arc::clone(self), escrow, nonce, digest, owned: !nonce_seen })
+    }
+
+    /// What was in the store when this process started: a winner without its outcome. `payer` as far as the mirror knows.
+    pub(crate) fn restore_win(&self, win: &WinRecord, payer: Option<Address>) {
+        let ticket = &win.ticket;
+        let mut pages = self.pages.lock();
+        if let Some(payer) = payer {
+            pages.unclaimed_of(payer, ticket.escrow());
+        }
+        let entry = self.entry(&mut pages, ticket.escrow());
+        entry.seen.insert(ticket.nonce(), Seen { digest: ticket.digest(), order: OrderId::default() });
+        entry.unclaimed += 1;
+    }
+
+    /// What was in the store when this process started: the highest nonce of this escrow in any claim.
+    pub(crate) fn restore_floor(&self, escrow: Address, floor: Nonce) {
+        let mut pages = self.pages.lock();
+        let entry = self.entry(&mut pages, escrow);
+        entry.floor = entry.floor.max(floor);
+    }
+
+    /// Before winners with these nonces are claimed: raises the floor to the highest that can be, and closes the session,
+    /// whose `r1` the claim will reveal. Winners at or above a nonce in flight stay out, as that one may win, too, and a
+    /// higher nonce paid would bury it. Returns the highest nonce to claim, if any.
+    pub(crate) fn close(&self, escrow: Address, nonces: impl Iterator<Item = Nonce>) -> Option<Nonce> {
+        let mut pages = self.pages.lock();
+        let entry = self.entry(&mut pages, escrow);
+        let in_flight = entry.in_flight.keys().next().copied();
+        let highest = nonces.filter(|nonce| in_flight.is_none_or(|lowest| *nonce < lowest)).max()?;
+        entry.floor = entry.floor.max(highest);
+        let serial = entry.session.id().serial + 1;
+        entry.closed.push_back(entry.session.commitment());
+        if entry.closed.len() > CLOSED_KEPT {
+            entry.closed.pop_front();
+        }
+        entry.session = self.session(escrow, serial);
+        Some(highest)
+    }
+
+    /// Winners of this escrow got their outcome.
+    pub(crate) fn settled(&self, escrow: Address, count: u32) {
+        let mut pages = self.pages.lock();
+        let entry = self.entry(&mut pages, escrow);
+        entry.unclaimed = entry.unclaimed.saturating_sub(count);
+    }
+}
+
+impl Pages {
+    /// Unclaimed wins on all escrows of a payer, of which `escrow` is one.
+    fn unclaimed_of(&mut self, payer: Address, escrow: Address) -> u32 {
+        let own = self.payers.entry(payer).or_default();
+        own.insert(escrow);
+        own.iter().filter_map(|escrow| self.escrows.get(escrow)).map(|entry| entry.unclaimed).sum()
+    }
+}
+
+impl Place {
+    /// The ticket is accepted; if it won, it is stored.
+    pub(crate) fn settle(mut self, order: OrderId, won: bool, key: EscrowPublicKey) {
+        let book = Arc::clone(&self.book);
+        let mut pages = book.pages.lock();
+        let entry = book.entry(&mut pages, self.escrow);
+        entry.in_flight.remove(&self.nonce);
+        entry.seen.insert(self.nonce, Seen { digest: self.digest, order });
+        entry.key = Some(key);
+        if won {
+            entry.unclaimed += 1;
+        }
+        while entry.seen.len() > SEEN_KEPT {
+            match entry.seen.first_key_value() {
+                Some((nonce, _)) if *nonce <= entry.floor => entry.seen.pop_first(),
+                _ => break, // above the floor every nonce is remembered
+            };
+        }
+        self.owned = false;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.owned {
+            let mut pages = self.book.pages.lock();
+            self.book.entry(&mut pages, self.escrow).in_flight.remove(&self.nonce);
+        }
+    }
+}

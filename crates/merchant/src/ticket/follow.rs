@@ -1,0 +1,64 @@
+//! Keeps the mirror equal to the chain, and on disk: after a restart it goes on where it was. When the node fails the
+//! mirror ages, payments go on until the policy's limit, claims wait, and the log says so.
+
+use std::time::Duration;
+
+use chain::{ChainError, Follower};
+use storage::{MirrorStore, StoreError};
+use tracing::{info, warn};
+
+/// Longest pause between two attempts at a failing node.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Why following ended: going on would build on sand.
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    /// The chain is not the one it was (another chain id, a final block gone).
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// The mirror cannot be saved.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// One look at the chain: load, decide (the follower folds), save. Returns whether the mirror has caught up.
+pub async fn follow_once(follower: &mut Follower, store: &impl MirrorStore) -> Result<bool, FollowError> {
+    let before = follower.mirror().final_block();
+    let polled = follower.poll().await?;
+    if polled.rolled_back > 0 {
+        warn!(blocks = polled.rolled_back, head = polled.head.number, "the chain was reorganised");
+    }
+    if polled.final_block != before {
+        store.save_mirror(polled.final_block, &polled.changed).await?;
+    }
+    Ok(polled.behind == 0)
+}
+
+/// Follows for ever, looking every `pause`. Returns only on an error that trying again cannot mend.
+pub async fn follow(mut follower: Follower, store: impl MirrorStore, pause: Duration) -> FollowError {
+    let mut failures = 0u32;
+    loop {
+        match follow_once(&mut follower, &store).await {
+            Ok(true) => {
+                if failures > 0 {
+                    info!(failures, "the node answers again");
+                }
+                failures = 0;
+                tokio::time::sleep(pause).await;
+            }
+            Ok(false) => {} // still catching up
+            Err(FollowError::Chain(error)) if error.retry() => {
+                failures = failures.saturating_add(1);
+                let wait = (pause * 2u32.saturating_pow(failures.min(16))).min(LONGEST_PAUSE);
+                let age = follower.mirror().age().map(|age| age.as_secs());
+                warn!(%error, mirror_age_s = age, retry_in_s = wait.as_secs_f32(), "cannot read the chain; claims wait");
+                tokio::time::sleep(wait).await;
+            }
+            Err(FollowError::Store(error)) if error.retry() => {
+                warn!(%error, "cannot save the mirror");
+                tokio::time::sleep(pause).await;
+            }
+            Err(error) => return error,
+        }
+    }
+}

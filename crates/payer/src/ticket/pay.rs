@@ -1,0 +1,274 @@
+//! Step `issue`: pays for one order. The ticket is in the store before it leaves. A lost answer is asked for again with the
+//! same ticket. Only a refusal that a fresh ticket can mend leads to a second ticket, under a new order that names the one
+//! it replaces, and at most [`MAX_TICKETS`] times: a merchant that asks for more is fishing for draws (M1-14).
+
+use std::sync::Arc;
+
+use alloy_primitives::{Address, B256, keccak256};
+use parking_lot::Mutex;
+use protocol::ticket::{
+    Amount, Domain, EscrowKey, EscrowRecord, Nonce, OrderId, Quote, Retry, Ticket, Timestamp,
+};
+use storage::{OrderRecord, OrderRequest, OrderState, OrderStore, StoreError};
+use tracing::{debug, warn};
+
+use super::{Answer, ApiError, LimitError, Limits, MerchantApi};
+
+/// Most tickets for one purchase, the first included.
+const MAX_TICKETS: usize = 4;
+
+/// A payer with one escrow. Shared by all its purchases, any number at once.
+pub struct Payer<S> {
+    domain: Domain,
+    key: Arc<EscrowKey>,
+    escrow: EscrowRecord,
+    limits: Limits,
+    store: S,
+    edges: Edges,
+}
+
+/// Time and randomness, which enter from outside.
+#[derive(Clone, Copy, Debug)]
+pub struct Edges {
+    /// Unix seconds.
+    pub now: fn() -> Timestamp,
+    /// 32 fresh uniform bytes from the operating system.
+    pub random: fn() -> B256,
+}
+
+/// A merchant with the latest quote it gave.
+pub struct Seller<M> {
+    api: M,
+    quote: Mutex<Option<Quote>>,
+}
+
+/// What to buy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Purchase<I> {
+    /// Names the purchase for ever: asking again with this order never pays twice.
+    pub order: OrderId,
+    /// What is asked for.
+    pub item: I,
+}
+
+/// A purchase that was delivered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Payment<G> {
+    /// What was bought.
+    pub good: G,
+    /// The order that was delivered: the purchase's, or the last replacement of it.
+    pub order: OrderId,
+    /// Digest of the ticket that paid.
+    pub ticket: B256,
+    /// What the ticket was worth, atomic units.
+    pub price: Amount,
+    /// Refusals on the way, by rule.
+    pub refusals: Vec<String>,
+}
+
+/// Why a purchase was not delivered.
+#[derive(Debug, thiserror::Error)]
+pub enum PayError {
+    /// The quote is not acceptable. No ticket was issued.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
+    /// The merchant refused the ticket, which is not consumed.
+    #[error("order {order} was refused ({rule}): {message}")]
+    Refused {
+        /// The order.
+        order: OrderId,
+        /// Stable name of the rule.
+        rule: String,
+        /// The refusal in words.
+        message: String,
+    },
+    /// The merchant cannot take the ticket now; the same ticket may be taken later.
+    #[error("order {order} has to wait ({rule}): {message}")]
+    NotNow {
+        /// The order.
+        order: OrderId,
+        /// Stable name of the rule.
+        rule: String,
+        /// The refusal in words.
+        message: String,
+    },
+    /// The merchant refused every ticket for a reason that a fresh one should have mended.
+    #[error("the merchant refused {tickets} tickets for one purchase, the last by rule {rule}")]
+    TooManyRefusals {
+        /// Tickets issued.
+        tickets: usize,
+        /// The last rule.
+        rule: String,
+    },
+    /// No answer. The ticket may have been accepted; ask again with the same order.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// The store failed. Nothing was sent that is not stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl PayError {
+    /// Whether the same purchase can succeed when tried again.
+    pub fn retry(&self) -> bool {
+        match self {
+            Self::Api(error) => error.retry(),
+            Self::Store(error) => error.retry(),
+            Self::NotNow { .. } => true,
+            Self::Limit(_) | Self::Refused { .. } | Self::TooManyRefusals { .. } => false,
+        }
+    }
+}
+
+impl<M> Seller<M> {
+    /// A merchant whose terms are not known yet.
+    pub fn new(api: M) -> Self {
+        Self { api, quote: Mutex::new(None) }
+    }
+
+    /// The merchant.
+    pub fn api(&self) -> &M {
+        &self.api
+    }
+}
+
+impl<S: OrderStore> Payer<S> {
+    /// A payer that signs with `key`, whose escrow is `escrow` on chain.
+    pub fn new(
+        domain: Domain,
+        key: Arc<EscrowKey>,
+        escrow: EscrowRecord,
+        limits: Limits,
+        store: S,
+        edges: Edges,
+    ) -> Self {
+        Self { domain, key, escrow, limits, store, edges }
+    }
+
+    /// Address of the escrow key.
+    pub fn escrow(&self) -> Address {
+        self.key.address()
+    }
+
+    /// Buys. Safe to call again with the same purchase, after an error as after a crash: what was issued is sent again,
+    /// byte for byte.
+    pub async fn pay<M: MerchantApi>(
+        &self,
+        seller: &Seller<M>,
+        purchase: &Purchase<M::Item>,
+    ) -> Result<Payment<M::Good>, PayError> {
+        let mut refusals = Vec::new();
+        let mut replaces = None;
+        let mut order = purchase.order;
+        for _ in 0..MAX_TICKETS {
+            let record = match self.store.order(order).await? {
+                Some(record) => record,
+                None => self.issue(seller, order, replaces).await?,
+            };
+            if let OrderState::Refused { rule } = record.state {
+                refusals.push(rule); // earlier, perhaps before a crash
+            } else {
+                match self.send(seller, &record, &purchase.item).await? {
+                    Sent::Delivered(good) => {
+                        return Ok(Payment {
+                            good,
+                            order,
+                            ticket: record.ticket.digest(),
+                            price: record.price,
+                            refusals,
+                        });
+                    }
+                    Sent::Refused(rule) => refusals.push(rule),
+                }
+            }
+            replaces = Some(order);
+            order = replacement(order);
+        }
+        let rule = refusals.last().cloned().unwrap_or_default();
+        Err(PayError::TooManyRefusals { tickets: MAX_TICKETS, rule })
+    }
+
+    /// Load, decide, save.
+    async fn issue<M: MerchantApi>(
+        &self,
+        seller: &Seller<M>,
+        order: OrderId,
+        replaces: Option<OrderId>,
+    ) -> Result<OrderRecord, PayError> {
+        let known = *seller.quote.lock();
+        let quote = match known {
+            Some(quote) => quote,
+            None => seller.api.quote(self.escrow()).await?,
+        };
+        let issued = self.store.issued_count(self.escrow()).await?;
+        self.limits.check(&quote, &self.escrow, Nonce(issued.saturating_add(1)))?;
+
+        let now = (self.edges.now)();
+        let life_limit = now.plus(self.limits.max_ticket_life);
+        let expiry = quote.expiry(now).min(life_limit);
+        let r2 = (self.edges.random)(); // after the commitment has arrived
+        let (domain, key) = (self.domain, Arc::clone(&self.key));
+        let request = OrderRequest {
+            order,
+            escrow: self.escrow(),
+            recipient: quote.recipient,
+            price: quote.price,
+            replaces,
+            at: now,
+        };
+        let sign = move |nonce| Ticket::issue(&domain, &key, &quote, r2, expiry, nonce);
+        Ok(self.store.issue(request, sign).await?.into_record())
+    }
+
+    /// Send; save what came of it.
+    async fn send<M: MerchantApi>(
+        &self,
+        seller: &Seller<M>,
+        record: &OrderRecord,
+        item: &M::Item,
+    ) -> Result<Sent<M::Good>, PayError> {
+        let order = record.id;
+        match seller.api.buy(order, item, &record.ticket).await? {
+            Answer::Delivered { good, quote } => {
+                self.remember(seller, quote);
+                self.store.resolve(order, OrderState::Delivered).await?;
+                debug!(%order, ticket = %record.ticket.digest(), "delivered");
+                Ok(Sent::Delivered(good))
+            }
+            Answer::Refused { rule, message, retry, quote } => {
+                warn!(%order, %rule, %message, "refused");
+                *seller.quote.lock() = quote;
+                if retry == Retry::Later {
+                    // The same ticket may still be accepted: it stays as it is.
+                    return Err(PayError::NotNow { order, rule, message });
+                }
+                if record.state == OrderState::Delivered {
+                    // It was paid and delivered before: never a second ticket.
+                    return Err(PayError::Refused { order, rule, message });
+                }
+                self.store.resolve(order, OrderState::Refused { rule: rule.clone() }).await?;
+                match retry {
+                    Retry::NewQuote => Ok(Sent::Refused(rule)),
+                    _ => Err(PayError::Refused { order, rule, message }),
+                }
+            }
+        }
+    }
+
+    fn remember<M>(&self, seller: &Seller<M>, quote: Option<Quote>) {
+        if quote.is_some() {
+            *seller.quote.lock() = quote;
+        }
+    }
+}
+
+enum Sent<G> {
+    Delivered(G),
+    Refused(String),
+}
+
+/// The order that takes the place of a refused one. It follows from it, so that a payer that was killed in between comes
+/// to the same.
+fn replacement(order: OrderId) -> OrderId {
+    OrderId(keccak256([b"micropay/order/replacement/v1".as_slice(), order.0.as_slice()].concat()))
+}

@@ -1,0 +1,418 @@
+//! Random requests to a backend and to [`MemoryStore`], which is the model: the same answers, errors included, the same
+//! content at the end, and the same again after a restart.
+
+use std::{collections::HashMap, env};
+
+use alloy_primitives::{U256, aliases::B32};
+use parking_lot::Mutex;
+use proptest::{
+    prelude::*,
+    test_runner::{Config, TestRunner},
+};
+use protocol::ticket::{Amount, Nonce, Seed, Timestamp};
+use tokio::runtime::Handle;
+
+use super::{
+    Backend,
+    fixture::{block, escrow, identity, issue, order, record, request, transaction, win},
+};
+use crate::{
+    ClaimId, ClaimStage, MemoryStore, OrderFilter, OrderState, Outcome, Store, TxRecord, WinFilter, WinStage,
+};
+
+/// A claim or transaction: so many before the latest one, or by number.
+#[derive(Clone, Copy, Debug)]
+enum Pick {
+    Latest(u64),
+    Number(u64),
+}
+
+/// One request. Names are small numbers, so that requests meet each other.
+#[derive(Clone, Debug)]
+enum Op {
+    Seed(u8),
+    Boot,
+    Issue {
+        order: u64,
+        escrow: u64,
+    },
+    IssueOther {
+        order: u64,
+        escrow: u64,
+    },
+    Resolve {
+        order: u64,
+        state: u8,
+    },
+    RaiseNonce {
+        escrow: u64,
+        above: u64,
+    },
+    SaveWin {
+        escrow: u64,
+        nonce: u64,
+        variant: u64,
+    },
+    GiveUp {
+        escrow: u64,
+        nonce: u64,
+    },
+    Queue {
+        escrow: u64,
+        nonces: Vec<u64>,
+    },
+    /// The first winners that are in no claim.
+    QueueWon(u32),
+    AddTransaction {
+        claim: Pick,
+        transaction: Pick,
+    },
+    Mined {
+        claim: Pick,
+        transaction: Pick,
+        block: u64,
+    },
+    Unmined(Pick),
+    Requeue(Pick),
+    Release(Pick),
+    Finalize {
+        claim: Pick,
+        refuse: u64,
+        leave_out: bool,
+    },
+    /// The latest claim's next step on the way to `Final`.
+    Advance,
+    SaveMirror {
+        block: u64,
+        record: u64,
+    },
+    ForgetMirror,
+    Restart,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let (order, e, nonce) = (0..4u64, 0..2u64, 1..9u64);
+    // Mostly one of the latest two claims, sometimes any, or none.
+    let claim = || prop_oneof![9 => (0..2u64).prop_map(Pick::Latest), 1 => (1..9u64).prop_map(Pick::Number)];
+    // Mostly one of the claim's own two.
+    let transaction = || {
+        (claim(), 0..2u64, prop::bool::weighted(0.9))
+            .prop_map(|(claim, n, own)| (claim, if own { Pick::Latest(n) } else { Pick::Number(n) }))
+    };
+    prop_oneof![
+        1 => any::<u8>().prop_map(Op::Seed),
+        1 => Just(Op::Boot),
+        4 => (order.clone(), e.clone()).prop_map(|(order, escrow)| Op::Issue { order, escrow }),
+        1 => (order.clone(), e.clone()).prop_map(|(order, escrow)| Op::IssueOther { order, escrow }),
+        2 => (order, 0..3u8).prop_map(|(order, state)| Op::Resolve { order, state }),
+        1 => (e.clone(), 0..9u64).prop_map(|(escrow, above)| Op::RaiseNonce { escrow, above }),
+        8 => (e.clone(), nonce.clone(), prop_oneof![9 => Just(0u64), 1 => Just(1)])
+            .prop_map(|(escrow, nonce, variant)| Op::SaveWin { escrow, nonce, variant }),
+        6 => (e.clone(), nonce.clone()).prop_map(|(escrow, nonce)| Op::GiveUp { escrow, nonce }),
+        6 => (0..4u32).prop_map(Op::QueueWon),
+        3 => (e, prop::collection::vec(nonce, 0..3)).prop_map(|(escrow, nonces)| Op::Queue { escrow, nonces }),
+        9 => transaction().prop_map(|(claim, transaction)| Op::AddTransaction { claim, transaction }),
+        9 => (transaction(), 0..3u64)
+            .prop_map(|((claim, transaction), block)| Op::Mined { claim, transaction, block }),
+        5 => claim().prop_map(Op::Unmined),
+        2 => claim().prop_map(Op::Requeue),
+        4 => claim().prop_map(Op::Release),
+        8 => (claim(), 0..6u64, prop::bool::weighted(0.2))
+            .prop_map(|(claim, refuse, leave_out)| Op::Finalize { claim, refuse, leave_out }),
+        6 => Just(Op::Advance),
+        2 => (0..9u64, 0..4u64).prop_map(|(block, record)| Op::SaveMirror { block, record }),
+        1 => Just(Op::ForgetMirror),
+        1 => Just(Op::Restart),
+    ]
+}
+
+/// Runs 32 random sequences (or as many as `PROPTEST_CASES` says).
+pub async fn random_requests_match<B: Backend>() {
+    let cases = env::var("PROPTEST_CASES")
+        .ok()
+        .and_then(|cases| cases.parse().ok())
+        .unwrap_or(32);
+    let config = Config {
+        cases,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let handle = Handle::current();
+    let seen = Mutex::new(HashMap::new());
+    tokio::task::block_in_place(|| {
+        let result = TestRunner::new(config).run(&prop::collection::vec(op(), 40..140), |ops| {
+            handle.block_on(compare::<B>(&ops, &seen))
+        });
+        if let Err(failure) = result {
+            panic!("{failure}");
+        }
+        // Runs that refuse everything would agree, too.
+        let seen = seen.into_inner();
+        let done = |kind: &str| seen.get(&(kind.to_owned(), true)).copied().unwrap_or(0_u32);
+        // Nothing refuses an issue.
+        let refused_or_free = |kind: &str| kind == "Issue" || seen.contains_key(&(kind.to_owned(), false));
+        let must = [
+            "Issue",
+            "SaveWin",
+            "QueueWon",
+            "AddTransaction",
+            "Mined",
+            "Finalize",
+            "Resolve",
+            "GiveUp",
+        ];
+        for kind in must
+            .into_iter()
+            .chain(["Unmined", "Requeue", "Release", "SaveMirror"])
+        {
+            assert!(
+                done(kind) > 0 && refused_or_free(kind),
+                "{kind}: {seen:?} in {cases} runs"
+            );
+        }
+    });
+}
+
+/// Requests by kind, and whether they were granted.
+type Seen = Mutex<HashMap<(String, bool), u32>>;
+
+async fn compare<B: Backend>(ops: &[Op], seen: &Seen) -> Result<(), TestCaseError> {
+    let place = B::place().await;
+    let mut store = place
+        .open(identity())
+        .await
+        .map_err(|error| TestCaseError::fail(error.to_string()))?;
+    let model = MemoryStore::new(identity());
+    for (n, op) in ops.iter().enumerate() {
+        if matches!(op, Op::Restart) {
+            store = restart(&place, store).await?;
+            continue;
+        }
+        let op = &if matches!(op, Op::Advance) {
+            next_step(&model).await
+        } else {
+            op.clone()
+        };
+        let (expected, got) = (apply(&model, op).await, apply(&store, op).await);
+        prop_assert_eq!(&expected, &got, "request {}: {:?}", n, op);
+        let kind = format!("{op:?}")
+            .chars()
+            .take_while(|letter| letter.is_alphabetic())
+            .collect();
+        *seen.lock().entry((kind, expected.is_ok())).or_default() += 1;
+    }
+    let expected = dump(&model).await;
+    prop_assert_eq!(&expected, &dump(&store).await);
+    let store = restart(&place, store).await?;
+    prop_assert_eq!(&expected, &dump(&store).await);
+    Ok(())
+}
+
+async fn restart<B: Backend>(place: &B, store: B::Store) -> Result<B::Store, TestCaseError> {
+    let failed = |error: crate::StoreError| TestCaseError::fail(error.to_string());
+    place.close(store).await.map_err(failed)?;
+    place.open(identity()).await.map_err(failed)
+}
+
+async fn next_step(model: &impl Store) -> Op {
+    let latest = model.claims(1).await.unwrap_or_default();
+    let (claim, transaction) = (Pick::Latest(0), Pick::Latest(0));
+    match latest.first().map(|claim| claim.state.stage()) {
+        Some(ClaimStage::Queued) => Op::AddTransaction { claim, transaction },
+        Some(ClaimStage::Sent) => Op::Mined {
+            claim,
+            transaction,
+            block: 1,
+        },
+        Some(ClaimStage::Mined) => Op::Finalize {
+            claim,
+            refuse: 1,
+            leave_out: false,
+        },
+        Some(ClaimStage::Final | ClaimStage::Released) | None => Op::QueueWon(3),
+    }
+}
+
+/// The answer as text, so that errors compare, too.
+async fn apply(store: &impl Store, op: &Op) -> Result<String, String> {
+    let at = Timestamp(7);
+    match op.clone() {
+        Op::Seed(n) => show(
+            store
+                .seed_or_insert(Seed::new([n; 32]))
+                .await
+                .map(|seed| *seed.expose()),
+        ),
+        Op::Boot => show(store.next_boot().await),
+        Op::Issue { order, escrow } => {
+            let sign = move |nonce| issue(order, escrow, nonce);
+            show(store.issue(request(order, escrow), sign).await)
+        }
+        Op::IssueOther { order, escrow } => {
+            let sign = move |Nonce(nonce)| issue(order, escrow, Nonce(nonce + 1));
+            show(store.issue(request(order, escrow), sign).await)
+        }
+        Op::Resolve { order: n, state } => {
+            let state = match state {
+                0 => OrderState::Sent,
+                1 => OrderState::Delivered,
+                _ => OrderState::Refused {
+                    rule: "nonce-seen".to_owned(),
+                },
+            };
+            show(store.resolve(order(n), state).await)
+        }
+        Op::RaiseNonce { escrow: e, above } => show(store.raise_nonce(escrow(e), Nonce(above)).await),
+        Op::SaveWin {
+            escrow,
+            nonce,
+            variant,
+        } => show(
+            store
+                .save_win(&win(escrow, nonce, variant), Amount(u128::from(nonce)), at)
+                .await,
+        ),
+        Op::GiveUp { escrow, nonce } => {
+            let digest = win(escrow, nonce, 0).digest();
+            show(
+                store
+                    .give_up(digest, B32::repeat_byte(1), U256::from(2), U256::from(3))
+                    .await,
+            )
+        }
+        Op::Queue { escrow, nonces } => {
+            let digests: Vec<_> = nonces
+                .into_iter()
+                .map(|nonce| win(escrow, nonce, 0).digest())
+                .collect();
+            show(store.queue(&digests, at).await)
+        }
+        Op::QueueWon(limit) => {
+            let filter = WinFilter {
+                limit: Some(limit),
+                ..WinStage::Won.into()
+            };
+            let wins = store.wins(filter).await.unwrap_or_default();
+            let digests: Vec<_> = wins.iter().map(|win| win.ticket.digest()).collect();
+            show(store.queue(&digests, at).await)
+        }
+        Op::AddTransaction { claim, transaction } => {
+            let claim = pick(store, claim).await;
+            show(
+                store
+                    .add_transaction(claim, &pick_transaction(claim, transaction))
+                    .await,
+            )
+        }
+        Op::Mined {
+            claim,
+            transaction,
+            block: number,
+        } => {
+            let claim = pick(store, claim).await;
+            show(
+                store
+                    .mined(claim, pick_transaction(claim, transaction).hash, block(number))
+                    .await,
+            )
+        }
+        Op::Unmined(claim) => show(store.unmined(pick(store, claim).await).await),
+        Op::Requeue(claim) => show(store.requeue(pick(store, claim).await).await),
+        Op::Release(claim) => show(store.release(pick(store, claim).await).await),
+        Op::Finalize {
+            claim,
+            refuse,
+            leave_out,
+        } => {
+            let claim = pick(store, claim).await;
+            let wins = store.wins(claim).await.unwrap_or_default();
+            let outcomes: Vec<_> = wins
+                .iter()
+                .skip(usize::from(leave_out))
+                .map(|win| {
+                    let outcome = if win.ticket.nonce().0 == refuse {
+                        Outcome::Refused {
+                            reason: B32::ZERO,
+                            got: U256::MAX,
+                            limit: U256::ZERO,
+                        }
+                    } else {
+                        Outcome::Final {
+                            paid: Amount(10),
+                            owed: Amount(u128::from(refuse)),
+                        }
+                    };
+                    (win.ticket.digest(), outcome)
+                })
+                .collect();
+            show(store.finalize(claim, &outcomes, 21_000, 1 << 100).await)
+        }
+        Op::SaveMirror {
+            block: number,
+            record: n,
+        } => {
+            let changed = HashMap::from([(escrow(n), record(n))]);
+            show(store.save_mirror(block(number), &changed).await)
+        }
+        Op::ForgetMirror => show(store.forget_mirror().await),
+        Op::Advance | Op::Restart => Ok(String::new()),
+    }
+}
+
+async fn pick(store: &impl Store, pick: Pick) -> ClaimId {
+    match pick {
+        Pick::Number(number) => ClaimId(number),
+        Pick::Latest(back) => {
+            let latest = store.claims(1).await.unwrap_or_default();
+            ClaimId(latest.first().map_or(0, |claim| claim.id.0.saturating_sub(back)))
+        }
+    }
+}
+
+fn pick_transaction(claim: ClaimId, pick: Pick) -> TxRecord {
+    match pick {
+        Pick::Number(number) => transaction(number),
+        Pick::Latest(back) => transaction(2 * claim.0 + back),
+    }
+}
+
+/// Everything that can be read from a store, as text.
+pub async fn dump(store: &impl Store) -> String {
+    let mut lines = vec![
+        show(store.orders(OrderFilter::default()).await),
+        show(store.order_totals(None).await),
+        show(store.wins(WinFilter::default()).await),
+        show(store.load_unfinished().await),
+        show(store.win_totals().await),
+        show(store.claims(u32::MAX).await),
+        show(store.unfinished_claims().await),
+        show(store.floors().await),
+    ];
+    for n in 0..4 {
+        let escrow = escrow(n);
+        lines.push(show(store.issued_count(escrow).await));
+        lines.push(show(store.unclaimed(escrow).await));
+        // Changes nothing: the next nonce is above 0 anyway.
+        lines.push(show(store.raise_nonce(escrow, Nonce(0)).await));
+    }
+    let mirror = store.load_mirror().await.map(|mirror| {
+        mirror.map(|(cursor, escrows)| {
+            (
+                cursor,
+                escrows.into_iter().collect::<std::collections::BTreeMap<_, _>>(),
+            )
+        })
+    });
+    lines.push(show(mirror));
+    lines
+        .into_iter()
+        .map(|line| line.unwrap_or_else(|error| error))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn show<T: std::fmt::Debug>(result: crate::Result<T>) -> Result<String, String> {
+    result
+        .map(|value| format!("{value:?}"))
+        .map_err(|error| error.to_string())
+}

@@ -1,0 +1,288 @@
+//! Values in columns and back. What SQLite returns is judged like input: a damaged row is an error that names it.
+
+use std::fmt::Display;
+
+use alloy_primitives::{Address, B256, U256, aliases::B32};
+use bindings::ticket;
+use protocol::ticket::{
+    Amount, BlockRef, Domain, Issued, Nonce, OrderId, SessionId, Signature, Ticket, Timestamp, Won,
+};
+use sqlx::{
+    QueryBuilder, Row, Sqlite,
+    query::Query,
+    sqlite::{SqliteArguments, SqliteRow},
+};
+
+use crate::{Result, StoreError};
+
+/// A value that is stored as a blob of fixed width, big-endian, so that blobs order as values do.
+pub(super) trait Blob: Sized {
+    const WIDTH: usize;
+    fn to_blob(&self) -> Vec<u8>;
+    /// `blob` has the right width.
+    fn from_blob(blob: &[u8]) -> Result<Self, String>;
+}
+
+macro_rules! integer_blob {
+    ($($integer:ty),*) => {$(
+        impl Blob for $integer {
+            const WIDTH: usize = size_of::<$integer>();
+            fn to_blob(&self) -> Vec<u8> {
+                self.to_be_bytes().to_vec()
+            }
+            fn from_blob(blob: &[u8]) -> Result<Self, String> {
+                blob.try_into().map(Self::from_be_bytes).map_err(|_| width_differs(blob.len(), Self::WIDTH))
+            }
+        }
+    )*};
+}
+integer_blob!(u64, u128);
+
+macro_rules! bytes_blob {
+    ($($bytes:ty: $width:literal),*) => {$(
+        impl Blob for $bytes {
+            const WIDTH: usize = $width;
+            fn to_blob(&self) -> Vec<u8> {
+                self.to_vec()
+            }
+            fn from_blob(blob: &[u8]) -> Result<Self, String> {
+                Self::try_from(blob).map_err(|_| width_differs(blob.len(), Self::WIDTH))
+            }
+        }
+    )*};
+}
+bytes_blob!(Address: 20, B256: 32, B32: 4);
+
+macro_rules! newtype_blob {
+    ($($outer:ident($inner:ty)),*) => {$(
+        impl Blob for $outer {
+            const WIDTH: usize = <$inner>::WIDTH;
+            fn to_blob(&self) -> Vec<u8> {
+                self.0.to_blob()
+            }
+            fn from_blob(blob: &[u8]) -> Result<Self, String> {
+                <$inner>::from_blob(blob).map($outer)
+            }
+        }
+    )*};
+}
+newtype_blob!(Amount(u128), Nonce(u64), Timestamp(u64), OrderId(B256));
+
+impl Blob for U256 {
+    const WIDTH: usize = 32;
+    fn to_blob(&self) -> Vec<u8> {
+        self.to_be_bytes::<32>().to_vec()
+    }
+    fn from_blob(blob: &[u8]) -> Result<Self, String> {
+        B256::from_blob(blob).map(|word| Self::from_be_bytes(word.0))
+    }
+}
+
+impl Blob for Signature {
+    const WIDTH: usize = 65;
+    fn to_blob(&self) -> Vec<u8> {
+        self.to_bytes().to_vec()
+    }
+    fn from_blob(blob: &[u8]) -> Result<Self, String> {
+        Self::from_bytes(blob).map_err(|error| error.to_string())
+    }
+}
+
+fn width_differs(got: usize, needed: usize) -> String {
+    format!("{got} bytes instead of {needed}")
+}
+
+pub(super) type SqliteQuery = Query<'static, Sqlite, SqliteArguments>;
+
+/// Binding by blob, so that no call site chooses an encoding.
+pub(super) trait Bind {
+    fn blob(self, value: &impl Blob) -> Self;
+    fn maybe_blob(self, value: Option<&impl Blob>) -> Self;
+}
+
+impl Bind for SqliteQuery {
+    fn blob(self, value: &impl Blob) -> Self {
+        self.bind(value.to_blob())
+    }
+
+    fn maybe_blob(self, value: Option<&impl Blob>) -> Self {
+        self.bind(value.map(Blob::to_blob))
+    }
+}
+
+/// Adds `AND <column> = <value>` if there is a value.
+pub(super) fn push_equal(sql: &mut QueryBuilder<Sqlite>, column: &'static str, value: Option<&impl Blob>) {
+    if let Some(value) = value {
+        sql.push(" AND ")
+            .push(column)
+            .push(" = ")
+            .push_bind(value.to_blob());
+    }
+}
+
+/// Adds `LIMIT n` if there is a limit.
+pub(super) fn push_limit(sql: &mut QueryBuilder<Sqlite>, limit: Option<u32>) {
+    if let Some(limit) = limit {
+        sql.push(" LIMIT ").push_bind(i64::from(limit));
+    }
+}
+
+/// A row, with the names that an error needs.
+pub(super) struct Fields<'r> {
+    row: &'r SqliteRow,
+    table: &'static str,
+    key: &'static str,
+}
+
+impl<'r> Fields<'r> {
+    /// `key` is the column that names the row in errors.
+    pub(super) fn new(row: &'r SqliteRow, table: &'static str, key: &'static str) -> Self {
+        Self { row, table, key }
+    }
+
+    /// The columns that a join took from another table, whose key is in `key`.
+    pub(super) fn of(&self, table: &'static str, key: &'static str) -> Self {
+        Self {
+            row: self.row,
+            table,
+            key,
+        }
+    }
+
+    pub(super) fn get<T: Blob>(&self, column: &'static str) -> Result<T> {
+        let blob: &[u8] = self
+            .row
+            .try_get(column)
+            .map_err(|error| self.corrupt(column, error))?;
+        self.parse(column, blob)
+    }
+
+    pub(super) fn maybe<T: Blob>(&self, column: &'static str) -> Result<Option<T>> {
+        let blob: Option<&[u8]> = self
+            .row
+            .try_get(column)
+            .map_err(|error| self.corrupt(column, error))?;
+        blob.map(|blob| self.parse(column, blob)).transpose()
+    }
+
+    pub(super) fn bytes(&self, column: &'static str) -> Result<&'r [u8]> {
+        self.row
+            .try_get(column)
+            .map_err(|error| self.corrupt(column, error))
+    }
+
+    pub(super) fn text(&self, column: &'static str) -> Result<&'r str> {
+        self.row
+            .try_get(column)
+            .map_err(|error| self.corrupt(column, error))
+    }
+
+    pub(super) fn maybe_text(&self, column: &'static str) -> Result<Option<&'r str>> {
+        self.row
+            .try_get(column)
+            .map_err(|error| self.corrupt(column, error))
+    }
+
+    /// A count or row number, which SQLite keeps as a signed integer.
+    pub(super) fn count(&self, column: &'static str) -> Result<u64> {
+        let number: i64 = self
+            .row
+            .try_get(column)
+            .map_err(|error| self.corrupt(column, error))?;
+        u64::try_from(number).map_err(|error| self.corrupt(column, error))
+    }
+
+    pub(super) fn maybe_count(&self, column: &'static str) -> Result<Option<u64>> {
+        let number: Option<i64> = self
+            .row
+            .try_get(column)
+            .map_err(|error| self.corrupt(column, error))?;
+        number
+            .map(u64::try_from)
+            .transpose()
+            .map_err(|error| self.corrupt(column, error))
+    }
+
+    /// A block from three columns.
+    pub(super) fn block(
+        &self,
+        number: &'static str,
+        hash: &'static str,
+        timestamp: &'static str,
+    ) -> Result<BlockRef> {
+        Ok(BlockRef {
+            number: self.get(number)?,
+            hash: self.get(hash)?,
+            timestamp: self.get(timestamp)?,
+        })
+    }
+
+    /// The ticket of an order. Its digest is computed again and compared: a damaged field cannot go unseen.
+    pub(super) fn issued(&self, domain: &Domain) -> Result<Ticket<Issued>> {
+        let fields = ticket::Ticket {
+            escrow: self.get("escrow")?,
+            recipient: self.get("recipient")?,
+            commitment: self.get("commitment")?,
+            r2: self.get("r2")?,
+            winThreshold: self.get("win_threshold")?,
+            expiry: self.get("expiry")?,
+            nonce: self.get("nonce")?,
+        };
+        let ticket = Ticket::from_parts(domain, fields, self.get("signature")?);
+        let stored: B256 = self.get("digest")?;
+        if stored != ticket.digest() {
+            let computed = ticket.digest();
+            return Err(self.corrupt("digest", format!("{stored} stored, {computed} computed")));
+        }
+        Ok(ticket)
+    }
+
+    /// The ticket of a winner; checks that `r1` opens its commitment and that it still wins.
+    pub(super) fn won(&self, domain: &Domain) -> Result<Ticket<Won>> {
+        let issued = self.issued(domain)?;
+        let session = SessionId {
+            boot: self.get("boot")?,
+            serial: self.get("serial")?,
+        };
+        let r1: B256 = self.get("r1")?;
+        let opened = domain.commitment(issued.recipient(), r1);
+        if opened != issued.commitment() {
+            let commitment = issued.commitment();
+            return Err(self.corrupt(
+                "r1",
+                format!("opens {opened}, the ticket's commitment is {commitment}"),
+            ));
+        }
+        Ticket::<Won>::restore(
+            issued.digest(),
+            issued.fields().clone(),
+            *issued.signature(),
+            session,
+            r1,
+        )
+        .map_err(|error| self.corrupt("r1", error))
+    }
+
+    pub(super) fn corrupt(&self, column: &'static str, problem: impl Display) -> StoreError {
+        let row = match self.row.try_get::<&[u8], _>(self.key) {
+            Ok(key) => alloy_primitives::hex::encode_prefixed(key),
+            Err(_) => match self.row.try_get::<i64, _>(self.key) {
+                Ok(key) => key.to_string(),
+                Err(_) => format!("(unreadable {})", self.key),
+            },
+        };
+        StoreError::Corrupt {
+            table: self.table,
+            row,
+            column,
+            problem: problem.to_string(),
+        }
+    }
+
+    fn parse<T: Blob>(&self, column: &'static str, blob: &[u8]) -> Result<T> {
+        if blob.len() != T::WIDTH {
+            return Err(self.corrupt(column, width_differs(blob.len(), T::WIDTH)));
+        }
+        T::from_blob(blob).map_err(|problem| self.corrupt(column, problem))
+    }
+}

@@ -1,0 +1,274 @@
+//! [`OrderStore`] in SQLite.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use alloy_primitives::Address;
+use protocol::ticket::{Amount, Domain, Issued, Nonce, OrderId, Ticket};
+use sqlx::{QueryBuilder, SqliteConnection, SqliteExecutor, sqlite::SqliteRow};
+
+use super::{
+    SqliteStore,
+    columns::{Bind, Fields, push_equal, push_limit},
+    database_error,
+    writer::Write,
+};
+use crate::{
+    Issue, OrderFilter, OrderRecord, OrderRequest, OrderStage, OrderState, OrderStore, OrderTotals, Result,
+    StoreError,
+    orders::{check_move, check_signed, nonce_after},
+};
+
+const READING: &str = "reading orders";
+
+impl OrderStore for SqliteStore {
+    async fn issue<F>(&self, request: OrderRequest, sign: F) -> Result<Issue>
+    where
+        F: FnOnce(Nonce) -> Ticket<Issued> + Send + 'static,
+    {
+        self.writer
+            .write(IssueOrder {
+                domain: *self.domain(),
+                request,
+                sign,
+            })
+            .await
+    }
+
+    async fn order(&self, id: OrderId) -> Result<Option<OrderRecord>> {
+        find(&self.readers, self.domain(), id).await
+    }
+
+    async fn resolve(&self, id: OrderId, state: OrderState) -> Result<bool> {
+        self.writer
+            .write(Resolve {
+                domain: *self.domain(),
+                id,
+                state,
+            })
+            .await
+    }
+
+    async fn raise_nonce(&self, escrow: Address, above: Nonce) -> Result<Nonce> {
+        self.writer.write(RaiseNonce { escrow, above }).await
+    }
+
+    async fn orders(&self, filter: impl Into<OrderFilter> + Send) -> Result<Vec<OrderRecord>> {
+        let filter = filter.into();
+        let mut sql = QueryBuilder::new("SELECT * FROM orders WHERE TRUE");
+        push_equal(&mut sql, "escrow", filter.escrow.as_ref());
+        if let Some(stage) = filter.stage {
+            sql.push(" AND state = ").push_bind(stage.name());
+        }
+        // From the end, because a limit keeps the highest nonces.
+        sql.push(" ORDER BY escrow DESC, nonce DESC");
+        push_limit(&mut sql, filter.limit);
+        let rows = sql
+            .build()
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|error| database_error(READING, error))?;
+        rows.iter().rev().map(|row| record(row, self.domain())).collect()
+    }
+
+    async fn issued_count(&self, escrow: Address) -> Result<u64> {
+        let row = sqlx::query("SELECT COUNT(*) AS number FROM orders WHERE escrow = ?")
+            .blob(&escrow)
+            .fetch_one(&self.readers)
+            .await
+            .map_err(|error| database_error(READING, error))?;
+        Fields::new(&row, "orders", "number").count("number")
+    }
+
+    async fn order_totals(&self, escrow: Option<Address>) -> Result<OrderTotals> {
+        // By price, too: SQLite cannot add 128-bit numbers, and few prices are in use at a time.
+        let mut sql = QueryBuilder::new("SELECT state, price, COUNT(*) AS number FROM orders WHERE TRUE");
+        push_equal(&mut sql, "escrow", escrow.as_ref());
+        sql.push(" GROUP BY state, price");
+        let rows = sql
+            .build()
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|error| database_error(READING, error))?;
+        let mut totals = OrderTotals::default();
+        for row in &rows {
+            let fields = Fields::new(row, "orders", "price");
+            totals
+                .of_mut(stage(&fields)?)
+                .add(fields.count("number")?, fields.get::<Amount>("price")?)?;
+        }
+        Ok(totals)
+    }
+}
+
+struct IssueOrder<F> {
+    domain: Domain,
+    request: OrderRequest,
+    sign: F,
+}
+
+impl<F: FnOnce(Nonce) -> Ticket<Issued> + Send + 'static> Write for IssueOrder<F> {
+    type Out = Issue;
+    const DOING: &'static str = "issuing a ticket";
+
+    async fn apply(self, conn: &mut SqliteConnection) -> Result<Issue> {
+        let Self {
+            domain,
+            request,
+            sign,
+        } = self;
+        if let Some(record) = find(&mut *conn, &domain, request.order).await? {
+            return Ok(Issue::Existing(record));
+        }
+        let nonce = next_nonce(conn, request.escrow).await?;
+        let after = nonce_after(request.escrow, nonce)?;
+        // A panic here would end the writer for everyone.
+        let ticket = catch_unwind(AssertUnwindSafe(|| sign(nonce)))
+            .map_err(|_| StoreError::SignPanicked(request.order))?;
+        check_signed(&domain, &request, nonce, &ticket)?;
+        store_next(conn, request.escrow, after).await?;
+        let fields = ticket.fields();
+        sqlx::query(
+            "INSERT INTO orders (id, digest, escrow, recipient, commitment, r2, win_threshold, expiry, nonce,
+                 signature, price, replaces, issued_at, state)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'sent')",
+        )
+        .blob(&request.order)
+        .blob(&ticket.digest())
+        .blob(&fields.escrow)
+        .blob(&fields.recipient)
+        .blob(&fields.commitment)
+        .blob(&fields.r2)
+        .blob(&fields.winThreshold)
+        .blob(&fields.expiry)
+        .blob(&fields.nonce)
+        .blob(ticket.signature())
+        .blob(&request.price)
+        .maybe_blob(request.replaces.as_ref())
+        .blob(&request.at)
+        .execute(conn)
+        .await
+        .map_err(|error| database_error(Self::DOING, error))?;
+        Ok(Issue::Fresh(OrderRecord::new(&request, ticket)))
+    }
+}
+
+struct Resolve {
+    domain: Domain,
+    id: OrderId,
+    state: OrderState,
+}
+
+impl Write for Resolve {
+    type Out = bool;
+    // Reads, then writes with one statement.
+    const SAVEPOINT: bool = false;
+    const DOING: &'static str = "resolving an order";
+
+    async fn apply(self, conn: &mut SqliteConnection) -> Result<bool> {
+        let record = find(&mut *conn, &self.domain, self.id)
+            .await?
+            .ok_or(StoreError::UnknownOrder(self.id))?;
+        if !check_move(&record, &self.state)? {
+            return Ok(false);
+        }
+        let rule = match &self.state {
+            OrderState::Refused { rule } => Some(rule.clone()),
+            OrderState::Sent | OrderState::Delivered => None,
+        };
+        sqlx::query("UPDATE orders SET state = ?, rule = ? WHERE id = ?")
+            .bind(self.state.stage().name())
+            .bind(rule)
+            .blob(&self.id)
+            .execute(conn)
+            .await
+            .map_err(|error| database_error(Self::DOING, error))?;
+        Ok(true)
+    }
+}
+
+struct RaiseNonce {
+    escrow: Address,
+    above: Nonce,
+}
+
+impl Write for RaiseNonce {
+    type Out = Nonce;
+    const SAVEPOINT: bool = false;
+    const DOING: &'static str = "raising a nonce";
+
+    async fn apply(self, conn: &mut SqliteConnection) -> Result<Nonce> {
+        let next = next_nonce(conn, self.escrow).await?;
+        let raised = nonce_after(self.escrow, self.above)?;
+        if raised <= next {
+            return Ok(next);
+        }
+        store_next(conn, self.escrow, raised).await?;
+        Ok(raised)
+    }
+}
+
+async fn next_nonce(conn: &mut SqliteConnection, escrow: Address) -> Result<Nonce> {
+    let row = sqlx::query("SELECT escrow, next FROM nonces WHERE escrow = ?")
+        .blob(&escrow)
+        .fetch_optional(conn)
+        .await
+        .map_err(|error| database_error("reading the next nonce", error))?;
+    row.map_or(Ok(Nonce(1)), |row| {
+        Fields::new(&row, "nonces", "escrow").get("next")
+    })
+}
+
+async fn store_next(conn: &mut SqliteConnection, escrow: Address, next: Nonce) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO nonces (escrow, next) VALUES (?, ?) ON CONFLICT DO UPDATE SET next = excluded.next",
+    )
+    .blob(&escrow)
+    .blob(&next)
+    .execute(conn)
+    .await
+    .map(drop)
+    .map_err(|error| database_error("storing the next nonce", error))
+}
+
+async fn find(
+    executor: impl SqliteExecutor<'_>,
+    domain: &Domain,
+    id: OrderId,
+) -> Result<Option<OrderRecord>> {
+    let row = sqlx::query("SELECT * FROM orders WHERE id = ?")
+        .blob(&id)
+        .fetch_optional(executor)
+        .await
+        .map_err(|error| database_error(READING, error))?;
+    row.map(|row| record(&row, domain)).transpose()
+}
+
+fn record(row: &SqliteRow, domain: &Domain) -> Result<OrderRecord> {
+    let fields = Fields::new(row, "orders", "id");
+    let ticket = fields.issued(domain)?;
+    let state = match (stage(&fields)?, fields.maybe_text("rule")?) {
+        (OrderStage::Sent, None) => OrderState::Sent,
+        (OrderStage::Delivered, None) => OrderState::Delivered,
+        (OrderStage::Refused, Some(rule)) => OrderState::Refused {
+            rule: rule.to_owned(),
+        },
+        (stage, rule) => return Err(fields.corrupt("rule", format!("{rule:?} in state {stage}"))),
+    };
+    Ok(OrderRecord {
+        id: fields.get("id")?,
+        recipient: ticket.recipient(),
+        ticket,
+        price: fields.get("price")?,
+        replaces: fields.maybe("replaces")?,
+        issued_at: fields.get("issued_at")?,
+        state,
+    })
+}
+
+fn stage(fields: &Fields<'_>) -> Result<OrderStage> {
+    let name = fields.text("state")?;
+    OrderStage::ALL
+        .into_iter()
+        .find(|stage| stage.name() == name)
+        .ok_or_else(|| fields.corrupt("state", format!("there is no state {name:?}")))
+}

@@ -1,0 +1,442 @@
+//! What SQLite files can look like: shared, foreign, newer, damaged.
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests: a failure is to stop them where it happens"
+)]
+
+use std::{fs, path::Path};
+
+use alloy_primitives::Address;
+use micropay_storage::{
+    ClaimStore, MirrorStore, OrderFilter, OrderStore, Owner, Result, SeedStore, SqliteStore, StoreError,
+    StoreIdentity, WinFilter, WinStore,
+    conformance::fixture::{block, escrow, identity, order, record, request, sign, transaction, win},
+};
+use protocol::ticket::{Amount, Nonce, Seed, Timestamp};
+use sqlx::{AssertSqlSafe, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
+use tempfile::TempDir;
+
+const AT: Timestamp = Timestamp(1);
+
+fn place() -> (TempDir, std::path::PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("store.db");
+    (folder, file)
+}
+
+/// A store with a row in every table.
+async fn filled(file: &Path) {
+    let store = SqliteStore::open(file, identity()).await.unwrap();
+    store.seed_or_insert(Seed::new([1; 32])).await.unwrap();
+    store.next_boot().await.unwrap();
+    let _ = store.issue(request(1, 0), sign(1, 0)).await.unwrap();
+    store.save_win(&win(0, 1, 0), Amount(1), AT).await.unwrap();
+    let claim = store.queue(&[win(0, 1, 0).digest()], AT).await.unwrap();
+    store.add_transaction(claim, &transaction(1)).await.unwrap();
+    store.mined(claim, transaction(1).hash, block(1)).await.unwrap();
+    store
+        .save_mirror(block(1), &[(escrow(0), record(0))].into())
+        .await
+        .unwrap();
+    store.close().await.unwrap();
+}
+
+async fn raw(file: &Path) -> SqliteConnection {
+    let options = SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(true)
+        .foreign_keys(false);
+    SqliteConnection::connect_with(&options).await.unwrap()
+}
+
+async fn run(file: &Path, sql: &str) {
+    let mut connection = raw(file).await;
+    sqlx::query("PRAGMA ignore_check_constraints = ON")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    sqlx::raw_sql(AssertSqlSafe(sql))
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    connection.close().await.unwrap();
+}
+
+/// Reads everything, and returns the first error.
+async fn read_all(file: &Path) -> Result<()> {
+    let store = SqliteStore::open(file, identity()).await?;
+    store.seed_or_insert(Seed::new([2; 32])).await?;
+    store.next_boot().await?;
+    store.order(order(1)).await?;
+    store.orders(OrderFilter::default()).await?;
+    store.order_totals(None).await?;
+    store.raise_nonce(escrow(0), Nonce(1)).await?;
+    store.floors().await?;
+    store.claims(9).await?;
+    store.unfinished_claims().await?;
+    store.win(win(0, 1, 0).digest()).await?;
+    store.wins(WinFilter::default()).await?;
+    store.load_unfinished().await?;
+    store.win_totals().await?;
+    store.load_mirror().await?;
+    store.close().await
+}
+
+#[tokio::test]
+async fn damaged_row_is_an_error_that_names_it() {
+    let (_folder, file) = place();
+    filled(&file).await;
+    read_all(&file).await.unwrap();
+    let sound = fs::read(&file).unwrap();
+    let order_row = order(1).0.to_string();
+    let win_row = win(0, 1, 0).digest().to_string();
+    let transaction_row = transaction(1).hash.to_string();
+    let escrow_row = format!("{:#x}", escrow(0));
+    let digest = win_row.trim_start_matches("0x");
+    for (damage, table, row, column) in [
+        (
+            "UPDATE orders SET r2 = zeroblob(32)",
+            "orders",
+            &order_row,
+            "digest",
+        ),
+        ("UPDATE orders SET nonce = x'01'", "orders", &order_row, "nonce"),
+        (
+            "UPDATE orders SET price = zeroblob(17)",
+            "orders",
+            &order_row,
+            "price",
+        ),
+        (
+            "UPDATE orders SET signature = zeroblob(65)",
+            "orders",
+            &order_row,
+            "signature",
+        ),
+        ("UPDATE orders SET state = 'lost'", "orders", &order_row, "state"),
+        (
+            "UPDATE orders SET state = 'refused'",
+            "orders",
+            &order_row,
+            "rule",
+        ),
+        (
+            "UPDATE orders SET replaces = x''",
+            "orders",
+            &order_row,
+            "replaces",
+        ),
+        ("UPDATE nonces SET next = x'ff'", "nonces", &escrow_row, "next"),
+        (
+            "UPDATE session SET seed = x'01'",
+            "session",
+            &"1".to_owned(),
+            "seed",
+        ),
+        (
+            "UPDATE session SET boot = x''",
+            "session",
+            &"1".to_owned(),
+            "boot",
+        ),
+        ("UPDATE wins SET expiry = zeroblob(8)", "wins", &win_row, "digest"),
+        ("UPDATE wins SET r1 = zeroblob(32)", "wins", &win_row, "r1"),
+        ("UPDATE wins SET claim = -4", "wins", &win_row, "claim"),
+        ("UPDATE wins SET paid = x'02'", "wins", &win_row, "paid"),
+        ("UPDATE wins SET reason = x'01020304'", "wins", &win_row, "got"),
+        ("UPDATE claims SET state = 'released'", "wins", &win_row, "claim"),
+        (
+            "UPDATE claims SET state = 'gone'",
+            "claims",
+            &"1".to_owned(),
+            "state",
+        ),
+        (
+            "UPDATE claims SET block_hash = NULL",
+            "claims",
+            &"1".to_owned(),
+            "block_hash",
+        ),
+        (
+            "UPDATE claims SET queued_at = zeroblob(0)",
+            "claims",
+            &"1".to_owned(),
+            "queued_at",
+        ),
+        (
+            "UPDATE transactions SET account_nonce = zeroblob(9)",
+            "transactions",
+            &transaction_row,
+            "account_nonce",
+        ),
+        ("UPDATE floors SET nonce = x'00'", "floors", &escrow_row, "nonce"),
+        (
+            "UPDATE mirror_cursor SET hash = x'00'",
+            "mirror_cursor",
+            &"1".to_owned(),
+            "hash",
+        ),
+        (
+            "UPDATE mirror_escrows SET record = '{}'",
+            "mirror_escrows",
+            &escrow_row,
+            "record",
+        ),
+        (
+            "UPDATE mirror_escrows SET record = replace(record, '\"balance\":\"0x', '\"balance\":\"0xffffffffffffffffffffffffff')",
+            "mirror_escrows",
+            &escrow_row,
+            "record",
+        ),
+        (
+            "UPDATE store SET chain_id = x'01'",
+            "store",
+            &"1".to_owned(),
+            "chain_id",
+        ),
+    ] {
+        fs::write(&file, &sound).unwrap();
+        run(&file, damage).await;
+        match read_all(&file).await {
+            Err(StoreError::Corrupt {
+                table: t,
+                row: r,
+                column: c,
+                problem,
+            }) => {
+                assert_eq!(
+                    (t, r.as_str(), c),
+                    (table, row.as_str(), column),
+                    "{damage}: {problem}"
+                );
+            }
+            other => panic!("{damage}: {other:?}"),
+        }
+    }
+    // A digest that is not the ticket's.
+    fs::write(&file, &sound).unwrap();
+    run(
+        &file,
+        &format!("UPDATE wins SET digest = zeroblob(32) WHERE digest = x'{digest}'"),
+    )
+    .await;
+    assert!(matches!(
+        read_all(&file).await,
+        Err(StoreError::Corrupt {
+            table: "wins",
+            column: "digest",
+            ..
+        })
+    ));
+    // Pages that are no pages.
+    for at in [100, 4096 + 100, sound.len() / 2] {
+        let mut torn = sound.clone();
+        torn[at..at + 2000].fill(0xa5);
+        fs::write(&file, torn).unwrap();
+        // A damaged page need not be one that is read; a panic would be the failure.
+        let _ = read_all(&file).await;
+    }
+}
+
+#[tokio::test]
+async fn foreign_file_is_refused_untouched() {
+    let (folder, file) = place();
+    run(&file, "CREATE TABLE photos (a); PRAGMA application_id = 7").await;
+    let before = fs::read(&file).unwrap();
+    match SqliteStore::open(&file, identity()).await {
+        Err(StoreError::NotAStore { got: 7, expected, .. }) => assert_eq!(expected.to_be_bytes(), *b"MPAY"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(fs::read(&file).unwrap(), before);
+    let text = folder.path().join("letter.txt");
+    let letter = "Dear store, I am not a database. ".repeat(99);
+    fs::write(&text, &letter).unwrap();
+    assert!(matches!(
+        SqliteStore::open(&text, identity()).await,
+        Err(StoreError::Database { .. })
+    ));
+    assert_eq!(fs::read_to_string(&text).unwrap(), letter);
+    let nowhere = folder.path().join("no/such/folder/store.db");
+    assert!(matches!(
+        SqliteStore::open(nowhere, identity()).await,
+        Err(StoreError::Database { .. })
+    ));
+}
+
+#[tokio::test]
+async fn newer_schema_is_refused_with_both_versions() {
+    let (_folder, file) = place();
+    filled(&file).await;
+    run(
+        &file,
+        "INSERT INTO _sqlx_migrations (version, description, installed_on, success, checksum, execution_time)
+         VALUES (900, 'later', CURRENT_TIMESTAMP, 1, x'00', 0)",
+    )
+    .await;
+    match SqliteStore::open(&file, identity()).await {
+        Err(StoreError::NewerSchema { got: 900, known: 1 }) => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn identity_can_be_read_without_knowing_it() {
+    let (_folder, file) = place();
+    assert_eq!(SqliteStore::identity_of(&file).await.unwrap(), None);
+    assert!(!file.exists(), "looking creates nothing");
+    let payer = StoreIdentity {
+        owner: Owner::Payer,
+        ..identity()
+    };
+    SqliteStore::open(&file, payer)
+        .await
+        .unwrap()
+        .close()
+        .await
+        .unwrap();
+    assert_eq!(SqliteStore::identity_of(&file).await.unwrap(), Some(payer));
+    assert!(matches!(
+        SqliteStore::open(&file, identity()).await,
+        Err(StoreError::OtherStore(_))
+    ));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn only_the_owner_can_read_the_seed() {
+    use std::os::unix::fs::PermissionsExt;
+    let (folder, file) = place();
+    let store = SqliteStore::open(&file, identity()).await.unwrap();
+    store.seed_or_insert(Seed::new([1; 32])).await.unwrap();
+    for entry in fs::read_dir(folder.path()).unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{} has mode {mode:o}", entry.path().display());
+    }
+}
+
+/// As two processes have it: each with its own writer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn two_openings_of_one_file_share_nonces_and_claims() {
+    let (_folder, file) = place();
+    // Both create it at the same time.
+    let (a, b) = tokio::join!(
+        SqliteStore::open(&file, identity()),
+        SqliteStore::open(&file, identity())
+    );
+    let stores = [a.unwrap(), b.unwrap()];
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..60u64 {
+        // Every order twice, once through each.
+        for store in stores.clone() {
+            tasks.spawn(async move {
+                store
+                    .issue(request(n, 0), sign(n, 0))
+                    .await
+                    .unwrap()
+                    .into_record()
+                    .ticket
+            });
+        }
+    }
+    let mut tickets = std::collections::BTreeMap::<Nonce, Vec<_>>::new();
+    while let Some(ticket) = tasks.join_next().await {
+        let ticket = ticket.unwrap();
+        tickets.entry(ticket.nonce()).or_default().push(ticket);
+    }
+    assert!(tickets.keys().copied().eq((1..=60).map(Nonce)));
+    assert!(tickets.values().all(|pair| pair.len() == 2 && pair[0] == pair[1]));
+
+    let ticket = win(0, 1, 0);
+    let saved = tokio::join!(
+        stores[0].save_win(&ticket, Amount(1), AT),
+        stores[1].save_win(&ticket, Amount(1), AT)
+    );
+    assert!(saved.0.unwrap() != saved.1.unwrap(), "new once");
+    let wins = [ticket.digest()];
+    let claimed = tokio::join!(stores[0].queue(&wins, AT), stores[1].queue(&wins, AT));
+    assert!(claimed.0.is_ok() != claimed.1.is_ok(), "claimed once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn concurrent_wins_share_commits() {
+    let (_folder, file) = place();
+    let store = SqliteStore::open(&file, identity()).await.unwrap();
+    let wins: Vec<_> = (0..600).map(|nonce| win(0, nonce, 0)).collect();
+    let before = store.stats();
+    let mut tasks = tokio::task::JoinSet::new();
+    for ticket in wins {
+        let store = store.clone();
+        tasks.spawn(async move { store.save_win(&ticket, Amount(1), AT).await.unwrap() });
+    }
+    while let Some(new) = tasks.join_next().await {
+        assert!(new.unwrap());
+    }
+    let stats = store.stats();
+    let (writes, commits) = (stats.writes - before.writes, stats.commits - before.commits);
+    assert_eq!(writes, 600);
+    assert!(commits <= 150, "{commits} commits for {writes} winners");
+    assert_eq!(store.unclaimed(escrow(0)).await.unwrap(), 600);
+}
+
+#[tokio::test]
+async fn closed_store_says_so() {
+    let (_folder, file) = place();
+    let store = SqliteStore::open(&file, identity()).await.unwrap();
+    let clone = store.clone();
+    store.close().await.unwrap();
+    assert!(matches!(clone.next_boot().await, Err(StoreError::Closed)));
+    assert!(matches!(clone.floors().await, Err(StoreError::Closed)));
+    store.close().await.unwrap();
+}
+
+/// A merchant counts its unclaimed winners often and has many settled ones.
+#[tokio::test]
+async fn frequent_questions_use_an_index() {
+    let (_folder, file) = place();
+    filled(&file).await;
+    let mut connection = raw(&file).await;
+    for (sql, index) in [
+        (
+            "SELECT COUNT(*) FROM wins w WHERE w.paid IS NULL AND w.reason IS NULL AND w.escrow = x'00'",
+            "wins_unfinished",
+        ),
+        (
+            "SELECT * FROM wins w WHERE TRUE AND w.paid IS NULL AND w.reason IS NULL ORDER BY w.escrow, w.nonce",
+            "wins_unfinished",
+        ),
+        (
+            "SELECT * FROM wins w WHERE TRUE AND w.claim = 1 ORDER BY w.escrow, w.nonce",
+            "wins_claim",
+        ),
+        (
+            "SELECT * FROM claims WHERE state IN ('queued', 'sent', 'mined') ORDER BY id",
+            "claims_unfinished",
+        ),
+        (
+            "SELECT COUNT(*) FROM orders WHERE escrow = x'00'",
+            "sqlite_autoindex_orders_2",
+        ),
+        (
+            "SELECT * FROM transactions WHERE claim = 1 ORDER BY seq",
+            "transactions_claim",
+        ),
+    ] {
+        let plan = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")))
+            .fetch_all(&mut connection)
+            .await
+            .unwrap()
+            .iter()
+            .map(|row| sqlx::Row::get::<String, _>(row, "detail"))
+            .collect::<Vec<_>>()
+            .join("; ");
+        assert!(plan.contains(index), "{sql}: {plan}");
+    }
+}
+
+#[test]
+fn futures_can_be_spawned() {
+    fn send<T: Send>(_: T) {}
+    let identity = StoreIdentity::merchant(protocol::ticket::Domain::new(1, Address::ZERO), Address::ZERO);
+    send(SqliteStore::open("never", identity));
+}
