@@ -7,11 +7,8 @@ use std::time::Duration;
 
 use alloy::primitives::{Address, B256, Bytes, TxKind, U64, U128, U256};
 use alloy::providers::RootProvider;
-use alloy::rpc::client::{ClientBuilder, RpcClient};
 use alloy::rpc::types::{Log, TransactionRequest};
 use alloy::sol_types::{SolCall, SolEventInterface};
-use alloy::transports::http::reqwest;
-use alloy::transports::{RpcError, TransportError, TransportErrorKind};
 use bindings::erc20::IERC20;
 use bindings::ticket::TicketEscrow;
 
@@ -19,12 +16,13 @@ use protocol::ticket::{
     Amount, BlockRef, Domain, EscrowEvent, EscrowRecord, Nonce, PairRecord, Status, Timestamp, WinThreshold,
 };
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use url::Url;
 
-use crate::error::{Revert, excerpt};
+use crate::error::excerpt;
+use crate::rpc::{FeeHistory, Node, RpcBlock, RpcReceipt, RpcTransaction};
 use crate::{ChainError, Fees};
 
 /// Which chain and contract to expect, and how patient to be.
@@ -112,16 +110,14 @@ pub struct ChainClient {
 }
 
 struct Inner {
-    rpc: RpcClient,
+    node: Node,
     config: ChainConfig,
-    /// Scheme, host and port: the rest of the URL may hold a key.
-    node: String,
 }
 
 impl fmt::Debug for ChainClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ChainClient")
-            .field("node", &self.inner.node)
+            .field("node", &self.node())
             .field("config", &self.inner.config)
             .finish_non_exhaustive()
     }
@@ -144,20 +140,21 @@ impl ChainClient {
 
     /// Asks a node which chain it is on, where nothing is known of it yet.
     pub async fn ask_chain_id(url: Url, request_timeout: Duration) -> Result<u64, ChainError> {
-        Self::unchecked(url, ChainConfig { request_timeout, ..ChainConfig::new(0) }).chain_id().await
+        Self::unchecked(
+            url,
+            ChainConfig {
+                request_timeout,
+                ..ChainConfig::new(0)
+            },
+        )
+        .chain_id()
+        .await
     }
 
     fn unchecked(url: Url, config: ChainConfig) -> Self {
-        let node = url.origin().ascii_serialization();
-        let http = reqwest::Client::builder()
-            .timeout(config.request_timeout)
-            // A redirected POST becomes a GET: the answer would be of something else.
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .expect("no option above can fail");
-        let rpc = ClientBuilder::default().http_with_client(http, url);
+        let node = Node::new(url, config.request_timeout);
         Self {
-            inner: Arc::new(Inner { rpc, config, node }),
+            inner: Arc::new(Inner { node, config }),
         }
     }
 
@@ -170,7 +167,7 @@ impl ChainClient {
     /// Scheme, host and port of the node, fit for logs.
     #[must_use]
     pub fn node(&self) -> &str {
-        &self.inner.node
+        self.inner.node.name()
     }
 
     /// The EIP-712 domain of the contract.
@@ -182,7 +179,7 @@ impl ChainClient {
     /// Alloy's provider on the same connection, for what this client does not cover.
     #[must_use]
     pub fn provider(&self) -> RootProvider {
-        RootProvider::new(self.inner.rpc.clone())
+        RootProvider::new(self.inner.node.client())
     }
 
     // ── is this the right place? ──
@@ -646,81 +643,7 @@ impl ChainClient {
         P: Serialize + Clone + fmt::Debug + Send + Sync + Unpin,
         R: DeserializeOwned + fmt::Debug + Send + Sync + Unpin + 'static,
     {
-        self.inner
-            .rpc
-            .request(method, params)
-            .await
-            .map_err(|error| self.judge(method, error))
-    }
-
-    fn judge(&self, method: &'static str, error: TransportError) -> ChainError {
-        let node = self.inner.node.clone();
-        match error {
-            RpcError::ErrorResp(payload) => {
-                if matches!(method, "eth_call" | "eth_estimateGas") {
-                    if let Some(data) = payload.as_revert_data() {
-                        return ChainError::Reverted(Revert::decode(data));
-                    }
-                    if payload.code == 3 || payload.message.contains("execution reverted") {
-                        return ChainError::Reverted(Revert::decode(Bytes::new()));
-                    }
-                }
-                ChainError::Refused {
-                    method,
-                    node,
-                    code: payload.code,
-                    message: excerpt(&payload.message),
-                }
-            }
-            RpcError::DeserError { err, text } => ChainError::Rubbish {
-                method,
-                got: excerpt(&text),
-                expected: format!("JSON of the right form: {err}"),
-            },
-            RpcError::Transport(kind) => self.judge_transport(method, kind),
-            error => ChainError::Rubbish {
-                method,
-                got: excerpt(&error.to_string()),
-                expected: "an answer".to_owned(),
-            },
-        }
-    }
-
-    fn judge_transport(&self, method: &'static str, kind: TransportErrorKind) -> ChainError {
-        let node = self.inner.node.clone();
-        if let Some(http) = kind.as_http_error() {
-            return ChainError::Http {
-                method,
-                node,
-                status: http.status,
-                body: excerpt(&http.body),
-            };
-        }
-        let TransportErrorKind::Custom(error) = kind else {
-            return ChainError::Unreachable {
-                method,
-                node,
-                message: kind.to_string(),
-            };
-        };
-        match error.downcast::<reqwest::Error>() {
-            Ok(error) if error.is_timeout() => ChainError::Timeout {
-                method,
-                node,
-                limit: self.inner.config.request_timeout,
-            },
-            // Without its URL, which may hold a key.
-            Ok(error) => ChainError::Unreachable {
-                method,
-                node,
-                message: chain_of(&error.without_url()),
-            },
-            Err(error) => ChainError::Unreachable {
-                method,
-                node,
-                message: chain_of(&*error),
-            },
-        }
+        self.inner.node.request(method, params).await
     }
 }
 
@@ -730,61 +653,4 @@ fn rubbish_call(call: &'static str, got: &str) -> ChainError {
         got: got.to_owned(),
         expected: format!("an answer of {call}"),
     }
-}
-
-/// An error and its causes in one line.
-fn chain_of(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
-// Only the fields that we use: other chains have other blocks.
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RpcBlock {
-    number: U64,
-    hash: B256,
-    parent_hash: B256,
-    timestamp: U64,
-    base_fee_per_gas: Option<U128>,
-}
-
-impl RpcBlock {
-    fn header(&self) -> Header {
-        let at = BlockRef {
-            number: self.number.to(),
-            hash: self.hash,
-            timestamp: Timestamp(self.timestamp.to()),
-        };
-        Header {
-            at,
-            parent: self.parent_hash,
-        }
-    }
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct RpcTransaction {
-    hash: B256,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RpcReceipt {
-    transaction_hash: B256,
-    block_number: Option<U64>,
-    block_hash: Option<B256>,
-    status: U64,
-    gas_used: U64,
-    effective_gas_price: U128,
-    logs: Vec<Log>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct FeeHistory {
-    #[serde(default)]
-    base_fee_per_gas: Vec<U128>,
-    reward: Option<Vec<Vec<U128>>>,
 }

@@ -189,7 +189,8 @@ pub enum ChainError {
         /// What does not fit.
         source: FoldError,
     },
-    /// A block that counted as final is gone. What was built on it may be wrong, and no program can tell.
+    /// A block that counted as final is gone. What was built on it may be wrong, and no program can tell. Nothing was
+    /// changed: if it was the node that erred, polling again goes on as if nothing had happened.
     #[error(
         "block {} was final with hash {}, the chain now has {}: a reorg deeper than the configured finality. Check that \
          the node is sane; then choose a greater depth, delete the saved mirror and let it be read anew",

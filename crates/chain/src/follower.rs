@@ -355,7 +355,7 @@ impl Follower {
                 Position::Broken => return self.broken().await,
                 Position::Unknown => match self.client.header_by_hash(first.parent).await? {
                     Some(parent) if Some(parent.at.number) == first.at.number.checked_sub(1) => {
-                        headers.push_front(parent)
+                        headers.push_front(parent);
                     }
                     Some(parent) => {
                         return Err(ChainError::Rubbish {

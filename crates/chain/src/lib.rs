@@ -31,6 +31,7 @@ mod error;
 mod fees;
 mod follower;
 mod mirror;
+mod rpc;
 mod sender;
 
 pub use client::{At, ChainClient, ChainConfig, ChainEvent};

@@ -427,7 +427,7 @@ impl Sender {
             Ok(_) => {}
             // The node may have it all the same: from here on only its fate counts.
             Err(error) if error.retry() => {
-                warn!(hash = %first.hash, %error, "broadcast failed, will look and repeat")
+                warn!(hash = %first.hash, %error, "broadcast failed, will look and repeat");
             }
             Err(error) => return Err(error),
         }
@@ -470,25 +470,20 @@ impl Sender {
                         account_nonce,
                     });
                 }
-                Ok(Fate::Unknown) => trouble = self.broadcast(&newest.raw).await.err(),
-                Ok(Fate::Pending) if last_sent.elapsed() >= self.config.bump_after => {
+                // Also where the node knows none of them: it may have thrown out what pays too little.
+                Ok(Fate::Pending | Fate::Unknown) if last_sent.elapsed() >= self.config.bump_after => {
                     last_sent = Instant::now();
-                    let fees = newest.fees();
-                    match self
-                        .prepare(to, data.clone(), value, Some(account_nonce), Some(fees))
-                        .await
-                    {
+                    match self.outbid(to, &data, value, newest, &mut save).await {
                         Ok(higher) => {
-                            save(&higher).map_err(ChainError::NotSaved)?;
-                            info!(old = %newest.hash, new = %higher.hash, account_nonce, fee = higher.max_fee_per_gas,
-                                "stuck: sent again with a higher fee");
                             trouble = self.broadcast(&higher.raw).await.err();
                             sent.push(higher);
                         }
-                        // The one in the pool may be mined all the same: go on waiting.
+                        Err(error @ ChainError::NotSaved(_)) => return Err(error),
+                        // The one that was sent may be mined all the same: go on waiting.
                         Err(error) => trouble = Some(error),
                     }
                 }
+                Ok(Fate::Unknown) => trouble = self.broadcast(&newest.raw).await.err(),
                 Ok(Fate::Pending) => {}
                 Err(error) if error.retry() => trouble = Some(error),
                 Err(error) => return Err(error),
@@ -508,6 +503,25 @@ impl Sender {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(self.config.poll_interval.max(FIRST_PAUSE));
         }
+    }
+
+    /// Prepares and saves what shall take the place of a stuck transaction.
+    async fn outbid(
+        &self,
+        to: Address,
+        data: &Bytes,
+        value: U256,
+        stuck: &Prepared,
+        save: &mut impl FnMut(&Prepared) -> Result<(), Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Result<Prepared, ChainError> {
+        let account_nonce = stuck.account_nonce;
+        let higher = self
+            .prepare(to, data.clone(), value, Some(account_nonce), Some(stuck.fees()))
+            .await?;
+        save(&higher).map_err(ChainError::NotSaved)?;
+        info!(old = %stuck.hash, new = %higher.hash, account_nonce, fee = higher.max_fee_per_gas,
+            "stuck: sending again with a higher fee");
+        Ok(higher)
     }
 
     /// Why a mined transaction failed, by running it again on its block.

@@ -12,9 +12,17 @@ use support::{config, sender};
 async fn deploying_twice_and_elsewhere_gives_the_same_address() {
     let mut addresses = Vec::new();
     for (chain_id, account) in [(31337, 0), (10, 7)] {
-        let anvil = Anvil::spawn(&AnvilOptions { chain_id, ..Default::default() }).unwrap();
-        let client = ChainClient::connect_before_deploy(anvil.url(), config(chain_id)).await.unwrap();
-        let error = ChainClient::connect(anvil.url(), config(chain_id)).await.unwrap_err();
+        let anvil = Anvil::spawn(&AnvilOptions {
+            chain_id,
+            ..Default::default()
+        })
+        .unwrap();
+        let client = ChainClient::connect_before_deploy(anvil.url(), config(chain_id))
+            .await
+            .unwrap();
+        let error = ChainClient::connect(anvil.url(), config(chain_id))
+            .await
+            .unwrap_err();
         assert!(matches!(error, ChainError::NoContract { .. }), "{error}");
 
         let first = deploy::deploy(&sender(&client, account)).await.unwrap();
@@ -35,8 +43,13 @@ async fn deploying_twice_and_elsewhere_gives_the_same_address() {
 async fn without_the_factory_the_error_says_so() {
     let anvil = Anvil::spawn(&AnvilOptions::default()).unwrap();
     anvil.set_code(deploy::FACTORY, Bytes::new()).await.unwrap();
-    let client = ChainClient::connect_before_deploy(anvil.url(), config(31337)).await.unwrap();
+    let client = ChainClient::connect_before_deploy(anvil.url(), config(31337))
+        .await
+        .unwrap();
     let error = deploy::deploy(&sender(&client, 0)).await.unwrap_err();
-    assert!(matches!(error, ChainError::NoFactory { chain_id: 31337, .. }), "{error}");
+    assert!(
+        matches!(error, ChainError::NoFactory { chain_id: 31337, .. }),
+        "{error}"
+    );
     assert!(!error.retry());
 }

@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use alloy::primitives::{Address, Bytes, U256};
 use micropay_chain::anvil::{Anvil, AnvilOptions};
-use micropay_chain::{
-    At, ChainClient, ChainConfig, ChainError, Finality, Follower, FollowerConfig, Start,
-};
+use micropay_chain::{At, ChainClient, ChainConfig, ChainError, Finality, Follower, FollowerConfig, Start};
 use protocol::ticket::BlockRef;
 use serde_json::{Value, json};
 use support::proxy::{Proxy, Reply};
@@ -33,27 +31,50 @@ fn faults() -> Vec<Fault> {
         matches!(error, ChainError::Unreachable { .. }) && error.retry()
     }
     fn at_blocks(method: &str, reply: Reply) -> Reply {
-        if method == "eth_getBlockByNumber" { reply } else { Reply::Pass }
+        if method == "eth_getBlockByNumber" {
+            reply
+        } else {
+            Reply::Pass
+        }
     }
     fn at_logs(method: &str, reply: Reply) -> Reply {
-        if method == "eth_getLogs" { reply } else { Reply::Pass }
+        if method == "eth_getLogs" {
+            reply
+        } else {
+            Reply::Pass
+        }
     }
     fn edit_block(method: &str, edit: fn(&mut Value)) -> Reply {
         at_blocks(method, Reply::Edit(Box::new(edit)))
     }
     fn edit_logs(method: &str, edit: fn(&mut Vec<Value>)) -> Reply {
-        at_logs(method, Reply::Edit(Box::new(move |logs| edit(logs.as_array_mut().unwrap()))))
+        at_logs(
+            method,
+            Reply::Edit(Box::new(move |logs| edit(logs.as_array_mut().unwrap()))),
+        )
     }
     vec![
         ("HTML", |_| raw(200, HTML), rubbish),
         ("no JSON", |_| raw(200, "!§$%&/()=\0"), rubbish),
         ("nothing", |_| raw(200, ""), rubbish),
         ("JSON that is no answer", |_| raw(200, "[[[{}]]]"), rubbish),
-        ("an answer without result", |_| raw(200, r#"{"jsonrpc":"2.0","id":0}"#), rubbish),
+        (
+            "an answer without result",
+            |_| raw(200, r#"{"jsonrpc":"2.0","id":0}"#),
+            rubbish,
+        ),
         ("deep JSON", |_| raw(200, &"[".repeat(100_000)), rubbish),
         ("null", |_| Reply::Result(Value::Null), rubbish),
-        ("a wrong type", |_| Reply::Result(json!({"a": [1, "2", null]})), rubbish),
-        ("a number of 100 digits", |_| Reply::Result(json!(format!("0x{}", "f".repeat(100)))), rubbish),
+        (
+            "a wrong type",
+            |_| Reply::Result(json!({"a": [1, "2", null]})),
+            rubbish,
+        ),
+        (
+            "a number of 100 digits",
+            |_| Reply::Result(json!(format!("0x{}", "f".repeat(100)))),
+            rubbish,
+        ),
         ("a negative number", |_| Reply::Result(json!(-5)), rubbish),
         ("a hung-up connection", |_| Reply::HangUp, down),
         (
@@ -93,19 +114,43 @@ fn faults() -> Vec<Fault> {
         ),
         (
             "another chain",
-            |method| if method == "eth_chainId" { Reply::Result(json!("0x1")) } else { Reply::Pass },
-            |error| matches!(error, ChainError::WrongChain { got: 1, expected: 31337 }) && !error.retry(),
+            |method| {
+                if method == "eth_chainId" {
+                    Reply::Result(json!("0x1"))
+                } else {
+                    Reply::Pass
+                }
+            },
+            |error| {
+                matches!(
+                    error,
+                    ChainError::WrongChain {
+                        got: 1,
+                        expected: 31337
+                    }
+                ) && !error.retry()
+            },
         ),
-        ("a block without hash", |m| edit_block(m, |block| drop(block["hash"].take())), rubbish),
+        (
+            "a block without hash",
+            |m| edit_block(m, |block| drop(block["hash"].take())),
+            rubbish,
+        ),
         (
             "a block without parent",
-            |m| edit_block(m, |block| drop(block.as_object_mut().unwrap().remove("parentHash"))),
+            |m| {
+                edit_block(m, |block| {
+                    drop(block.as_object_mut().unwrap().remove("parentHash"));
+                })
+            },
             rubbish,
         ),
         (
             "a block of another height",
             |m| edit_block(m, |block| block["number"] = json!("0x2")),
-            |error| matches!(error, ChainError::Rubbish { .. } | ChainError::NodeBehind { .. }) && error.retry(),
+            |error| {
+                matches!(error, ChainError::Rubbish { .. } | ChainError::NodeBehind { .. }) && error.retry()
+            },
         ),
         (
             "the highest possible head",
@@ -115,7 +160,9 @@ fn faults() -> Vec<Fault> {
         (
             "a head without a past",
             |method| {
-                if method == "eth_getBlockByHash" { Reply::Result(Value::Null) } else {
+                if method == "eth_getBlockByHash" {
+                    Reply::Result(Value::Null)
+                } else {
                     edit_block(method, |block| {
                         block["hash"] = json!("0x".to_owned() + &"ab".repeat(32));
                         block["parentHash"] = json!("0x".to_owned() + &"cd".repeat(32));
@@ -130,46 +177,72 @@ fn faults() -> Vec<Fault> {
             |error| matches!(error, ChainError::NodeBehind { head: 0, .. }) && error.retry(),
         ),
         ("no logs", |m| at_logs(m, Reply::Result(Value::Null)), rubbish),
-        ("a log of nothing", |m| at_logs(m, Reply::Result(json!([{}]))), rubbish),
+        (
+            "a log of nothing",
+            |m| at_logs(m, Reply::Result(json!([{}]))),
+            rubbish,
+        ),
         (
             "a log of another contract",
-            |m| edit_logs(m, |logs| logs.iter_mut().for_each(|log| log["address"] = json!(NATIVE))),
+            |m| {
+                edit_logs(m, |logs| {
+                    logs.iter_mut().for_each(|log| log["address"] = json!(NATIVE));
+                })
+            },
             rubbish,
         ),
         (
             "a log of another block",
             |m| {
                 edit_logs(m, |logs| {
-                    logs.iter_mut().for_each(|log| log["blockHash"] = json!("0x".to_owned() + &"ab".repeat(32)));
+                    logs.iter_mut()
+                        .for_each(|log| log["blockHash"] = json!("0x".to_owned() + &"ab".repeat(32)));
                 })
             },
             rubbish,
         ),
         (
             "a log without index",
-            |m| edit_logs(m, |logs| logs.iter_mut().for_each(|log| log["logIndex"] = Value::Null)),
+            |m| {
+                edit_logs(m, |logs| {
+                    logs.iter_mut().for_each(|log| log["logIndex"] = Value::Null);
+                })
+            },
             rubbish,
         ),
         (
             "a removed log",
-            |m| edit_logs(m, |logs| logs.iter_mut().for_each(|log| log["removed"] = json!(true))),
+            |m| {
+                edit_logs(m, |logs| {
+                    logs.iter_mut().for_each(|log| log["removed"] = json!(true));
+                })
+            },
             rubbish,
         ),
         (
             "an unknown event",
             |m| {
                 edit_logs(m, |logs| {
-                    logs.iter_mut().for_each(|log| log["topics"][0] = json!("0x".to_owned() + &"ab".repeat(32)));
+                    logs.iter_mut()
+                        .for_each(|log| log["topics"][0] = json!("0x".to_owned() + &"ab".repeat(32)));
                 })
             },
             rubbish,
         ),
         (
             "an event with too little data",
-            |m| edit_logs(m, |logs| logs.iter_mut().for_each(|log| log["data"] = json!("0x01"))),
+            |m| {
+                edit_logs(m, |logs| {
+                    logs.iter_mut().for_each(|log| log["data"] = json!("0x01"));
+                })
+            },
             rubbish,
         ),
-        ("a doubled event", |m| edit_logs(m, |logs| logs.extend_from_within(..)), rubbish),
+        (
+            "a doubled event",
+            |m| edit_logs(m, |logs| logs.extend_from_within(..)),
+            rubbish,
+        ),
         (
             "an event of an escrow that was never opened",
             |m| {
@@ -187,7 +260,10 @@ fn faults() -> Vec<Fault> {
 async fn behind_proxy(limit: Duration) -> (World, Proxy, ChainClient) {
     let world = world(AnvilOptions::default()).await;
     let proxy = Proxy::start(world.anvil.url()).await;
-    let config = ChainConfig { request_timeout: limit, ..config(31337) };
+    let config = ChainConfig {
+        request_timeout: limit,
+        ..config(31337)
+    };
     let client = ChainClient::connect(proxy.url.clone(), config).await.unwrap();
     (world, proxy, client)
 }
@@ -202,7 +278,9 @@ async fn whatever_the_node_answers_the_mirror_keeps_its_last_good_state() {
     // Following (depth 3, one new block) and catching up (depth 0: what is new is final).
     for depth in [3, 0] {
         let config = FollowerConfig::new(Finality::Depth(depth));
-        let mut follower = Follower::start(client.clone(), config, Start::Deployed { block: 1 }).await.unwrap();
+        let mut follower = Follower::start(client.clone(), config, Start::Deployed { block: 1 })
+            .await
+            .unwrap();
         assert_eq!(follower.mirror().age(), None);
         while follower.poll().await.unwrap().behind > 0 {}
         starts.push(follower);
@@ -212,7 +290,13 @@ async fn whatever_the_node_answers_the_mirror_keeps_its_last_good_state() {
         let mirror = follower.mirror();
         let state = |mirror: &micropay_chain::Mirror| {
             let view = mirror.view(key.address());
-            (mirror.head(), mirror.final_block(), mirror.refreshed_at(), view.head, view.last_final)
+            (
+                mirror.head(),
+                mirror.final_block(),
+                mirror.refreshed_at(),
+                view.head,
+                view.last_final,
+            )
         };
         let good = state(&mirror);
         for (name, reply, expected) in faults() {
@@ -239,45 +323,84 @@ async fn whatever_the_node_answers_the_mirror_keeps_its_last_good_state() {
 
 /// Catching up asks for blocks by number only, so that some faults look like a moving chain there.
 fn at_range_ends(name: &str, error: &ChainError) -> bool {
-    matches!(name, "a head without a past" | "a log of another block" | "the highest possible head")
-        && matches!(error, ChainError::Unstable { .. } | ChainError::FinalityBroken { .. } | ChainError::Rubbish { .. })
+    matches!(
+        name,
+        "a head without a past" | "a log of another block" | "the highest possible head"
+    ) && matches!(
+        error,
+        ChainError::Unstable { .. } | ChainError::FinalityBroken { .. } | ChainError::Rubbish { .. }
+    )
 }
 
 #[tokio::test]
 async fn connecting_to_the_wrong_place_says_what_is_wrong() {
     let world = world(AnvilOptions::default()).await;
     let url = world.anvil.url();
-    let error = ChainClient::connect(url.clone(), ChainConfig::new(1)).await.unwrap_err();
-    assert!(matches!(error, ChainError::WrongChain { got: 31337, expected: 1 }), "{error}");
+    let error = ChainClient::connect(url.clone(), ChainConfig::new(1))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            ChainError::WrongChain {
+                got: 31337,
+                expected: 1
+            }
+        ),
+        "{error}"
+    );
 
     let nowhere = Address::repeat_byte(3);
-    let at = |contract| ChainConfig { contract, ..ChainConfig::new(31337) };
+    let at = |contract| ChainConfig {
+        contract,
+        ..ChainConfig::new(31337)
+    };
     let error = ChainClient::connect(url.clone(), at(nowhere)).await.unwrap_err();
-    assert!(matches!(error, ChainError::NoContract { address, .. } if address == nowhere), "{error}");
+    assert!(
+        matches!(error, ChainError::NoContract { address, .. } if address == nowhere),
+        "{error}"
+    );
 
     // Another contract; code that answers nothing; code that answers one word; code that only reverts.
     let answer_one = Bytes::from_static(&[0x60, 1, 0x5f, 0x52, 0x60, 0x20, 0x5f, 0xf3]);
-    let codes = [Bytes::from_static(&[0x00]), answer_one, Bytes::from_static(&[0x5f, 0x5f, 0xfd])];
+    let codes = [
+        Bytes::from_static(&[0x00]),
+        answer_one,
+        Bytes::from_static(&[0x5f, 0x5f, 0xfd]),
+    ];
     for code in codes {
         world.anvil.set_code(nowhere, code).await.unwrap();
         let error = ChainClient::connect(url.clone(), at(nowhere)).await.unwrap_err();
-        assert!(matches!(error, ChainError::WrongContract { .. }) && !error.retry(), "{error}");
+        assert!(
+            matches!(error, ChainError::WrongContract { .. }) && !error.retry(),
+            "{error}"
+        );
     }
-    let error = ChainClient::connect(url.clone(), at(world.token)).await.unwrap_err();
+    let error = ChainClient::connect(url.clone(), at(world.token))
+        .await
+        .unwrap_err();
     assert!(matches!(error, ChainError::WrongContract { .. }), "{error}");
 
     // The node goes down, and never was there.
     let client = world.client.clone();
     drop(world);
     let error = client.head().await.unwrap_err();
-    assert!(matches!(error, ChainError::Unreachable { .. }) && error.retry(), "{error}");
+    assert!(
+        matches!(error, ChainError::Unreachable { .. }) && error.retry(),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn no_error_shows_the_key_in_a_nodes_address() {
     let secret = "s3cr3t";
-    let url = Url::parse(&format!("http://user:{secret}@127.0.0.1:1/v3/{secret}?key={secret}")).unwrap();
-    let error = ChainClient::connect(url.clone(), ChainConfig::new(1)).await.unwrap_err();
+    let url = Url::parse(&format!(
+        "http://user:{secret}@127.0.0.1:1/v3/{secret}?key={secret}"
+    ))
+    .unwrap();
+    let error = ChainClient::connect(url.clone(), ChainConfig::new(1))
+        .await
+        .unwrap_err();
     assert!(matches!(error, ChainError::Unreachable { .. }), "{error}");
     assert!(!format!("{error} {error:?}").contains(secret), "{error:?}");
 
@@ -285,12 +408,17 @@ async fn no_error_shows_the_key_in_a_nodes_address() {
     let proxy = Proxy::start(anvil.url()).await;
     let mut url = proxy.url.clone();
     url.set_path(&format!("/v3/{secret}"));
-    let client = ChainClient::connect_before_deploy(url, config(31337)).await.unwrap();
+    let client = ChainClient::connect_before_deploy(url, config(31337))
+        .await
+        .unwrap();
     assert!(!format!("{client:?} {}", client.node()).contains(secret));
     for (name, reply, _) in faults() {
         proxy.rule(move |method, _| reply(method));
         if let Err(error) = client.head().await {
-            assert!(!format!("{error} {error:?}").contains(secret), "{name}: {error:?}");
+            assert!(
+                !format!("{error} {error:?}").contains(secret),
+                "{name}: {error:?}"
+            );
         }
     }
     let sender = sender(&client, 0);
@@ -312,14 +440,29 @@ async fn typed_reads_survive_any_answer() {
         });
         // No panic; and nothing that makes no sense is taken for an answer.
         client.escrow_of(escrow, At::Latest).await.expect_err(name);
-        client.balance(world.token, account, At::Latest).await.expect_err(name);
+        client
+            .balance(world.token, account, At::Latest)
+            .await
+            .expect_err(name);
         client.token(world.token).await.expect_err(name);
         client.market_fees().await.expect_err(name);
         client.deployment_block().await.err();
         client.events(0, 3).await.err();
         client.finalized().await.err();
-        payer.prepare(account, Bytes::new(), U256::ZERO, None, None).await.expect_err(name);
-        payer.fate(&[BlockRef { number: 0, hash: Default::default(), timestamp: Default::default() }.hash], 0)
+        payer
+            .prepare(account, Bytes::new(), U256::ZERO, None, None)
+            .await
+            .expect_err(name);
+        payer
+            .fate(
+                &[BlockRef {
+                    number: 0,
+                    hash: Default::default(),
+                    timestamp: Default::default(),
+                }
+                .hash],
+                0,
+            )
             .await
             .expect_err(name);
     }
@@ -333,7 +476,9 @@ async fn answers_in_random_pieces_never_panic() {
     let key = key("fuzz");
     world.open(&key, NATIVE, PRIZE).await;
     let config = FollowerConfig::new(Finality::Depth(3));
-    let mut follower = Follower::start(client.clone(), config, Start::Deployed { block: 1 }).await.unwrap();
+    let mut follower = Follower::start(client.clone(), config, Start::Deployed { block: 1 })
+        .await
+        .unwrap();
     let mut random = StdRng::seed_from_u64(42);
     let mut failed = 0;
     for round in 0..150 {

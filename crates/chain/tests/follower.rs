@@ -26,9 +26,14 @@ struct Role {
 impl Role {
     async fn start(world: &World, finality: Finality) -> Self {
         let config = FollowerConfig::new(finality);
-        let follower =
-            Follower::start(world.client.clone(), config, Start::Deployed { block: 1 }).await.unwrap();
-        Self { follower, saved: Escrows::new(), rolled_back: 0 }
+        let follower = Follower::start(world.client.clone(), config, Start::Deployed { block: 1 })
+            .await
+            .unwrap();
+        Self {
+            follower,
+            saved: Escrows::new(),
+            rolled_back: 0,
+        }
     }
 
     async fn poll(&mut self) -> Polled {
@@ -47,7 +52,10 @@ impl Role {
         let polled = self.poll().await;
         let mirror = self.follower.mirror();
         assert_eq!(polled.head, world.client.head().await.unwrap());
-        assert_eq!((polled.head, polled.final_block), (mirror.head(), mirror.final_block()));
+        assert_eq!(
+            (polled.head, polled.final_block),
+            (mirror.head(), mirror.final_block())
+        );
         world.assert_mirrors(&mirror, keys).await;
         self.assert_saved(&mirror);
         polled
@@ -77,23 +85,44 @@ async fn steps_of_an_escrow(world: &World, role: &mut Role, key: &EscrowKey, ass
     role.check(world, &[key]).await;
 
     let value = if asset == NATIVE { PENALTY } else { 0 };
-    let raise = raiseCapCall { escrow, ticketCap: CAP + 5, amount: U256::from(PENALTY) };
+    let raise = raiseCapCall {
+        escrow,
+        ticketCap: CAP + 5,
+        amount: U256::from(PENALTY),
+    };
     world.try_act(&world.payer, raise, value).await.unwrap();
     let until = world.now().await + DAY;
     for prizes in [2, 1] {
-        let earmark = earmarkCall { escrow, recipient: first.address(), prizes, until: until + DAY };
+        let earmark = earmarkCall {
+            escrow,
+            recipient: first.address(),
+            prizes,
+            until: until + DAY,
+        };
         world.act(&world.payer, earmark).await;
         role.check(world, &[key]).await;
     }
-    let earmark = earmarkCall { escrow, recipient: second.address(), prizes: 2, until };
+    let earmark = earmarkCall {
+        escrow,
+        recipient: second.address(),
+        prizes: 2,
+        until,
+    };
     world.act(&world.payer, earmark).await;
 
     // One by one, then in batches: out of order, over the earmark, and with losers, repeated and capped nonces.
     let winner = world.winner(key, second.address(), 7).await;
-    let claim = claimCall { recipient: second.address(), escrow, r1: r1(second.address()), winner };
+    let claim = claimCall {
+        recipient: second.address(),
+        escrow,
+        r1: r1(second.address()),
+        winner,
+    };
     world.act(second, claim).await;
     role.check(world, &[key]).await;
-    let mined = world.claim_batch(key, first, &[1, 2, 2, 9, 5, 11, 12, CAP + 5]).await;
+    let mined = world
+        .claim_batch(key, first, &[1, 2, 2, 9, 5, 11, 12, CAP + 5])
+        .await;
     let skipped = |event: &TicketEscrowEvents| matches!(event, TicketEscrowEvents::TicketSkipped(_));
     assert_eq!(mined.events.iter().filter(|event| skipped(event)).count(), 3);
     role.check(world, &[key]).await;
@@ -106,15 +135,41 @@ async fn steps_of_an_escrow(world: &World, role: &mut Role, key: &EscrowKey, ass
         .collect();
     // An operator claims for the recipient; one group has the wrong secret.
     let operator = world.stranger.address();
-    world.act(second, setOperatorCall { operator, approved: true }).await;
+    world
+        .act(
+            second,
+            setOperatorCall {
+                operator,
+                approved: true,
+            },
+        )
+        .await;
     let groups = vec![
-        Group { escrow, r1: B256::ZERO, winners: winners.clone() },
-        Group { escrow, r1: r1(recipient), winners },
+        Group {
+            escrow,
+            r1: B256::ZERO,
+            winners: winners.clone(),
+        },
+        Group {
+            escrow,
+            r1: r1(recipient),
+            winners,
+        },
     ];
-    world.act(&world.stranger, claimBatchCall { recipient, groups }).await;
+    world
+        .act(&world.stranger, claimBatchCall { recipient, groups })
+        .await;
     role.check(world, &[key]).await;
-    let credit = world.client.credit_of(asset, recipient, micropay_chain::At::Latest).await.unwrap();
-    let withdraw = withdrawCreditCall { asset, to: Address::repeat_byte(9), amount: credit.to_u256() };
+    let credit = world
+        .client
+        .credit_of(asset, recipient, micropay_chain::At::Latest)
+        .await
+        .unwrap();
+    let withdraw = withdrawCreditCall {
+        asset,
+        to: Address::repeat_byte(9),
+        amount: credit.to_u256(),
+    };
     world.act(second, withdraw).await;
     role.check(world, &[key]).await;
 }
@@ -127,13 +182,35 @@ async fn withdraw_cycle(world: &World, role: &mut Role, key: &EscrowKey) {
     world.act(&world.payer, cancelWithdrawCall { escrow }).await;
     role.check(world, &[key]).await;
     let until = world.now().await + 10;
-    world.act(&world.payer, earmarkCall { escrow, recipient, prizes: 1, until: until + 2 * DAY }).await;
+    world
+        .act(
+            &world.payer,
+            earmarkCall {
+                escrow,
+                recipient,
+                prizes: 1,
+                until: until + 2 * DAY,
+            },
+        )
+        .await;
     world.anvil.increase_time(3 * DAY).await.unwrap();
-    world.act(&world.payer, releaseEarmarkCall { escrow, recipient }).await;
+    world
+        .act(&world.payer, releaseEarmarkCall { escrow, recipient })
+        .await;
     role.check(world, &[key]).await;
     // An earmark that is over, but not released, returns with the withdrawal.
     let until = world.now().await + DAY;
-    world.act(&world.payer, earmarkCall { escrow, recipient, prizes: 2, until }).await;
+    world
+        .act(
+            &world.payer,
+            earmarkCall {
+                escrow,
+                recipient,
+                prizes: 2,
+                until,
+            },
+        )
+        .await;
     world.act(&world.payer, requestWithdrawCall { escrow }).await;
     world.claim_batch(key, &world.merchants[1], &[500]).await;
     role.check(world, &[key]).await;
@@ -149,40 +226,90 @@ async fn insolvency(world: &World, role: &mut Role, asset: Address, cured: &Escr
     for key in keys {
         world.open(key, asset, 9 * PRIZE / 2).await;
         let until = world.now().await + 5 * DAY;
-        let earmark = earmarkCall { escrow: key.address(), recipient: third.address(), prizes: 3, until };
+        let earmark = earmarkCall {
+            escrow: key.address(),
+            recipient: third.address(),
+            prizes: 3,
+            until,
+        };
         world.act(&world.payer, earmark).await;
-        world.act(&world.payer, requestWithdrawCall { escrow: key.address() }).await;
+        world
+            .act(
+                &world.payer,
+                requestWithdrawCall {
+                    escrow: key.address(),
+                },
+            )
+            .await;
         world.claim_batch(key, first, &[3]).await;
         role.check(world, &keys).await;
         world.claim_batch(key, second, &[5, 6, 7]).await;
         role.check(world, &keys).await;
         assert_eq!(status(&role.follower.mirror(), key), Status::Insolvent);
         // Insolvent, it still takes a top-up and pays what it can.
-        world.top_up(&world.stranger, key.address(), asset, PRIZE / 4).await;
+        world
+            .top_up(&world.stranger, key.address(), asset, PRIZE / 4)
+            .await;
         world.claim_batch(key, first, &[8]).await;
         role.check(world, &keys).await;
     }
     let escrow = cured.address();
-    let debt = world.client.escrow_of(escrow, micropay_chain::At::Latest).await.unwrap().unwrap().debt;
-    let owed = world.client.debt_of(escrow, second.address(), micropay_chain::At::Latest).await.unwrap();
+    let debt = world
+        .client
+        .escrow_of(escrow, micropay_chain::At::Latest)
+        .await
+        .unwrap()
+        .unwrap()
+        .debt;
+    let owed = world
+        .client
+        .debt_of(escrow, second.address(), micropay_chain::At::Latest)
+        .await
+        .unwrap();
     for (creditors, amount) in [
         (vec![second.address(), second.address(), third.address()], owed),
         (vec![first.address()], debt - owed + U256::from(7)),
     ] {
         let value = if asset == NATIVE { amount.to() } else { 0 };
-        world.try_act(&world.stranger, cureCall { escrow, creditors, amount }, value).await.unwrap();
+        world
+            .try_act(
+                &world.stranger,
+                cureCall {
+                    escrow,
+                    creditors,
+                    amount,
+                },
+                value,
+            )
+            .await
+            .unwrap();
         role.check(world, &keys).await;
     }
     assert_eq!(status(&role.follower.mirror(), cured), Status::Open);
 
     world.anvil.increase_time(3 * DAY + 1).await.unwrap();
-    world.act(&world.stranger, burnCall { escrow: burned.address() }).await;
+    world
+        .act(
+            &world.stranger,
+            burnCall {
+                escrow: burned.address(),
+            },
+        )
+        .await;
     role.check(world, &keys).await;
     // The earmark of a burned escrow still pays, and what is left of it is burned.
     world.claim_batch(burned, third, &[20, 21]).await;
     role.check(world, &keys).await;
     world.anvil.increase_time(3 * DAY).await.unwrap();
-    world.act(&world.payer, releaseEarmarkCall { escrow: burned.address(), recipient: third.address() }).await;
+    world
+        .act(
+            &world.payer,
+            releaseEarmarkCall {
+                escrow: burned.address(),
+                recipient: third.address(),
+            },
+        )
+        .await;
     role.check(world, &keys).await;
     assert_eq!(status(&role.follower.mirror(), burned), Status::Closed);
 }
@@ -194,7 +321,12 @@ async fn equivocation(world: &World, role: &mut Role, key: &EscrowKey, asset: Ad
     let [a, b] = [true, false].map(|wins| world.ticket(key, recipient, r1(recipient), 5, expiry, wins));
     let [a_signature, b_signature] =
         [&a, &b].map(|ticket| key.sign(world.domain.ticket_digest(ticket)).to_sol());
-    let proof = proveEquivocationCall { a, signatureA: a_signature, b, signatureB: b_signature };
+    let proof = proveEquivocationCall {
+        a,
+        signatureA: a_signature,
+        b,
+        signatureB: b_signature,
+    };
     world.act(&world.stranger, proof).await;
     role.check(world, &[key]).await;
     world.claim_batch(key, &world.merchants[0], &[1, 2, 3]).await;
@@ -224,10 +356,18 @@ async fn the_mirror_equals_the_contract_after_every_step() {
 
     // From nothing, in ranges of every size: the same.
     for max_range in [1, 3, 7, 1000] {
-        let config = FollowerConfig { finality: Finality::Depth(4), max_range };
-        let follower =
-            Follower::start(world.client.clone(), config, Start::Deployed { block: 0 }).await.unwrap();
-        let mut again = Role { follower, saved: Escrows::new(), rolled_back: 0 };
+        let config = FollowerConfig {
+            finality: Finality::Depth(4),
+            max_range,
+        };
+        let follower = Follower::start(world.client.clone(), config, Start::Deployed { block: 0 })
+            .await
+            .unwrap();
+        let mut again = Role {
+            follower,
+            saved: Escrows::new(),
+            rolled_back: 0,
+        };
         again.check(&world, &keys).await;
         assert_eq!(again.saved, role.saved);
     }
@@ -256,7 +396,10 @@ async fn a_reorg_of_any_depth_rolls_the_head_back_and_never_the_final_view() {
         let polled = role.check(&world, &[&key]).await;
         assert_eq!(polled.rolled_back, depth);
         assert_eq!(polled.final_block, seen.final_block);
-        assert_eq!(role.follower.mirror().view(escrow).head.unwrap().balance.0, before);
+        assert_eq!(
+            role.follower.mirror().view(escrow).head.unwrap().balance.0,
+            before
+        );
     }
 }
 
@@ -266,7 +409,12 @@ trait BalanceOf {
 
 impl BalanceOf for micropay_chain::ChainClient {
     async fn balance_of_escrow(&self, escrow: Address) -> u128 {
-        self.escrow_of(escrow, micropay_chain::At::Latest).await.unwrap().unwrap().balance.0
+        self.escrow_of(escrow, micropay_chain::At::Latest)
+            .await
+            .unwrap()
+            .unwrap()
+            .balance
+            .0
     }
 }
 
@@ -325,9 +473,14 @@ async fn random_steps_reorgs_and_restarts() {
                 // Killed and started again from what was saved.
                 let cursor = role.follower.mirror().final_block();
                 let escrows = role.saved.clone();
-                let config = FollowerConfig { finality, max_range: random.random_range(1..50) };
+                let config = FollowerConfig {
+                    finality,
+                    max_range: random.random_range(1..50),
+                };
                 role.follower =
-                    Follower::start(world.client.clone(), config, Start::Saved { cursor, escrows }).await.unwrap();
+                    Follower::start(world.client.clone(), config, Start::Saved { cursor, escrows })
+                        .await
+                        .unwrap();
                 restarts += 1;
             }
             _ => {}
@@ -339,10 +492,20 @@ async fn random_steps_reorgs_and_restarts() {
             }
         }
     }
-    assert!(reorgs > 20 && restarts > 3 && far > 3, "seed {seed} covered too little");
-    assert!(finals.windows(2).all(|pair| pair[0].number < pair[1].number), "the final block went back");
+    assert!(
+        reorgs > 20 && restarts > 3 && far > 3,
+        "seed {seed} covered too little"
+    );
+    assert!(
+        finals.windows(2).all(|pair| pair[0].number < pair[1].number),
+        "the final block went back"
+    );
     for block in finals {
-        assert_eq!(world.client.block(block.number).await.unwrap(), Some(block), "a final block is gone");
+        assert_eq!(
+            world.client.block(block.number).await.unwrap(),
+            Some(block),
+            "a final block is gone"
+        );
     }
 }
 
@@ -351,7 +514,11 @@ async fn random_step(world: &World, random: &mut StdRng, keys: &[&EscrowKey], ro
     let escrow = key.address();
     let merchant = &world.merchants[random.random_range(0..3)];
     match random.random_range(0..4) {
-        0 => world.top_up(&world.stranger, escrow, world.token, random.random_range(1..1000)).await,
+        0 => {
+            world
+                .top_up(&world.stranger, escrow, world.token, random.random_range(1..1000))
+                .await;
+        }
         1 => {
             // A nonce may be used up already: then it is skipped.
             let nonce = 1 + 5 * round + random.random_range(0..5);
@@ -359,14 +526,25 @@ async fn random_step(world: &World, random: &mut StdRng, keys: &[&EscrowKey], ro
         }
         2 => {
             let until = world.now().await + DAY * (1 + round);
-            let call = earmarkCall { escrow, recipient: merchant.address(), prizes: 1, until };
+            let call = earmarkCall {
+                escrow,
+                recipient: merchant.address(),
+                prizes: 1,
+                until,
+            };
             // May be before the end promised earlier.
             world.try_act(&world.payer, call, 0).await.ok();
         }
         _ => {
-            world.try_act(&world.payer, requestWithdrawCall { escrow }, 0).await.ok();
+            world
+                .try_act(&world.payer, requestWithdrawCall { escrow }, 0)
+                .await
+                .ok();
             if random.random_bool(0.7) {
-                world.try_act(&world.payer, cancelWithdrawCall { escrow }, 0).await.ok();
+                world
+                    .try_act(&world.payer, cancelWithdrawCall { escrow }, 0)
+                    .await
+                    .ok();
             }
         }
     }
@@ -383,18 +561,37 @@ async fn a_reorg_below_the_final_block_is_an_error_that_says_what_to_do() {
 
     world.anvil.reorg(6).await.unwrap();
     let error = role.follower.poll().await.unwrap_err();
-    let ChainError::FinalityBroken { ours, theirs: Some(theirs) } = &error else { panic!("{error}") };
+    let ChainError::FinalityBroken {
+        ours,
+        theirs: Some(theirs),
+    } = &error
+    else {
+        panic!("{error}")
+    };
     assert_eq!(*ours, good.final_block);
-    assert_eq!(Some(*theirs), world.client.block(ours.number).await.unwrap().map(|block| block.hash));
+    assert_eq!(
+        Some(*theirs),
+        world
+            .client
+            .block(ours.number)
+            .await
+            .unwrap()
+            .map(|block| block.hash)
+    );
     assert!(!error.retry() && error.to_string().contains("greater depth"));
     assert_eq!(role.follower.mirror().final_block(), good.final_block);
 
     // The same after a restart, next to the head or far behind it.
     for ahead in [0, 50] {
         world.anvil.mine(ahead).await.unwrap();
-        let start = Start::Saved { cursor: good.final_block, escrows: role.saved.clone() };
+        let start = Start::Saved {
+            cursor: good.final_block,
+            escrows: role.saved.clone(),
+        };
         let config = FollowerConfig::new(Finality::Depth(3));
-        let mut again = Follower::start(world.client.clone(), config, start).await.unwrap();
+        let mut again = Follower::start(world.client.clone(), config, start)
+            .await
+            .unwrap();
         let error = again.poll().await.unwrap_err();
         assert!(matches!(error, ChainError::FinalityBroken { .. }), "{error}");
     }
@@ -410,17 +607,26 @@ async fn a_range_that_the_node_refuses_is_halved() {
     }
     let proxy = Proxy::start(world.anvil.url()).await;
     let number = |value: &serde_json::Value| {
-        value.as_str().map(|hex| u64::from_str_radix(&hex[2..], 16).unwrap())
+        value
+            .as_str()
+            .map(|hex| u64::from_str_radix(&hex[2..], 16).unwrap())
     };
-    proxy.rule(move |method, params| match (number(&params[0]["fromBlock"]), number(&params[0]["toBlock"])) {
-        (Some(from), Some(to)) if method == "eth_getLogs" && to - from >= 5 => {
-            Reply::Error(-32005, "query returned more than 5 results")
+    proxy.rule(move |method, params| {
+        match (number(&params[0]["fromBlock"]), number(&params[0]["toBlock"])) {
+            (Some(from), Some(to)) if method == "eth_getLogs" && to - from >= 5 => {
+                Reply::Error(-32005, "query returned more than 5 results")
+            }
+            _ => Reply::Pass,
         }
-        _ => Reply::Pass,
     });
-    let config = FollowerConfig { finality: Finality::Depth(2), max_range: 1000 };
+    let config = FollowerConfig {
+        finality: Finality::Depth(2),
+        max_range: 1000,
+    };
     let client = world.client_at(proxy.url.clone()).await;
-    let mut follower = Follower::start(client, config, Start::Deployed { block: 0 }).await.unwrap();
+    let mut follower = Follower::start(client, config, Start::Deployed { block: 0 })
+        .await
+        .unwrap();
     let (mut polls, mut events) = (0, 0);
     loop {
         let polled = follower.poll().await.unwrap();
@@ -429,7 +635,11 @@ async fn a_range_that_the_node_refuses_is_halved() {
         if polled.behind == 0 {
             break;
         }
-        assert_eq!(follower.mirror().refreshed_at(), None, "not fresh before it has caught up");
+        assert_eq!(
+            follower.mirror().refreshed_at(),
+            None,
+            "not fresh before it has caught up"
+        );
     }
     assert!(polls > 4 && events >= 28, "{polls} polls, {events} events");
     world.assert_mirrors(&follower.mirror(), &[&key]).await;
@@ -441,9 +651,13 @@ async fn a_cancelled_poll_loses_nothing() {
     let world = world(AnvilOptions::default()).await;
     let key = key("cancel");
     world.open(&key, NATIVE, PRIZE).await;
-    let config = FollowerConfig { finality: Finality::Depth(3), max_range: 4 };
-    let mut follower =
-        Follower::start(world.client.clone(), config, Start::Deployed { block: 0 }).await.unwrap();
+    let config = FollowerConfig {
+        finality: Finality::Depth(3),
+        max_range: 4,
+    };
+    let mut follower = Follower::start(world.client.clone(), config, Start::Deployed { block: 0 })
+        .await
+        .unwrap();
     let mut role = Role::start(&world, Finality::Depth(3)).await;
     let mut events = 0;
     let mut saved = Escrows::new();
@@ -478,12 +692,20 @@ async fn the_pending_state_can_be_read() {
     let key = key("pending");
     world.open(&key, NATIVE, PRIZE).await;
     world.anvil.set_automine(false).await.unwrap();
-    let call = support::call_data(requestWithdrawCall { escrow: key.address() });
+    let call = support::call_data(&requestWithdrawCall {
+        escrow: key.address(),
+    });
     let sender: &Sender = &world.payer;
-    let prepared = sender.prepare(world.contract(), call, U256::ZERO, None, None).await.unwrap();
+    let prepared = sender
+        .prepare(world.contract(), call, U256::ZERO, None, None)
+        .await
+        .unwrap();
     sender.broadcast(&prepared.raw).await.unwrap();
     let at = |at| world.client.escrow_of(key.address(), at);
-    assert_eq!(at(micropay_chain::At::Latest).await.unwrap().unwrap().status, Status::Open);
+    assert_eq!(
+        at(micropay_chain::At::Latest).await.unwrap().unwrap().status,
+        Status::Open
+    );
     let pending = at(micropay_chain::At::Pending).await.unwrap().unwrap();
     assert_eq!(pending.status, Status::Withdrawing);
     assert!(pending.withdraw_at > Some(Timestamp(0)));

@@ -10,7 +10,7 @@ use eyre::WrapErr;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use protocol::ticket::Domain;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use url::Url;
 
 /// Settings of every command. In the file under these names; in the environment as `MICROPAY_RPC_URL` and so on.
@@ -26,6 +26,7 @@ pub(crate) struct Config {
     /// Address of the ticket escrow contract; the usual one (CREATE2) if absent.
     pub(crate) contract: Option<Address>,
     /// Blocks that make a block final, or `finalized` to ask the node.
+    #[serde(deserialize_with = "text_or_number")]
     pub(crate) finality: String,
     /// Longest wait for an answer of the node, seconds.
     pub(crate) request_timeout_secs: u64,
@@ -60,6 +61,20 @@ pub(crate) struct Overrides {
     #[arg(long, global = true, value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     password_file: Option<PathBuf>,
+}
+
+/// `finality = 12` as well as `finality = "finalized"`; the environment makes a number of `12`, too.
+fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum TextOrNumber {
+        Number(u64),
+        Text(String),
+    }
+    Ok(match TextOrNumber::deserialize(deserializer)? {
+        TextOrNumber::Number(number) => number.to_string(),
+        TextOrNumber::Text(text) => text,
+    })
 }
 
 impl Config {

@@ -392,7 +392,7 @@ async fn follow(store: SqliteStore) -> Result<()> {
 }
 
 /// One write call for the line: a kill leaves whole lines, and perhaps one cut off, which its missing end gives away.
-fn say(line: String) {
+fn say(line: impl std::fmt::Display) {
     let line = format!("@{line}.\n");
     std::io::stdout().lock().write_all(line.as_bytes()).unwrap();
 }

@@ -39,7 +39,10 @@ pub struct World {
 }
 
 pub fn config(chain_id: u64) -> ChainConfig {
-    ChainConfig { request_timeout: Duration::from_secs(10), ..ChainConfig::new(chain_id) }
+    ChainConfig {
+        request_timeout: Duration::from_secs(10),
+        ..ChainConfig::new(chain_id)
+    }
 }
 
 pub fn sender_config() -> SenderConfig {
@@ -58,14 +61,21 @@ pub fn sender(client: &ChainClient, account: usize) -> Sender {
 /// Anvil with the contract and a token, of which the payer and the stranger have plenty and have approved all.
 pub async fn world(options: AnvilOptions) -> World {
     let anvil = Anvil::spawn(&options).unwrap();
-    let bare = ChainClient::connect_before_deploy(anvil.url(), config(anvil.chain_id())).await.unwrap();
+    let bare = ChainClient::connect_before_deploy(anvil.url(), config(anvil.chain_id()))
+        .await
+        .unwrap();
     let deployer = sender(&bare, 0);
     deploy::deploy(&deployer).await.unwrap();
     let token = deploy::FACTORY.create2_from_code(B256::ZERO, &TestToken::BYTECODE);
     let data = [B256::ZERO.as_slice(), &TestToken::BYTECODE].concat();
-    deployer.send(deploy::FACTORY, data.into(), U256::ZERO).await.unwrap();
+    deployer
+        .send(deploy::FACTORY, data.into(), U256::ZERO)
+        .await
+        .unwrap();
 
-    let client = ChainClient::connect(anvil.url(), config(anvil.chain_id())).await.unwrap();
+    let client = ChainClient::connect(anvil.url(), config(anvil.chain_id()))
+        .await
+        .unwrap();
     let world = World {
         domain: client.domain(),
         payer: sender(&client, 1),
@@ -76,11 +86,23 @@ pub async fn world(options: AnvilOptions) -> World {
         anvil,
     };
     for owner in [&world.payer, &world.stranger] {
-        let mint = TestToken::mintCall { to: owner.address(), amount: U256::from(u64::MAX) };
-        owner.send(token, mint.abi_encode().into(), U256::ZERO).await.unwrap();
+        let mint = TestToken::mintCall {
+            to: owner.address(),
+            amount: U256::from(u64::MAX),
+        };
+        owner
+            .send(token, mint.abi_encode().into(), U256::ZERO)
+            .await
+            .unwrap();
         let spender = world.client.config().contract;
-        let approve = TestToken::approveCall { spender, value: U256::MAX };
-        owner.send(token, approve.abi_encode().into(), U256::ZERO).await.unwrap();
+        let approve = TestToken::approveCall {
+            spender,
+            value: U256::MAX,
+        };
+        owner
+            .send(token, approve.abi_encode().into(), U256::ZERO)
+            .await
+            .unwrap();
     }
     world
 }
@@ -95,7 +117,9 @@ impl World {
     }
 
     pub async fn client_at(&self, url: Url) -> ChainClient {
-        ChainClient::connect(url, config(self.anvil.chain_id())).await.unwrap()
+        ChainClient::connect(url, config(self.anvil.chain_id()))
+            .await
+            .unwrap()
     }
 
     pub async fn now(&self) -> u64 {
@@ -103,7 +127,8 @@ impl World {
     }
 
     pub async fn try_act(&self, who: &Sender, call: impl SolCall, value: u128) -> Result<Mined, ChainError> {
-        who.send(self.contract(), call.abi_encode().into(), U256::from(value)).await
+        who.send(self.contract(), call.abi_encode().into(), U256::from(value))
+            .await
     }
 
     pub async fn act(&self, who: &Sender, call: impl SolCall) -> Mined {
@@ -129,17 +154,33 @@ impl World {
             penalty: terms.penalty,
         };
         let possession = key.sign(self.domain.opening_digest(&opening)).to_sol();
-        openCall { escrow, terms, amount: U256::from(balance + PENALTY), possession }
+        openCall {
+            escrow,
+            terms,
+            amount: U256::from(balance + PENALTY),
+            possession,
+        }
     }
 
     pub async fn open(&self, key: &EscrowKey, asset: Address, balance: u128) {
         let value = if asset == NATIVE { balance + PENALTY } else { 0 };
-        self.try_act(&self.payer, self.open_call(key, asset, balance), value).await.unwrap();
+        self.try_act(&self.payer, self.open_call(key, asset, balance), value)
+            .await
+            .unwrap();
     }
 
     pub async fn top_up(&self, who: &Sender, escrow: Address, asset: Address, amount: u128) {
         let value = if asset == NATIVE { amount } else { 0 };
-        self.try_act(who, topUpCall { escrow, amount: U256::from(amount) }, value).await.unwrap();
+        self.try_act(
+            who,
+            topUpCall {
+                escrow,
+                amount: U256::from(amount),
+            },
+            value,
+        )
+        .await
+        .unwrap();
     }
 
     /// A ticket whose `r2` is ground until it wins (or loses) under `r1`.
@@ -171,12 +212,21 @@ impl World {
 
     pub fn signed(&self, key: &EscrowKey, t: &Ticket) -> Winner {
         let signature = key.sign(self.domain.ticket_digest(t)).to_sol();
-        Winner { r2: t.r2, winThreshold: t.winThreshold, expiry: t.expiry, nonce: t.nonce, signature }
+        Winner {
+            r2: t.r2,
+            winThreshold: t.winThreshold,
+            expiry: t.expiry,
+            nonce: t.nonce,
+            signature,
+        }
     }
 
     pub async fn winner(&self, key: &EscrowKey, recipient: Address, nonce: u64) -> Winner {
         let expiry = self.now().await + DAY;
-        self.signed(key, &self.ticket(key, recipient, r1(recipient), nonce, expiry, true))
+        self.signed(
+            key,
+            &self.ticket(key, recipient, r1(recipient), nonce, expiry, true),
+        )
     }
 
     /// Claims winners with these nonces in one batch.
@@ -186,8 +236,19 @@ impl World {
         for nonce in nonces {
             winners.push(self.winner(key, recipient, *nonce).await);
         }
-        let group = Group { escrow: key.address(), r1: r1(recipient), winners };
-        self.act(merchant, claimBatchCall { recipient, groups: vec![group] }).await
+        let group = Group {
+            escrow: key.address(),
+            r1: r1(recipient),
+            winners,
+        };
+        self.act(
+            merchant,
+            claimBatchCall {
+                recipient,
+                groups: vec![group],
+            },
+        )
+        .await
     }
 
     /// The mirror says what the contract says, at the newest and at the final block, for every escrow and account here.
@@ -197,7 +258,8 @@ impl World {
             let escrow = key.address();
             let view = mirror.view(escrow);
             self.assert_record(escrow, view.head.as_deref(), head.hash).await;
-            self.assert_record(escrow, view.last_final.as_deref(), last_final.hash).await;
+            self.assert_record(escrow, view.last_final.as_deref(), last_final.hash)
+                .await;
         }
     }
 
@@ -213,19 +275,29 @@ impl World {
             debts: Default::default(),
             ..record.clone()
         };
-        assert_eq!(got.map(bare), self.client.escrow_of(escrow, at).await.unwrap(), "escrow at {block}");
+        assert_eq!(
+            got.map(bare),
+            self.client.escrow_of(escrow, at).await.unwrap(),
+            "escrow at {block}"
+        );
         let Some(got) = got else { return };
         for account in self.accounts() {
             let pair = self.client.pair_of(escrow, account, at).await.unwrap();
             assert_eq!(got.pair(account), pair, "pair with {account}");
             let debt = self.client.debt_of(escrow, account, at).await.unwrap();
-            assert_eq!(got.debts.get(&account).copied().unwrap_or_default(), debt, "debt to {account}");
+            assert_eq!(
+                got.debts.get(&account).copied().unwrap_or_default(),
+                debt,
+                "debt to {account}"
+            );
         }
     }
 
     pub fn accounts(&self) -> Vec<Address> {
         let merchants = self.merchants.iter().map(Sender::address);
-        merchants.chain([self.payer.address(), self.stranger.address()]).collect()
+        merchants
+            .chain([self.payer.address(), self.stranger.address()])
+            .collect()
     }
 
     pub fn arc(self) -> Arc<Self> {
@@ -249,7 +321,6 @@ pub fn r1(recipient: Address) -> B256 {
     keccak256(recipient)
 }
 
-pub fn call_data(call: impl SolCall) -> Bytes {
+pub fn call_data(call: &impl SolCall) -> Bytes {
     call.abi_encode().into()
 }
-

@@ -85,17 +85,24 @@ impl Proxy {
                 tokio::time::sleep(time).await;
                 (200, answer.to_string())
             }
-            Reply::Result(result) => {
-                (200, json!({ "jsonrpc": "2.0", "id": request["id"], "result": result }).to_string())
-            }
+            Reply::Result(result) => (
+                200,
+                json!({ "jsonrpc": "2.0", "id": request["id"], "result": result }).to_string(),
+            ),
             Reply::Error(code, message) => {
                 let error = json!({ "code": code, "message": message });
-                (200, json!({ "jsonrpc": "2.0", "id": request["id"], "error": error }).to_string())
+                (
+                    200,
+                    json!({ "jsonrpc": "2.0", "id": request["id"], "error": error }).to_string(),
+                )
             }
             Reply::Raw(status, body) => (status, body),
             Reply::HangUp => return Ok(()),
         };
-        let head = format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+        let head = format!(
+            "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
         stream.write_all(head.as_bytes()).await?;
         stream.write_all(body.as_bytes()).await?;
         stream.shutdown().await
@@ -103,7 +110,15 @@ impl Proxy {
 }
 
 async fn ask(node: &Url, request: &Value) -> Value {
-    reqwest::Client::new().post(node.clone()).json(request).send().await.unwrap().json().await.unwrap()
+    reqwest::Client::new()
+        .post(node.clone())
+        .json(request)
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap()
 }
 
 async fn read_body(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
@@ -115,7 +130,9 @@ async fn read_body(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
         bytes.extend_from_slice(&chunk[..count]);
-        let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+        let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
+            continue;
+        };
         let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
         let length: usize = head
             .lines()

@@ -46,10 +46,12 @@ struct Entry {
 }
 
 /// An accepted ticket.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 struct Seen {
     digest: B256,
-    order: OrderId,
+    /// The order that it paid. `None` for a winner of an earlier process, whose answer may have been lost with it: the
+    /// first order that asks with this very ticket is taken to be its own.
+    order: Option<OrderId>,
 }
 
 /// What the book says to a ticket at the door.
@@ -122,7 +124,10 @@ impl Book {
         let mut pages = self.pages.lock();
         let payer_unclaimed = pages.unclaimed_of(payer, escrow);
         let entry = self.entry(&mut pages, escrow);
-        if entry.seen.get(&nonce) == Some(&Seen { digest, order }) {
+        if let Some(seen) = entry.seen.get_mut(&nonce)
+            && seen.digest == digest
+            && *seen.order.get_or_insert(order) == order
+        {
             return Entered::Repeat;
         }
         if entry.in_flight.get(&nonce) == Some(&digest) {
@@ -152,7 +157,7 @@ impl Book {
             pages.unclaimed_of(payer, ticket.escrow());
         }
         let entry = self.entry(&mut pages, ticket.escrow());
-        entry.seen.insert(ticket.nonce(), Seen { digest: ticket.digest(), order: OrderId::default() });
+        entry.seen.insert(ticket.nonce(), Seen { digest: ticket.digest(), order: None });
         entry.unclaimed += 1;
     }
 
@@ -205,7 +210,7 @@ impl Place {
         let mut pages = book.pages.lock();
         let entry = book.entry(&mut pages, self.escrow);
         entry.in_flight.remove(&self.nonce);
-        entry.seen.insert(self.nonce, Seen { digest: self.digest, order });
+        entry.seen.insert(self.nonce, Seen { digest: self.digest, order: Some(order) });
         entry.key = Some(key);
         if won {
             entry.unclaimed += 1;

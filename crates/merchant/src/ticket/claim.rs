@@ -303,12 +303,8 @@ where
                 warn!(claim = %claim.id, nonce = newest.account_nonce, "claim superseded, to be sent anew");
                 self.requeue(claim).await
             }
-            Fate::Unknown => {
-                self.sender.broadcast(&newest.raw).await?;
-                warn!(claim = %claim.id, hash = %newest.hash, "the node had forgotten the claim; sent again");
-                Ok(Step::Sent(claim.id, newest.hash))
-            }
-            Fate::Pending if now.since(newest.sent_at) >= self.bump_after => {
+            // Also when the node does not know it: some throw out of their pool what pays too little.
+            Fate::Pending | Fate::Unknown if now.since(newest.sent_at) >= self.bump_after => {
                 let fees = Fees {
                     max_fee_per_gas: newest.max_fee_per_gas,
                     max_priority_fee_per_gas: newest.max_priority_fee_per_gas,
@@ -316,6 +312,11 @@ where
                 let higher = self.prepare(claim, Some(newest.account_nonce), Some(fees)).await?;
                 warn!(claim = %claim.id, old = %newest.hash, "claim is stuck; sending it with a higher fee");
                 self.save_and_broadcast(claim, &higher, now).await
+            }
+            Fate::Unknown => {
+                self.sender.broadcast(&newest.raw).await?;
+                warn!(claim = %claim.id, hash = %newest.hash, "the node had forgotten the claim; sent again");
+                Ok(Step::Sent(claim.id, newest.hash))
             }
             Fate::Pending => Ok(Step::Pending(claim.id)),
         }

@@ -13,7 +13,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Why following ended: going on would build on sand.
 #[derive(Debug, thiserror::Error)]
 pub enum FollowError {
-    /// The chain is not the one it was (another chain id, a final block gone).
+    /// The chain is not the one it was.
     #[error(transparent)]
     Chain(#[from] ChainError),
     /// The mirror cannot be saved.
@@ -34,7 +34,8 @@ pub async fn follow_once(follower: &mut Follower, store: &impl MirrorStore) -> R
     Ok(polled.behind == 0)
 }
 
-/// Follows for ever, looking every `pause`. Returns only on an error that trying again cannot mend.
+/// Follows for ever, looking every `pause`. A node on another chain or behind a broken gateway is a node that fails: it may
+/// be replaced by a good one while we wait. Returns only when a final block is gone, or the mirror cannot be saved.
 pub async fn follow(mut follower: Follower, store: impl MirrorStore, pause: Duration) -> FollowError {
     let mut failures = 0u32;
     loop {
@@ -47,7 +48,7 @@ pub async fn follow(mut follower: Follower, store: impl MirrorStore, pause: Dura
                 tokio::time::sleep(pause).await;
             }
             Ok(false) => {} // still catching up
-            Err(FollowError::Chain(error)) if error.retry() => {
+            Err(FollowError::Chain(error)) if !matches!(error, ChainError::FinalityBroken { .. }) => {
                 failures = failures.saturating_add(1);
                 let wait = (pause * 2u32.saturating_pow(failures.min(16))).min(LONGEST_PAUSE);
                 let age = follower.mirror().age().map(|age| age.as_secs());

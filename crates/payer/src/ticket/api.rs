@@ -56,6 +56,9 @@ pub enum ApiError {
     /// The merchant's answer makes no sense.
     #[error("the merchant's answer cannot be read: {0}")]
     Malformed(String),
+    /// The good came and could not be kept. The ticket is accepted: the same one brings the good again.
+    #[error("the good could not be kept: {0}")]
+    NotKept(String),
     /// The merchant gives this escrow no terms.
     #[error("the merchant refuses ({rule}): {message}")]
     Refused {
@@ -69,6 +72,6 @@ pub enum ApiError {
 impl ApiError {
     /// Whether asking again can help.
     pub fn retry(&self) -> bool {
-        matches!(self, Self::Transport(_))
+        matches!(self, Self::Transport(_) | Self::NotKept(_))
     }
 }

@@ -236,7 +236,11 @@ impl<S: OrderStore> Payer<S> {
                 Ok(Sent::Delivered(good))
             }
             Answer::Refused { rule, message, retry, quote } => {
-                warn!(%order, %rule, %message, "refused");
+                if retry == Retry::NewQuote {
+                    debug!(%order, %rule, %message, "refused, a fresh ticket will do"); // sessions close all the time
+                } else {
+                    warn!(%order, %rule, %message, "refused");
+                }
                 *seller.quote.lock() = quote;
                 if retry == Retry::Later {
                     // The same ticket may still be accepted: it stays as it is.

@@ -48,7 +48,8 @@ pub struct Admission<'a> {
     pub escrow: EscrowView<'a>,
     /// How long ago the head in `escrow` was seen to be the head.
     pub mirror_age: Seconds,
-    /// This merchant's wins on this escrow whose claim is not final.
+    /// This merchant's wins on this escrow that `escrow.head` does not show as paid. Who counts all wins whose claim is
+    /// not final is on the safe side, but asks for the money of a mined claim twice until it is final.
     pub unclaimed_wins: u32,
     /// This merchant's wins on any escrow of the same payer whose claim is not final; at least `unclaimed_wins`.
     pub payer_unclaimed_wins: u32,

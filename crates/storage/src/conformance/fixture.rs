@@ -132,7 +132,7 @@ pub fn record(n: u64) -> EscrowRecord {
             Status::Closed,
         ][(n % 4) as usize],
         withdraw_at: (n % 2 == 1).then_some(Timestamp(u64::MAX)),
-        cure_by: (n % 2 == 0).then_some(Timestamp(4)),
+        cure_by: n.is_multiple_of(2).then_some(Timestamp(4)),
         debt: U256::MAX,
         earmarked: Amount(5),
         earmark_until: Timestamp(6),

@@ -57,17 +57,26 @@ abstract contract AttackFixture is TicketFixture {
         return account.balance + creditOf(account);
     }
 
-    function digestOf(ITicketEscrow.Ticket memory t, bytes32 domain) internal pure returns (bytes32) {
-        return keccak256(abi.encodePacked(hex"1901", domain, keccak256(abi.encode(TICKET_TYPE, t))));
-    }
-
-    /// @dev Whether a ticket wins under `secret`. Gives its memory back: ten thousands of draws would pay for it squared.
-    function isWinner(ITicketEscrow.Ticket memory t, bytes32 domain, bytes32 secret) internal pure returns (bool won) {
+    /// @dev The ticket's digest. Gives its memory back: ten thousands of draws would pay for it squared.
+    function digestOf(ITicketEscrow.Ticket memory t, bytes32 domain) internal pure returns (bytes32 digest) {
         uint256 free;
         assembly ("memory-safe") {
             free := mload(0x40)
         }
-        won = drawOf(digestOf(t, domain), secret) < t.winThreshold;
+        digest = keccak256(abi.encodePacked(hex"1901", domain, keccak256(abi.encode(TICKET_TYPE, t))));
+        assembly ("memory-safe") {
+            mstore(0x40, free)
+        }
+    }
+
+    /// @dev Whether a ticket wins under `secret`.
+    function isWinner(ITicketEscrow.Ticket memory t, bytes32 domain, bytes32 secret) internal pure returns (bool won) {
+        bytes32 digest = digestOf(t, domain);
+        uint256 free;
+        assembly ("memory-safe") {
+            free := mload(0x40)
+        }
+        won = drawOf(digest, secret) < t.winThreshold;
         assembly ("memory-safe") {
             mstore(0x40, free)
         }

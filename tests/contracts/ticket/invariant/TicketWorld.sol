@@ -6,7 +6,7 @@ import {ITicketEscrow} from "contracts/ticket/ITicketEscrow.sol";
 
 /// @notice The people, assets and keys of the stateful tests, and the release condition written a second time: what a
 /// claim must answer, from the views alone. Small numbers make the rare frequent: every second ticket wins, and an escrow
-/// holds three prizes and a third.
+/// holds two prizes and a third.
 abstract contract TicketWorld is TicketFixture {
     uint256 internal constant ESCROWS = 6; // the first four are open from the start, the others wait for {open}
     uint256 internal constant OPENED = 4;
