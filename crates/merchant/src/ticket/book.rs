@@ -233,3 +233,131 @@ impl Drop for Place {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::U256;
+    use protocol::ticket::{EscrowKey, Quote, Seconds, Timestamp, WinThreshold};
+
+    use super::*;
+
+    const PAYER: Address = Address::repeat_byte(7);
+
+    struct Stand {
+        book: Arc<Book>,
+        domain: Domain,
+        key: EscrowKey,
+    }
+
+    fn stand() -> Stand {
+        let domain = Domain::new(31337, Address::repeat_byte(1));
+        let book = Book::new(domain, Seed::new([3; 32]), Address::repeat_byte(2), 1);
+        let key = EscrowKey::from_bytes(&[5; 32]).expect("a key");
+        Stand { book, domain, key }
+    }
+
+    impl Stand {
+        fn ticket(&self, nonce: u64, r2: u8) -> Ticket<Issued> {
+            let (session, floor) = self.book.quote(self.key.address());
+            let quote = Quote {
+                recipient: session.recipient(),
+                commitment: session.commitment(),
+                asset: Address::ZERO,
+                prize: protocol::ticket::Amount(1),
+                win_threshold: WinThreshold(U256::from(1)),
+                price: protocol::ticket::Amount(1),
+                ticket_life: Seconds::DAY,
+                min_ticket_life: Seconds::HOUR,
+                nonce_floor: floor,
+            };
+            let r2 = B256::repeat_byte(r2);
+            Ticket::issue(&self.domain, &self.key, &quote, r2, Timestamp(1), Nonce(nonce))
+        }
+
+        fn enter(&self, ticket: &Ticket<Issued>, order: u8) -> Entered {
+            self.book.enter(ticket, PAYER, OrderId(B256::repeat_byte(order)))
+        }
+
+        fn settle(&self, ticket: &Ticket<Issued>, order: u8, won: bool) {
+            match self.enter(ticket, order) {
+                Entered::Judge(_, place) => {
+                    place.settle(OrderId(B256::repeat_byte(order)), won, *self.key.public_key());
+                }
+                _ => panic!("expected to be judged"),
+            }
+        }
+
+        fn close(&self, nonces: &[u64]) -> Option<Nonce> {
+            self.book.close(self.key.address(), nonces.iter().map(|nonce| Nonce(*nonce)))
+        }
+    }
+
+    #[test]
+    fn two_copies_of_a_ticket_are_judged_once() {
+        let stand = stand();
+        let ticket = stand.ticket(1, 1);
+        let Entered::Judge(known, place) = stand.enter(&ticket, 1) else { panic!("the first is judged") };
+        assert!(!known.nonce_seen);
+        assert!(matches!(stand.enter(&ticket, 1), Entered::Busy));
+        drop(place); // refused: the nonce is free again
+        stand.settle(&ticket, 1, false);
+        assert!(matches!(stand.enter(&ticket, 1), Entered::Repeat), "same ticket, same order");
+        let Entered::Judge(known, _place) = stand.enter(&ticket, 2) else { panic!("another order is judged") };
+        assert!(known.nonce_seen, "one ticket buys one thing");
+    }
+
+    #[test]
+    fn another_ticket_with_a_nonce_in_flight_is_seen_and_does_not_free_it() {
+        let stand = stand();
+        let (first, second) = (stand.ticket(1, 1), stand.ticket(1, 2));
+        let Entered::Judge(_, place) = stand.enter(&first, 1) else { panic!("the first is judged") };
+        {
+            let Entered::Judge(known, _place) = stand.enter(&second, 2) else { panic!("judged, to be refused") };
+            assert!(known.nonce_seen);
+        }
+        assert!(matches!(stand.enter(&first, 1), Entered::Busy), "still in flight");
+        drop(place);
+    }
+
+    #[test]
+    fn a_claim_stays_below_what_is_in_flight() {
+        let stand = stand();
+        let before = stand.book.quote(stand.key.address()).0;
+        let Entered::Judge(_, place) = stand.enter(&stand.ticket(5, 1), 1) else { panic!("judged") };
+        assert_eq!(stand.close(&[6, 9]), None, "both above the one in flight");
+        assert_eq!(stand.book.quote(stand.key.address()).0, before, "nothing was closed");
+        assert_eq!(stand.close(&[3, 4, 9]), Some(Nonce(4)));
+        let (session, floor) = stand.book.quote(stand.key.address());
+        assert_eq!(floor, Nonce(4));
+        assert_ne!(session.commitment(), before.commitment());
+        place.settle(OrderId(B256::ZERO), true, *stand.key.public_key());
+        assert_eq!(stand.close(&[5, 9]), Some(Nonce(9)));
+    }
+
+    #[test]
+    fn a_closed_commitment_is_known_as_closed() {
+        let stand = stand();
+        let ticket = stand.ticket(9, 1);
+        stand.settle(&stand.ticket(1, 1), 1, true);
+        stand.close(&[1]);
+        let Entered::Judge(known, _) = stand.enter(&ticket, 2) else { panic!("judged") };
+        assert!(known.commitment_closed);
+        assert_eq!((known.floor, known.unclaimed, known.payer_unclaimed), (Nonce(1), 1, 1));
+        stand.book.settled(stand.key.address(), 1);
+        let Entered::Judge(known, _) = stand.enter(&stand.ticket(10, 1), 3) else { panic!("judged") };
+        assert_eq!((known.commitment_closed, known.unclaimed), (false, 0));
+    }
+
+    #[test]
+    fn memory_is_bounded_below_the_floor() {
+        let stand = stand();
+        for nonce in 1..=(SEEN_KEPT as u64 + 50) {
+            stand.settle(&stand.ticket(nonce, 1), 1, false);
+        }
+        let seen = |stand: &Stand| stand.book.pages.lock().escrows[&stand.key.address()].seen.len();
+        assert_eq!(seen(&stand), SEEN_KEPT + 50, "above the floor every nonce is remembered");
+        stand.close(&[SEEN_KEPT as u64]);
+        stand.settle(&stand.ticket(SEEN_KEPT as u64 + 51, 1), 1, false);
+        assert_eq!(seen(&stand), SEEN_KEPT);
+    }
+}

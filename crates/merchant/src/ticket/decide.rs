@@ -272,3 +272,176 @@ fn value_over_gas(ready: &[&Waiting], market: &Market<'_>, policy: &ClaimPolicy)
     (value_wei >= gas_wei.saturating_mul(u128::from(policy.value_over_gas)))
         .then_some(Because::ValueOverGas { value_wei, gas_wei, factor: policy.value_over_gas })
 }
+
+#[cfg(test)]
+mod tests {
+    use protocol::ticket::WinThreshold;
+
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000;
+    const PRIZE: u128 = 1_000_000_000_000_000;
+
+    fn escrow(n: u8) -> Address {
+        Address::repeat_byte(n)
+    }
+
+    fn winner(n: u8, nonce: u64, age: u64) -> Waiting {
+        Waiting {
+            digest: alloy_primitives::keccak256([&[n], nonce.to_be_bytes().as_slice()].concat()),
+            escrow: escrow(n),
+            nonce: Nonce(nonce),
+            expiry: Timestamp(NOW + 15 * 3600),
+            won_at: Timestamp(NOW - age),
+            prize: Amount(PRIZE),
+        }
+    }
+
+    fn record(prizes: u128) -> EscrowRecord {
+        EscrowRecord {
+            payer: Address::ZERO,
+            asset: Address::ZERO,
+            prize: Amount(PRIZE),
+            max_threshold: WinThreshold::one_in(128),
+            ticket_cap: Nonce(1_000),
+            balance: Amount(prizes * PRIZE),
+            penalty: Amount(20 * PRIZE),
+            status: Status::Open,
+            withdraw_at: None,
+            cure_by: None,
+            debt: alloy_primitives::U256::ZERO,
+            earmarked: Amount(0),
+            earmark_until: Timestamp(0),
+            pairs: BTreeMap::new(),
+            debts: BTreeMap::new(),
+        }
+    }
+
+    /// Decides with escrows 1 and 2 as given, at `wei_per_gas`.
+    fn ask(
+        waiting: &[Waiting],
+        change: impl Fn(&mut EscrowRecord),
+        policy: &ClaimPolicy,
+        wei_per_gas: u128,
+    ) -> Decision {
+        let mut one = record(100);
+        change(&mut one);
+        let escrows = BTreeMap::from([(escrow(1), one), (escrow(2), record(100))]);
+        let market =
+            Market { now: Timestamp(NOW), wei_per_gas: Some(wei_per_gas), escrows: &escrows, asked: false };
+        decide(waiting, &market, policy)
+    }
+
+    fn reason(decision: Decision) -> Option<Because> {
+        match decision {
+            Decision::Claim { because, .. } => Some(because),
+            Decision::Wait { .. } => None,
+        }
+    }
+
+    fn policy() -> ClaimPolicy {
+        ClaimPolicy { wei_per_unit: Some(1), ..ClaimPolicy::default() }
+    }
+
+    #[test]
+    fn one_small_winner_waits() {
+        let decision = ask(&[winner(1, 5, 60)], |_| (), &policy(), 10_000_000_000);
+        assert_eq!(decision, Decision::Wait { ready: 1, settling: 0 });
+        assert_eq!(decision.to_string(), "wait: 1 winners ready, 0 settling");
+    }
+
+    /// M1-16: claiming what costs more than it brings loses money, and gas moves.
+    #[test]
+    fn winners_worth_their_gas_are_claimed_and_the_reason_has_both_numbers() {
+        let cheap = 100_000_000; // wei per gas: 122,000 gas cost 1.2e13 wei, the prize is 1e15
+        let because = reason(ask(&[winner(1, 5, 60)], |_| (), &policy(), cheap));
+        let gas_wei = (GAS_BASE + GAS_PER_TICKET + GAS_PER_ESCROW) * cheap;
+        assert_eq!(because, Some(Because::ValueOverGas { value_wei: PRIZE, gas_wei, factor: 20 }));
+        assert_eq!(reason(ask(&[winner(1, 5, 60)], |_| (), &policy(), cheap * 10)), None);
+        let no_rate = ClaimPolicy { wei_per_unit: None, ..policy() };
+        assert_eq!(reason(ask(&[winner(1, 5, 60)], |_| (), &no_rate, cheap)), None);
+    }
+
+    #[test]
+    fn enough_winners_are_a_batch() {
+        let all: Vec<_> = (1..=32).map(|nonce| winner(1, nonce, 60)).collect();
+        let gwei = 1_000_000_000_000;
+        assert_eq!(
+            reason(ask(&all, |_| (), &policy(), gwei)),
+            Some(Because::Batch { got: 32, needed: 32 })
+        );
+        assert_eq!(reason(ask(&all[1..], |_| (), &policy(), gwei)), None);
+    }
+
+    #[test]
+    fn the_oldest_waits_no_longer_than_the_age() {
+        let limit = policy().max_age_secs;
+        let at = |age| reason(ask(&[winner(1, 5, age)], |_| (), &policy(), u128::MAX));
+        assert_eq!(at(limit), Some(Because::Age { got: limit, limit }));
+        assert_eq!(at(limit - 1), None);
+    }
+
+    #[test]
+    fn deadlines_go_before_gas() {
+        let margin = policy().deadline_margin_secs;
+        let expiring = Waiting { expiry: Timestamp(NOW + margin), ..winner(1, 5, 60) };
+        let because = reason(ask(&[expiring], |_| (), &policy(), u128::MAX));
+        assert_eq!(because, Some(Because::Expiry { at: Timestamp(NOW + margin) }));
+
+        let at = Timestamp(NOW + margin);
+        let withdrawing = |record: &mut EscrowRecord| record.withdraw_at = Some(at);
+        let because = reason(ask(&[winner(1, 5, 60)], withdrawing, &policy(), u128::MAX));
+        assert_eq!(because, Some(Because::Withdrawal { escrow: escrow(1), at }));
+        let later = |record: &mut EscrowRecord| record.withdraw_at = Some(Timestamp(NOW + margin + 1));
+        assert_eq!(reason(ask(&[winner(1, 5, 60)], later, &policy(), u128::MAX)), None);
+    }
+
+    #[test]
+    fn a_balance_that_others_drain_is_claimed_from_at_once() {
+        let two = [winner(1, 5, 60), winner(1, 6, 60)];
+        let poor = |record: &mut EscrowRecord| record.balance = Amount(3 * PRIZE - 1);
+        let because = reason(ask(&two, poor, &policy(), u128::MAX));
+        let needed = Amount(2 * PRIZE);
+        assert_eq!(
+            because,
+            Some(Because::Insolvency { escrow: escrow(1), balance: Amount(3 * PRIZE - 1), needed })
+        );
+        let enough = |record: &mut EscrowRecord| record.balance = Amount(3 * PRIZE);
+        assert_eq!(reason(ask(&two, enough, &policy(), u128::MAX)), None);
+        let insolvent = |record: &mut EscrowRecord| record.status = Status::Insolvent;
+        assert!(reason(ask(&two, insolvent, &policy(), u128::MAX)).is_some());
+    }
+
+    /// A paid nonce makes lower ones unclaimable, so nothing is claimed over one that has not settled.
+    #[test]
+    fn nothing_is_claimed_above_a_winner_that_settles() {
+        let young = winner(1, 5, 1);
+        let old = winner(1, 6, 60);
+        let other = winner(2, 9, 60);
+        let ready = winner(1, 4, 60);
+        let all = [old.clone(), young, other.clone(), ready.clone()];
+        let market = |asked| Market {
+            now: Timestamp(NOW),
+            wei_per_gas: None,
+            escrows: Box::leak(Box::new(BTreeMap::new())),
+            asked,
+        };
+        let Decision::Claim { winners, because } = decide(&all, &market(true), &policy()) else {
+            panic!("asked for");
+        };
+        assert_eq!(because, Because::Asked);
+        assert_eq!(winners.len(), 2);
+        assert!(winners.contains(&ready.digest) && winners.contains(&other.digest));
+        assert!(!winners.contains(&old.digest));
+        assert_eq!(decide(&all, &market(false), &policy()), Decision::Wait { ready: 2, settling: 2 });
+    }
+
+    #[test]
+    fn a_batch_is_bounded_and_takes_the_lowest_nonces() {
+        let policy = ClaimPolicy { batch: 2, max_batch: 3, ..policy() };
+        let all: Vec<_> = (1..=9).rev().map(|nonce| winner(1, nonce, 60)).collect();
+        let Decision::Claim { winners, .. } = ask(&all, |_| (), &policy, 1) else { panic!("a batch") };
+        let lowest: Vec<_> = (1..=3).map(|nonce| winner(1, nonce, 60).digest).collect();
+        assert_eq!(winners, lowest);
+    }
+}

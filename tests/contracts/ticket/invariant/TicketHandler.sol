@@ -329,15 +329,20 @@ contract TicketHandler is TicketPayerSteps {
         }
     }
 
-    /// @dev Where a sham recipient may get something: its earmark of a burned escrow, any earmark, or an open balance.
+    /// @dev Where a sham recipient may get something: its earmark of a burned escrow, the balance beside another's earmark,
+    /// its own earmark, or any balance or debt.
     function _pickSham(uint256 seed) private view returns (uint256 e, address sybil) {
         for (uint256 i; i < ESCROWS * SYBILS; ++i) {
             (e, sybil) = (i / SYBILS, sybils[i % SYBILS]);
             if (book[e].burned && escrows.pairOf(escrowOfKey[e], sybil).earmarkPrizes != 0) return (e, sybil);
         }
-        bool found;
-        (found, e, sybil) = pickEarmarked(seed, sybils);
-        if (found && pick(seed, "earmarked", 4) == 0) return (e, sybil);
+        uint256 kind = pick(seed, "sham", 4);
+        if (kind < 2) {
+            bool found;
+            (found, e, sybil) = pickEarmarked(seed, kind == 0 ? sybils : everyone);
+            if (found && kind == 0) return (e, sybil);
+            if (found) return (e, sybil == sybils[0] ? sybils[1] : sybils[0]);
+        }
         e = pickIn(seed, ITicketEscrow.Status(1 + pick(seed, "status", 3))); // open, withdrawing or insolvent
         sybil = sybils[pick(seed, "sybil", SYBILS)];
     }

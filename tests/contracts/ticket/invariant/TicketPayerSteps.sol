@@ -53,7 +53,7 @@ abstract contract TicketPayerSteps is TicketGhost {
         uint256 e = pickMostlyIn(seed, ITicketEscrow.Status.OPEN);
         address caller = someone(seed, payerOf(e));
         address recipient = pick(seed, "sham", 2) == 0 ? sybils[pick(seed, "sybil", SYBILS)] : merchant_(seed);
-        uint32 prizes = uint32(pick(seed, "prizes", 4));
+        uint32 prizes = pick(seed, "many", 4) == 0 ? uint32(pick(seed, "prizes", 4)) : 1;
         uint64 until = uint64(vm.getBlockTimestamp() + 2 days - pick(seed, "until", 50 hours));
         ITicketEscrow.Escrow memory before = state(e);
         ITicketEscrow.Pair memory pair = escrows.pairOf(escrowOfKey[e], recipient);
