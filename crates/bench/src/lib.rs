@@ -1,1 +1,8 @@
-//! placeholder
+#![doc = include_str!("../README.md")]
+
+pub mod clock;
+pub mod durable;
+pub mod market;
+pub mod ratio;
+pub mod report;
+pub mod wire;

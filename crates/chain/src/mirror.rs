@@ -65,6 +65,15 @@ impl Mirror {
         }
     }
 
+    /// These escrows, taken to be what the chain says at this moment: for benchmarks and simulations, which have no node to
+    /// follow. Nothing refreshes it, so that it ages from now on.
+    #[must_use]
+    pub fn of(final_block: BlockRef, escrows: Escrows) -> Self {
+        let mirror = Self::new(final_block, escrows);
+        mirror.confirm();
+        mirror
+    }
+
     /// An escrow at the final and at the newest block, both of the same moment.
     #[must_use]
     pub fn view(&self, escrow: Address) -> MirrorView {

@@ -127,26 +127,33 @@ fn unexpected(reply: &Reply) -> ApiError {
 /// A file bought piece by piece.
 pub(crate) struct Bought {
     pub(crate) bytes: Vec<u8>,
-    /// Pieces paid for.
+    /// Pieces paid for now.
     pub(crate) payments: u64,
     /// Tickets refused on the way.
     pub(crate) refused: u64,
 }
 
-/// Buys pieces `0..pieces` of the catalog from the sellers in turn, `at_once` at a time. The orders follow from the file
-/// and `salt`, so that a payer that was killed buys nothing twice: what it had ordered it asks for again.
-pub(crate) async fn buy_file(
+/// Buys pieces `0..pieces` of the catalog from the sellers in turn, `at_once` at a time, but for those it `got` before. The
+/// orders follow from the file and `salt`, so that a payer that was killed buys nothing twice: what it had ordered it asks
+/// for again.
+#[expect(clippy::too_many_arguments, reason = "each is one thing")]
+pub(crate) async fn buy_file<M: MerchantApi<Item = u64, Good = Bytes>>(
     payer: &Payer<SqliteStore>,
-    sellers: &[Seller<TcpMerchant>],
+    sellers: &[Seller<M>],
     catalog: &Catalog,
     pieces: u64,
+    mut got: BTreeMap<u64, Bytes>,
     salt: B256,
     at_once: usize,
     progress: impl Fn(u64),
 ) -> eyre::Result<Bought> {
     ensure!(!sellers.is_empty(), "no merchant to buy from");
+    got.retain(|piece, _| *piece < pieces);
+    let before = got.len() as u64;
+    progress(before);
+    let missing: Vec<u64> = (0..pieces).filter(|piece| !got.contains_key(piece)).collect();
     let (done, refused) = (AtomicU64::new(0), AtomicU64::new(0));
-    let got: BTreeMap<u64, Bytes> = stream::iter(0..pieces)
+    let bought: BTreeMap<u64, Bytes> = stream::iter(missing)
         .map(|piece| {
             let seller = &sellers[(piece % sellers.len() as u64) as usize];
             let (done, refused, progress) = (&done, &refused, &progress);
@@ -156,21 +163,22 @@ pub(crate) async fn buy_file(
                     .await
                     .wrap_err_with(|| format!("piece {piece}"))?;
                 refused.fetch_add(payment.refusals.len() as u64, Ordering::Relaxed);
-                progress(done.fetch_add(1, Ordering::Relaxed) + 1);
+                progress(before + done.fetch_add(1, Ordering::Relaxed) + 1);
                 Ok::<_, eyre::Report>((piece, payment.good))
             }
         })
         .buffer_unordered(at_once)
         .try_collect()
         .await?;
+    got.extend(bought);
     let bytes = got.into_values().flat_map(|piece| piece.to_vec()).collect();
     Ok(Bought { bytes, payments: done.into_inner(), refused: refused.into_inner() })
 }
 
 /// Pays, and tries again with the same order while that can help.
-async fn pay_patiently(
+async fn pay_patiently<M: MerchantApi<Item = u64, Good = Bytes>>(
     payer: &Payer<SqliteStore>,
-    seller: &Seller<TcpMerchant>,
+    seller: &Seller<M>,
     purchase: &Purchase<u64>,
 ) -> Result<Payment<Bytes>, PayError> {
     let mut pause = FIRST_PAUSE;
@@ -188,6 +196,6 @@ async fn pay_patiently(
 }
 
 /// Names the purchase of one piece of one file.
-fn order_id(salt: B256, file: B256, piece: u64) -> OrderId {
+pub(crate) fn order_id(salt: B256, file: B256, piece: u64) -> OrderId {
     OrderId(keccak256([b"micropay/piece/v1".as_slice(), salt.as_slice(), file.as_slice(), &piece.to_be_bytes()].concat()))
 }

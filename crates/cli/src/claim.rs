@@ -15,7 +15,7 @@ use storage::{ClaimStore, WinStage, WinStore};
 
 use crate::config::Config;
 use crate::merchant::catch_up;
-use crate::output::{Output, rows};
+use crate::output::{Output, count, date, rows};
 use crate::stores::{self, Locked};
 use crate::{clock, keys};
 
@@ -36,15 +36,15 @@ pub(crate) enum Claim {
         #[arg(long, value_name = "KEY")]
         from: String,
         /// Whose winners [default: of the account of --from]
-        #[arg(long, value_name = "ADDRESS")]
-        pay_to: Option<Address>,
+        #[arg(long, value_name = "ADDRESS|KEY")]
+        pay_to: Option<String>,
     },
 }
 
 pub(crate) async fn run(command: &Claim, config: &Config, out: Output) -> eyre::Result<()> {
     match command {
         Claim::List { merchant, limit } => list(config, merchant, *limit, out).await,
-        Claim::Now { from, pay_to } => now(config, from, *pay_to, out).await,
+        Claim::Now { from, pay_to } => now(config, from, pay_to.as_deref(), out).await,
     }
 }
 
@@ -66,17 +66,24 @@ async fn list(config: &Config, merchant: &str, limit: u32, out: Output) -> eyre:
         })).collect::<Vec<_>>(),
     });
     let counts: Vec<_> = wins.iter().map(|(stage, count)| (*stage, count.to_string())).collect();
-    let mut text = format!("winners\n{}\n\nclaims", rows(&counts));
+    let mut text = format!("winners of {recipient}\n{}\n\nclaims", rows(&counts));
     for claim in &claims {
-        text.push_str(&format!("\n{:>4}  {}  {} winners", claim.id.0, claim.state, claim.wins.len()));
+        let winners = count(claim.wins.len() as u64, "winner");
+        text.push_str(&format!("\n{:>4}  {}  {winners}  {}", claim.id.0, date(claim.queued_at), claim.state));
+    }
+    if claims.is_empty() {
+        text.push_str(" none yet");
     }
     out.answer(&value, text)
 }
 
-async fn now(config: &Config, from: &str, pay_to: Option<Address>, out: Output) -> eyre::Result<()> {
+async fn now(config: &Config, from: &str, pay_to: Option<&str>, out: Output) -> eyre::Result<()> {
     let client = config.connect().await?;
     let account = keys::account(config, from)?;
-    let recipient = pay_to.unwrap_or(account.address());
+    let recipient = match pay_to {
+        Some(recipient) => keys::address_or_name(config, recipient)?,
+        None => account.address(),
+    };
     match stores::lock_merchant(&config.home, client.domain(), recipient)? {
         Locked::Held { pid } => {
             // Only the process that accepts may claim: it alone knows which nonces are in flight.
@@ -88,7 +95,11 @@ async fn now(config: &Config, from: &str, pay_to: Option<Address>, out: Output) 
             let sender = Sender::new(client.clone(), account);
             let (claimed, paid) = claim_all(config, client, sender, recipient, config.finality()?).await?;
             let value = json!({ "claimed": claimed, "paid": paid.to_string() });
-            out.answer(&value, format!("{claimed} winners claimed, {paid} atomic units credited"))
+            let text = match claimed {
+                0 => "no winner to claim".to_owned(),
+                _ => format!("{} claimed, {paid} atomic units credited (micropay credit withdraw)", count(claimed, "winner")),
+            };
+            out.answer(&value, text)
         }
     }
 }

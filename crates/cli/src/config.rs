@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use alloy::primitives::Address;
 use chain::{ChainClient, ChainConfig, ChainError, Finality};
-use eyre::WrapErr;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use protocol::ticket::Domain;
 use serde::{Deserialize, Deserializer, Serialize};
 use url::Url;
+
+use crate::exit::usage;
 
 /// Settings of every command. In the file under these names; in the environment as `MICROPAY_RPC_URL` and so on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -91,7 +92,9 @@ impl Config {
         };
         let file = match file {
             Some(file) => {
-                eyre::ensure!(file.exists(), "there is no configuration file {}", file.display());
+                if !file.exists() {
+                    return Err(usage(format!("there is no configuration file {}", file.display())));
+                }
                 Some(file.to_owned())
             }
             None => dirs::config_dir().map(|dir| dir.join("micropay").join("config.toml")),
@@ -105,7 +108,7 @@ impl Config {
             .merge(Env::prefixed("MICROPAY_").only(&known))
             .merge(Serialized::globals(overrides))
             .extract()
-            .wrap_err("configuration")
+            .map_err(|error| usage(format!("configuration: {error}")))
     }
 
     /// When a block counts as final.
@@ -115,7 +118,7 @@ impl Config {
         }
         u64::from_str(&self.finality)
             .map(Finality::Depth)
-            .map_err(|_| eyre::eyre!("finality is {:?}, neither a number of blocks nor \"finalized\"", self.finality))
+            .map_err(|_| usage(format!("finality is {:?}, neither a number of blocks nor \"finalized\"", self.finality)))
     }
 
     /// Connects to the node and makes sure of chain and contract.

@@ -9,6 +9,7 @@ use protocol::ticket::Amount;
 use serde_json::json;
 
 use crate::config::Config;
+use crate::exit::refused;
 use crate::keys;
 use crate::output::Output;
 use crate::units::Asset;
@@ -58,7 +59,9 @@ pub(crate) async fn run(command: &Credit, config: &Config, out: Output) -> eyre:
                 Some(amount) => asset.parse(amount)?,
                 None => client.credit_of(asset.address, sender.address(), At::Latest).await?,
             };
-            eyre::ensure!(amount != Amount::ZERO, "{} has no credit", sender.address());
+            if amount == Amount::ZERO {
+                return Err(refused(format!("{} has no credit in {}", sender.address(), asset.symbol)));
+            }
             let to = to.unwrap_or(sender.address());
             let mined = withdraw(&sender, asset.address, to, amount).await?;
             let value = json!({

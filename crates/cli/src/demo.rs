@@ -50,7 +50,7 @@ pub(crate) struct Demo {
     #[arg(long)]
     file: Option<PathBuf>,
     /// Most payments; the file is cut to so many pieces of 1 KiB
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     payments: Option<u64>,
     /// Payments in flight at once
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
@@ -164,7 +164,6 @@ fn goods(demo: &Demo) -> eyre::Result<Goods> {
         None => Goods::new("mandelbrot.bmp".into(), picture::render()),
     };
     let limit = demo.payments.unwrap_or(whole.pieces());
-    ensure!(limit > 0, "--payments is 0: there is nothing to pay for");
     Ok(whole.first_pieces(limit))
 }
 
@@ -272,7 +271,8 @@ impl World {
         let catalog = sellers[0].api().catalog().await?;
         let bar = progress_bar(pieces, out);
         let progress = |done| bar.set_position(done);
-        let bought = buy_file(&payer, sellers, &catalog, pieces, B256::ZERO, at_once.into(), progress).await?;
+        let none = BTreeMap::new();
+        let bought = buy_file(&payer, sellers, &catalog, pieces, none, B256::ZERO, at_once.into(), progress).await?;
         bar.finish_and_clear();
         Ok(bought)
     }

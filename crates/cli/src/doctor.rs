@@ -1,12 +1,11 @@
 //! `micropay doctor`: looks at everything that must be right and says what to do about what is not.
 
-use alloy::primitives::Address;
 use chain::ChainClient;
 use clap::Args;
 use serde_json::json;
 
 use crate::config::Config;
-use crate::output::Output;
+use crate::output::{Output, date, span};
 use crate::{clock, keys, stores};
 
 /// Block time and our clock may differ by this many seconds.
@@ -19,8 +18,8 @@ pub(crate) struct Doctor {
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
     /// Open this merchant's store as well as the payer's
-    #[arg(long, value_name = "ADDRESS")]
-    merchant: Option<Address>,
+    #[arg(long, value_name = "ADDRESS|KEY")]
+    merchant: Option<String>,
 }
 
 struct Check {
@@ -46,9 +45,12 @@ pub(crate) async fn run(doctor: &Doctor, config: &Config, out: Output) -> eyre::
         checks.push(contract(client).await);
         checks.push(clocks(client).await);
         checks.push(store("payer store", stores::payer(&config.home, client.domain()).await.map(drop)));
-        if let Some(merchant) = doctor.merchant {
-            let opened = stores::merchant(&config.home, client.domain(), merchant).await;
-            checks.push(store("merchant store", opened.map(drop)));
+        if let Some(merchant) = &doctor.merchant {
+            let opened = match keys::address_or_name(config, merchant) {
+                Ok(merchant) => stores::merchant(&config.home, client.domain(), merchant).await.map(drop),
+                Err(error) => Err(error),
+            };
+            checks.push(store("merchant store", opened));
         }
     }
     checks.push(match config.finality() {
@@ -87,7 +89,7 @@ async fn clocks(client: &ChainClient) -> Check {
         Ok(head) => {
             let (ours, theirs) = (clock::now(), head.timestamp);
             let apart = ours.0.abs_diff(theirs.0);
-            let text = format!("ours {ours}, newest block {theirs}: {apart} s apart");
+            let text = format!("ours {}, newest block {}: {} apart", date(ours), date(theirs), span(apart));
             if apart <= CLOCK_TOLERANCE_SECS {
                 good("clock", text)
             } else {

@@ -3,14 +3,15 @@
 use alloy::primitives::{Address, U256};
 use chain::{At, ChainClient, Mined, Sender};
 use clap::{Args, Subcommand};
-use eyre::{OptionExt, ensure};
+use eyre::OptionExt;
 use payer::ticket::{EscrowSteps, Opening};
 use protocol::ticket::{EscrowRecord, Nonce, Seconds, Status, Timestamp, odds};
 use serde_json::{Value, json};
 
 use crate::config::Config;
 use crate::keys;
-use crate::output::{Output, ether, rows};
+use crate::exit::refused;
+use crate::output::{Output, date, ether, rows, span};
 use crate::units::{Asset, Rate, parse_span};
 
 /// Escrows on chain.
@@ -50,8 +51,8 @@ pub(crate) enum Escrow {
     Earmark {
         /// Address or key name of the escrow
         escrow: String,
-        /// The merchant
-        recipient: Address,
+        /// Address or key name of the merchant
+        recipient: String,
         /// How many prizes
         prizes: u32,
         /// For how long, e.g. 7d
@@ -65,8 +66,8 @@ pub(crate) enum Escrow {
     Release {
         /// Address or key name of the escrow
         escrow: String,
-        /// The merchant
-        recipient: Address,
+        /// Address or key name of the merchant
+        recipient: String,
         /// Key of the payer's account
         #[arg(long, value_name = "KEY")]
         from: String,
@@ -154,18 +155,23 @@ pub(crate) async fn run(command: &Escrow, config: &Config, out: Output) -> eyre:
         }
         Escrow::Earmark { escrow, recipient, prizes, life, from } => {
             let escrow = keys::address_or_name(config, escrow)?;
+            let recipient = keys::address_or_name(config, recipient)?;
             let until = client.head().await?.timestamp.plus(*life);
-            let mined = steps(config, &client, from)?.earmark(escrow, *recipient, *prizes, until).await?;
+            let mined = steps(config, &client, from)?.earmark(escrow, recipient, *prizes, until).await?;
             done(out, "earmarked", escrow, &mined)
         }
         Escrow::Release { escrow, recipient, from } => {
             let escrow = keys::address_or_name(config, escrow)?;
-            let mined = steps(config, &client, from)?.release_earmark(escrow, *recipient).await?;
+            let recipient = keys::address_or_name(config, recipient)?;
+            let mined = steps(config, &client, from)?.release_earmark(escrow, recipient).await?;
             done(out, "released", escrow, &mined)
         }
         Escrow::Withdraw { escrow, from } => withdraw(config, &client, escrow, from, out).await,
         Escrow::Cancel { escrow, from } => {
-            let escrow = keys::address_or_name(config, escrow)?;
+            let (escrow, record) = read(config, &client, escrow).await?;
+            if record.status != Status::Withdrawing {
+                return Err(refused(format!("escrow {escrow} is {}, not withdrawing", status_name(record.status))));
+            }
             let mined = steps(config, &client, from)?.cancel_withdraw(escrow).await?;
             done(out, "withdrawal cancelled", escrow, &mined)
         }
@@ -224,10 +230,10 @@ async fn show(client: &ChainClient, escrow: Address, out: Output) -> eyre::Resul
         ("balance", asset.show(record.balance)),
         ("penalty", format!("{} (merchants ask {})", asset.show(record.penalty), asset.show(required))),
         ("prize", asset.show(record.prize)),
-        ("tickets", format!("{} at most, each winning {:.6} at most", record.ticket_cap.0.saturating_sub(1), record.max_threshold.probability())),
+        ("tickets", format!("{} at most, each winning 1 time in {:.0} at most", record.ticket_cap.0.saturating_sub(1), 1.0 / record.max_threshold.probability())),
     ];
     if record.earmarked.0 > 0 {
-        text.push(("earmarked", format!("{} until {}", asset.show(record.earmarked), record.earmark_until)));
+        text.push(("earmarked", format!("{} until {}", asset.show(record.earmarked), date(record.earmark_until))));
     }
     if record.debt > U256::ZERO {
         text.push(("debt", asset.show(record.debt)));
@@ -260,8 +266,8 @@ fn status_name(status: Status) -> &'static str {
 fn status(record: &EscrowRecord) -> String {
     let name = status_name(record.status);
     match (record.status, record.withdraw_at, record.cure_by) {
-        (Status::Withdrawing, Some(at), _) => format!("{name}, possible at {at}"),
-        (Status::Insolvent, _, Some(by)) => format!("{name}, to be cured by {by}"),
+        (Status::Withdrawing, Some(at), _) => format!("{name}, possible at {}", date(at)),
+        (Status::Insolvent, _, Some(by)) => format!("{name}, to be cured by {}", date(by)),
         _ => name.to_owned(),
     }
 }
@@ -274,11 +280,14 @@ async fn withdraw(config: &Config, client: &ChainClient, escrow: &str, from: &st
         let (_, record) = read(config, client, &escrow.to_string()).await?;
         let at = record.withdraw_at.unwrap_or_default();
         let value = json!({ "step": "requested", "escrow": escrow, "withdrawAt": at.0, "transaction": mined.hash });
-        return out.answer(&value, format!("withdrawal requested; call this again at {at} ({} s from now)", until(client, at).await?));
+        let text = format!("withdrawal requested; call this again at {}, in {}", date(at), span(until(client, at).await?));
+        return out.answer(&value, text);
     }
     let at = record.withdraw_at.unwrap_or_default();
     let wait = until(client, at).await?;
-    ensure!(wait == 0, "the withdrawal is possible at {at}, in {wait} s");
+    if wait > 0 {
+        return Err(refused(format!("the withdrawal is possible at {}, in {}", date(at), span(wait))));
+    }
     let mined = steps.withdraw(escrow).await?;
     let value = json!({ "step": "withdrawn", "escrow": escrow, "transaction": mined.hash });
     out.answer(&value, "withdrawn: what was left is your credit (micropay credit withdraw)")
@@ -290,7 +299,9 @@ async fn until(client: &ChainClient, at: Timestamp) -> eyre::Result<u64> {
 
 async fn cure(config: &Config, client: &ChainClient, escrow: &str, from: &str, out: Output) -> eyre::Result<()> {
     let (escrow, record) = read(config, client, escrow).await?;
-    ensure!(record.status == Status::Insolvent, "escrow {escrow} is {}, not insolvent", status_name(record.status));
+    if record.status != Status::Insolvent {
+        return Err(refused(format!("escrow {escrow} is {}, not insolvent", status_name(record.status))));
+    }
     let creditors = creditors(client, escrow).await?;
     let debt = protocol::ticket::Amount::try_from(record.debt)?;
     let mined = steps(config, client, from)?.cure(escrow, record.asset, creditors, debt).await?;

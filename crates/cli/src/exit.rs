@@ -1,10 +1,13 @@
 //! Exit codes, so that a script knows what to do next.
 
+use std::error::Error;
+use std::fmt;
 use std::io::Write;
 use std::process::ExitCode;
 
 use chain::ChainError;
-use payer::ticket::{EscrowError, PayError};
+use merchant::ticket::{ClaimStepError, FollowError, StartError};
+use payer::ticket::{ApiError, EscrowError, PayError};
 use serde_json::json;
 use storage::StoreError;
 
@@ -16,15 +19,51 @@ limit (the message has both values); 4 node, merchant or store not available: tr
 
 /// Something failed for good.
 pub(crate) const FAILED: u8 = 1;
+/// The command line, the configuration or an amount makes no sense.
+const USAGE: u8 = 2;
 /// Refused by a rule.
-pub(crate) const REFUSED: u8 = 3;
+const REFUSED: u8 = 3;
 /// Trying again can help.
-pub(crate) const RETRY: u8 = 4;
+const RETRY: u8 = 4;
+
+/// What this program itself finds wrong, by its exit code.
+#[derive(Debug)]
+enum Fault {
+    Usage(String),
+    Refused(String),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(message) | Self::Refused(message) => f.write_str(message),
+        }
+    }
+}
+
+impl Error for Fault {}
+
+/// What was asked for makes no sense.
+pub(crate) fn usage(message: impl Into<String>) -> eyre::Report {
+    Fault::Usage(message.into()).into()
+}
+
+/// What was asked for is not possible now, as the contract would say, too.
+pub(crate) fn refused(message: impl Into<String>) -> eyre::Report {
+    Fault::Refused(message.into()).into()
+}
 
 /// Prints an error to standard error (as JSON where asked) and gives its exit code.
 pub(crate) fn report(error: &eyre::Report, out: Output) -> ExitCode {
-    let code = code(error);
-    let text = format!("{error:#}");
+    say(&format!("{error:#}"), code(error), out)
+}
+
+/// The same for a command line that cannot be read; only asked for where the answer is to be JSON.
+pub(crate) fn report_usage(error: &clap::Error) -> ExitCode {
+    say(error.to_string().trim(), USAGE, Output { json: true })
+}
+
+fn say(text: &str, code: u8, out: Output) -> ExitCode {
     let line = if out.json { json!({ "error": text, "code": code }).to_string() } else { format!("micropay: {text}") };
     // Nothing can be done if even that fails.
     let _ = writeln!(std::io::stderr(), "{line}");
@@ -32,29 +71,76 @@ pub(crate) fn report(error: &eyre::Report, out: Output) -> ExitCode {
 }
 
 fn code(error: &eyre::Report) -> u8 {
-    for cause in error.chain() {
-        if let Some(error) = cause.downcast_ref::<ChainError>() {
-            return match error {
-                _ if error.retry() => RETRY,
-                ChainError::Reverted(_) => REFUSED,
-                _ => FAILED,
-            };
-        }
-        if let Some(error) = cause.downcast_ref::<EscrowError>()
-            && let EscrowError::Chain(error) = error
-        {
-            return match error {
-                _ if error.retry() => RETRY,
-                ChainError::Reverted(_) => REFUSED,
-                _ => FAILED,
-            };
-        }
-        if let Some(error) = cause.downcast_ref::<PayError>() {
-            return if error.retry() { RETRY } else { REFUSED };
-        }
-        if let Some(error) = cause.downcast_ref::<StoreError>() {
-            return if error.retry() { RETRY } else { FAILED };
-        }
+    error.chain().find_map(known).unwrap_or(FAILED)
+}
+
+/// The code of an error that says by its type what helps. Transparent errors hide what they hold from the chain of causes,
+/// so each of them is looked into.
+fn known(cause: &(dyn Error + 'static)) -> Option<u8> {
+    if let Some(fault) = cause.downcast_ref() {
+        return Some(match fault {
+            Fault::Usage(_) => USAGE,
+            Fault::Refused(_) => REFUSED,
+        });
     }
-    FAILED
+    if let Some(error) = cause.downcast_ref() {
+        return Some(chain(error));
+    }
+    if let Some(error) = cause.downcast_ref() {
+        return Some(store(error));
+    }
+    if let Some(error) = cause.downcast_ref() {
+        return Some(api(error));
+    }
+    if let Some(error) = cause.downcast_ref() {
+        return Some(match error {
+            EscrowError::Chain(error) => chain(error),
+            EscrowError::DepositTooLarge { .. } => REFUSED,
+        });
+    }
+    if let Some(error) = cause.downcast_ref() {
+        return Some(match error {
+            PayError::Limit(_) | PayError::Refused { .. } | PayError::TooManyRefusals { .. } => REFUSED,
+            PayError::NotNow { .. } => RETRY,
+            PayError::Api(error) => api(error),
+            PayError::Store(error) => store(error),
+        });
+    }
+    if let Some(error) = cause.downcast_ref() {
+        return Some(match error {
+            ClaimStepError::Chain(error) => chain(error),
+            ClaimStepError::Store(error) => store(error),
+            ClaimStepError::Claim(_) | ClaimStepError::NoOutcome { .. } => FAILED,
+        });
+    }
+    if let Some(error) = cause.downcast_ref() {
+        return Some(match error {
+            FollowError::Chain(error) => chain(error),
+            FollowError::Store(error) => store(error),
+        });
+    }
+    Some(match cause.downcast_ref()? {
+        StartError::Policy(_) | StartError::Price(_) => USAGE,
+        StartError::Store(error) => store(error),
+    })
+}
+
+fn chain(error: &ChainError) -> u8 {
+    match error {
+        _ if error.retry() => RETRY,
+        ChainError::Reverted(_) => REFUSED,
+        _ => FAILED,
+    }
+}
+
+fn store(error: &StoreError) -> u8 {
+    if error.retry() { RETRY } else { FAILED }
+}
+
+fn api(error: &ApiError) -> u8 {
+    match error {
+        _ if error.retry() => RETRY,
+        ApiError::Refused { .. } => REFUSED,
+        _ => FAILED,
+    }
 }

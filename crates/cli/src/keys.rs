@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use alloy::primitives::{Address, B256};
 use alloy::signers::local::PrivateKeySigner;
 use clap::Subcommand;
+use eth_keystore::KeystoreError;
 use eyre::{WrapErr, bail, ensure};
 use protocol::ticket::EscrowKey;
 use rand::rngs::OsRng;
@@ -14,6 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::clock;
 use crate::config::Config;
+use crate::exit::usage;
 use crate::output::{Output, rows};
 
 /// Keys in files.
@@ -53,7 +55,7 @@ pub(crate) fn run(command: &Keys, config: &Config, out: Output) -> eyre::Result<
             let mut line = Zeroizing::new(String::new());
             std::io::stdin().read_line(&mut line)?;
             let secret: B256 = line.trim().parse().map_err(|_| {
-                eyre::eyre!("a private key has 64 hexadecimal digits, got {} characters", line.trim().len())
+                usage(format!("a private key has 64 hexadecimal digits, got {} characters", line.trim().len()))
             })?;
             save(config, name, &Zeroizing::new(secret.0), out)
         }
@@ -77,19 +79,18 @@ fn folder(config: &Config) -> PathBuf {
 
 fn path(config: &Config, name: &str) -> eyre::Result<PathBuf> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    ensure!(
-        !name.is_empty() && !name.starts_with('.') && name.chars().all(plain),
-        "a key's name has letters, digits, '-', '_' and '.', got {name:?}"
-    );
+    if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
+        return Err(usage(format!("a key's name has letters, digits, '-', '_' and '.', and no '.' first, got {name:?}")));
+    }
     Ok(folder(config).join(name))
 }
 
 fn save(config: &Config, name: &str, secret: &[u8; 32], out: Output) -> eyre::Result<()> {
     let file = path(config, name)?;
     ensure!(!file.exists(), "there is a key {name:?} already: {}", file.display());
-    let key = EscrowKey::from_bytes(secret).wrap_err("not a private key")?;
+    let key = EscrowKey::from_bytes(secret).map_err(|error| usage(format!("not a private key: {error}")))?;
     let password = password(config, true)?;
-    fs::create_dir_all(folder(config))?;
+    private_folder(&folder(config))?;
     // Written beside, made durable, then moved: a key is there whole or not at all.
     let part = format!(".{name}.part");
     eth_keystore::encrypt_key(folder(config), &mut OsRng, secret, password.as_bytes(), Some(&part))?;
@@ -103,6 +104,15 @@ fn save(config: &Config, name: &str, secret: &[u8; 32], out: Output) -> eyre::Re
         ("address", key.address().to_string()),
         ("file", file.display().to_string()),
     ]))
+}
+
+/// Makes a folder, and the missing ones above it, for this user alone.
+pub(crate) fn private_folder(folder: &Path) -> eyre::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder).wrap_err_with(|| folder.display().to_string())
 }
 
 /// Puts the address into the file, where other wallets have it, too: so that it can be read without the password.
@@ -146,7 +156,10 @@ pub(crate) fn address(config: &Config, name: &str) -> eyre::Result<Address> {
 
 /// An address, or the name of a key file.
 pub(crate) fn address_or_name(config: &Config, text: &str) -> eyre::Result<Address> {
-    text.parse().or_else(|_| address(config, text))
+    if text.starts_with("0x") {
+        return text.parse().map_err(|_| usage(format!("an address is 0x and 40 hexadecimal digits, got {text:?}")));
+    }
+    address(config, text)
 }
 
 fn secret(config: &Config, name: &str) -> eyre::Result<Zeroizing<[u8; 32]>> {
@@ -154,7 +167,10 @@ fn secret(config: &Config, name: &str) -> eyre::Result<Zeroizing<[u8; 32]>> {
     ensure!(file.exists(), "there is no key {name:?} in {}", folder(config).display());
     let password = password(config, false)?;
     let bytes = Zeroizing::new(
-        eth_keystore::decrypt_key(&file, password.as_bytes()).wrap_err_with(|| format!("key {name:?}"))?,
+        eth_keystore::decrypt_key(&file, password.as_bytes()).map_err(|error| match error {
+            KeystoreError::MacMismatch => eyre::eyre!("wrong password for key {name:?}"),
+            error => eyre::eyre!("key {name:?}: {error}"),
+        })?,
     );
     let length = bytes.len();
     let bytes = bytes.as_slice().try_into();

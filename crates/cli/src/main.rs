@@ -13,6 +13,7 @@ mod exit;
 mod keys;
 mod merchant;
 mod output;
+mod parts;
 mod pay;
 mod picture;
 mod shop;
@@ -91,7 +92,14 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // As the command line could not be read, its words say how to answer.
+        Err(error) if error.use_stderr() && std::env::args_os().any(|word| word == "--json") => {
+            return exit::report_usage(&error);
+        }
+        Err(error) => error.exit(),
+    };
     log(&cli);
     match run(&cli).await {
         Ok(code) => code,

@@ -34,8 +34,8 @@ pub(crate) enum MerchantCommand {
     Run(Run),
     /// Let another account claim for this merchant, or no longer
     Operator {
-        /// The account that may claim
-        operator: Address,
+        /// Address or key name of the account that may claim
+        operator: String,
         /// Take the right away
         #[arg(long)]
         revoke: bool,
@@ -52,8 +52,8 @@ pub(crate) struct Run {
     #[arg(long, value_name = "KEY")]
     from: String,
     /// Where to be paid [default: the account of --from]
-    #[arg(long, value_name = "ADDRESS")]
-    pay_to: Option<Address>,
+    #[arg(long, value_name = "ADDRESS|KEY")]
+    pay_to: Option<String>,
     /// The file to sell
     #[arg(long)]
     file: PathBuf,
@@ -94,8 +94,9 @@ pub(crate) async fn run(command: &MerchantCommand, config: &Config, out: Output)
         MerchantCommand::Run(run) => serve(run, config, out).await,
         MerchantCommand::Operator { operator, revoke, from } => {
             let client = config.connect().await?;
+            let operator = keys::address_or_name(config, operator)?;
             let sender = Sender::new(client, keys::account(config, from)?);
-            set_operator(&sender, *operator, !revoke).await?;
+            set_operator(&sender, operator, !revoke).await?;
             let value = json!({ "recipient": sender.address(), "operator": operator, "approved": !revoke });
             out.answer(&value, format!("{operator} may {}claim for {}", if *revoke { "no longer " } else { "" }, sender.address()))
         }
@@ -113,11 +114,17 @@ async fn set_operator(sender: &Sender, operator: Address, approved: bool) -> eyr
 async fn serve(run: &Run, config: &Config, out: Output) -> eyre::Result<()> {
     let client = config.connect().await?;
     let account = keys::account(config, &run.from)?;
-    let recipient = run.pay_to.unwrap_or(account.address());
+    let recipient = match &run.pay_to {
+        Some(recipient) => keys::address_or_name(config, recipient)?,
+        None => account.address(),
+    };
     let domain = client.domain();
     let _lock = match stores::lock_merchant(&config.home, domain, recipient)? {
         Locked::Ours(lock) => lock,
-        Locked::Held { pid } => bail!("a process of merchant {recipient} runs already (pid {pid:?})"),
+        Locked::Held { pid } => {
+            let pid = pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
+            bail!("another process of merchant {recipient} is running{pid}")
+        }
     };
     let asset = Asset::read(&client, run.asset).await?;
     let price = asset.parse(&run.price)?;

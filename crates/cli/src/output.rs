@@ -4,6 +4,7 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 
+use protocol::ticket::Timestamp;
 use serde::Serialize;
 
 /// Where answers go and in which form.
@@ -34,9 +35,64 @@ pub(crate) fn rows(rows: &[(&str, String)]) -> String {
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
+/// `1 winner`, `2 winners`.
+pub(crate) fn count(number: impl Into<u64>, what: &str) -> String {
+    match number.into() {
+        1 => format!("1 {what}"),
+        number => format!("{number} {what}s"),
+    }
+}
+
+/// A time as people read it, in UTC.
+pub(crate) fn date(at: Timestamp) -> String {
+    let (days, second) = (at.0 / 86_400, at.0 % 86_400);
+    // Days to a date, after Howard Hinnant: years start in March, so that leap days come last; an era has 400 years.
+    let day = days + 719_468;
+    let (era, day) = (day / 146_097, day % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let (year, day) = (era * 400 + year + month / 10, day - (153 * month + 2) / 5 + 1);
+    let month = (month + 2) % 12 + 1;
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+}
+
+/// A span of time as people say it, to its two largest units.
+pub(crate) fn span(seconds: u64) -> String {
+    match (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60) {
+        (0, 0, 0, s) => format!("{s} s"),
+        (0, 0, m, s) => format!("{m} min {s} s"),
+        (0, h, m, _) => format!("{h} h {m} min"),
+        (d, h, _, _) => format!("{d} d {h} h"),
+    }
+}
+
 /// Wei as ether with its unit, exact.
 pub(crate) fn ether(wei: impl Into<alloy::primitives::U256>) -> String {
     let text = alloy::primitives::utils::format_ether(wei.into());
     let trimmed = text.trim_end_matches('0').trim_end_matches('.');
     format!("{} ETH", if trimmed.is_empty() { "0" } else { trimmed })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_for_people() {
+        for (at, text) in [
+            (0, "1970-01-01 00:00:00 UTC"),
+            (951_782_400, "2000-02-29 00:00:00 UTC"),
+            (951_868_799, "2000-02-29 23:59:59 UTC"),
+            (1_709_251_199, "2024-02-29 23:59:59 UTC"),
+            (1_735_689_599, "2024-12-31 23:59:59 UTC"),
+            (1_893_456_001, "2030-01-01 00:00:01 UTC"),
+            (4_107_542_400, "2100-03-01 00:00:00 UTC"),
+        ] {
+            assert_eq!(date(Timestamp(at)), text);
+        }
+        assert_eq!([span(59), span(61), span(3_660), span(259_200)], ["59 s", "1 min 1 s", "1 h 1 min", "3 d 0 h"]);
+        assert_eq!([count(1u32, "winner"), count(0u32, "winner")], ["1 winner", "0 winners"]);
+    }
 }

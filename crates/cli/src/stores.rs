@@ -1,7 +1,7 @@
 //! Where the stores are: one SQLite file per payer and per merchant, under the home folder, named by chain and contract. A
 //! lock file beside it keeps a second process away, which could otherwise bury a winner that the first is judging.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -9,6 +9,8 @@ use alloy::primitives::Address;
 use eyre::WrapErr;
 use protocol::ticket::Domain;
 use storage::{SqliteStore, StoreIdentity};
+
+use crate::keys::private_folder;
 
 /// The payer's store.
 pub(crate) async fn payer(home: &Path, domain: Domain) -> eyre::Result<SqliteStore> {
@@ -26,7 +28,7 @@ fn merchant_file(home: &Path, domain: Domain, recipient: Address) -> eyre::Resul
 
 fn folder(home: &Path, domain: Domain) -> eyre::Result<PathBuf> {
     let folder = home.join("stores").join(format!("{}-{:x}", domain.chain_id(), domain.contract()));
-    fs::create_dir_all(&folder).wrap_err_with(|| folder.display().to_string())?;
+    private_folder(&folder)?;
     Ok(folder)
 }
 

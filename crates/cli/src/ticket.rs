@@ -9,6 +9,7 @@ use eyre::WrapErr;
 use protocol::ticket::{Domain, Signature, WinThreshold, draw, recover};
 use serde::Serialize;
 
+use crate::exit::usage;
 use crate::output::{Output, rows};
 use crate::wire::TicketJson;
 
@@ -40,7 +41,7 @@ pub(crate) struct Inspection {
 
 pub(crate) fn run(command: &Ticket, chain_id: Option<u64>, contract: Option<Address>, out: Output) -> eyre::Result<()> {
     let Ticket::Inspect { file } = command;
-    let chain_id = chain_id.ok_or_else(|| eyre::eyre!("a ticket is for one chain: give --chain-id"))?;
+    let chain_id = chain_id.ok_or_else(|| usage("a ticket is for one chain: give --chain-id"))?;
     let contract = contract.unwrap_or_else(chain::deploy::address);
     let text = if file.as_os_str() == "-" {
         std::io::read_to_string(std::io::stdin())?

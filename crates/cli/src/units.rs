@@ -5,8 +5,9 @@ use std::str::FromStr;
 use alloy::primitives::utils::{format_units, parse_units};
 use alloy::primitives::{Address, U256};
 use chain::{ChainClient, ChainError};
-use eyre::{WrapErr, ensure};
 use protocol::ticket::{Amount, WinThreshold};
+
+use crate::exit::usage;
 
 /// An asset with what is needed to write its amounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,15 +29,19 @@ impl Asset {
 
     /// Reads an amount in whole units of the asset: `0.01`; or in atomic units: `10000000000wei`.
     pub(crate) fn parse(&self, text: &str) -> eyre::Result<Amount> {
-        let what = || format!("amount {text:?} of {}", self.symbol);
-        let value: U256 = match text.strip_suffix("wei") {
-            Some(atomic) => atomic.trim().parse().wrap_err_with(what)?,
-            None => {
-                ensure!(!text.starts_with('-'), "{} is negative", what());
-                parse_units(text, self.decimals).wrap_err_with(what)?.get_absolute()
-            }
+        let wrong = || {
+            let (symbol, decimals) = (&self.symbol, self.decimals);
+            usage(format!(
+                "the amount {text:?} is neither {symbol} (0.01, up to {decimals} decimals) nor atomic units (100wei)"
+            ))
         };
-        Amount::try_from(value).wrap_err_with(what)
+        let value: U256 = match text.strip_suffix("wei") {
+            Some(atomic) => U256::from_str_radix(atomic.trim(), 10).ok().filter(|_| !atomic.is_empty()),
+            None if text.is_empty() || text.starts_with('-') => None,
+            None => parse_units(text, self.decimals).ok().map(|value| value.get_absolute()),
+        }
+        .ok_or_else(wrong)?;
+        Amount::try_from(value).map_err(|error| usage(format!("the amount {text:?}: {error}")))
     }
 
     /// Writes an amount exactly, in whole units.

@@ -29,7 +29,7 @@ use std::{
 };
 
 use alloy_primitives::{Address, B256, U256, aliases::B32};
-use protocol::ticket::{Amount, Nonce, Seed, Timestamp, WinThreshold};
+use protocol::ticket::{Amount, Nonce, OrderId, Seed, Timestamp, WinThreshold};
 
 use self::fixture::{block, escrow, identity, order, request, sign, transaction, win};
 use crate::{
@@ -125,13 +125,14 @@ macro_rules! refused {
 use refused;
 
 const AT: Timestamp = Timestamp(1_800_000_000);
+const ORDER: OrderId = OrderId(B256::repeat_byte(0x0d));
 
 /// Stores winners `nonces` of escrow 0 and returns their digests.
 async fn save(store: &impl Store, nonces: &[u64]) -> Vec<B256> {
     let mut digests = Vec::new();
     for &nonce in nonces {
         let ticket = win(0, nonce, 0);
-        assert!(store.save_win(&ticket, Amount(10), AT).await.unwrap());
+        assert!(store.save_win(&ticket, ORDER, Amount(10), AT).await.unwrap());
         digests.push(ticket.digest());
     }
     digests

@@ -43,6 +43,7 @@ struct Tables {
 #[derive(Debug)]
 struct Win {
     ticket: Ticket<Won>,
+    order: OrderId,
     price: Amount,
     won_at: Timestamp,
     claim: Option<ClaimId>,
@@ -88,6 +89,7 @@ impl Tables {
         };
         WinRecord {
             ticket: win.ticket.clone(),
+            order: win.order,
             price: win.price,
             won_at: win.won_at,
             claim: win.claim,
@@ -213,7 +215,7 @@ impl OrderStore for MemoryStore {
 }
 
 impl WinStore for MemoryStore {
-    async fn save_win(&self, ticket: &Ticket<Won>, price: Amount, at: Timestamp) -> Result<bool> {
+    async fn save_win(&self, ticket: &Ticket<Won>, order: OrderId, price: Amount, at: Timestamp) -> Result<bool> {
         let mut tables = self.tables.lock();
         let key = (ticket.escrow(), ticket.nonce());
         let got = ticket.digest();
@@ -231,6 +233,7 @@ impl WinStore for MemoryStore {
         }
         let win = Win {
             ticket: ticket.clone(),
+            order,
             price,
             won_at: at,
             claim: None,

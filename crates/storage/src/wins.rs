@@ -11,7 +11,7 @@
 use std::fmt;
 
 use alloy_primitives::{Address, B256, U256, aliases::B32};
-use protocol::ticket::{Amount, Ticket, Timestamp, Won};
+use protocol::ticket::{Amount, OrderId, Ticket, Timestamp, Won};
 
 use crate::{ClaimId, Result, StoreError};
 
@@ -21,10 +21,12 @@ pub trait WinStore {
     /// ticket is stored already. Another ticket with the same escrow and nonce is
     /// [`NonceTaken`](crate::StoreError::NonceTaken).
     ///
-    /// `price` is what the ticket was worth (prize × win probability, atomic units), `at` now.
+    /// `order` is the purchase that it paid for, `price` what the ticket was worth (prize × win probability, atomic
+    /// units), `at` now.
     fn save_win(
         &self,
         ticket: &Ticket<Won>,
+        order: OrderId,
         price: Amount,
         at: Timestamp,
     ) -> impl Future<Output = Result<bool>> + Send;
@@ -63,6 +65,8 @@ pub trait WinStore {
 pub struct WinRecord {
     /// The ticket, with its session and `r1`.
     pub ticket: Ticket<Won>,
+    /// The purchase that it paid for: a payer whose answer was lost gets its good again, and nothing else.
+    pub order: OrderId,
     /// What the ticket was worth, atomic units.
     pub price: Amount,
     /// When it was drawn.

@@ -21,12 +21,13 @@ use micropay_storage::{
     SeedStore, SqliteStore, WinFilter, WinState, WinStore,
     conformance::fixture::{block, escrow, identity, issue, order, record, request, transaction, win},
 };
-use protocol::ticket::{Amount, Nonce, Seed, Timestamp};
+use protocol::ticket::{Amount, Nonce, OrderId, Seed, Timestamp};
 
 const KILLS: usize = 40;
 const FILE: &str = "MICROPAY_KILL_TEST_STORE";
 const ROUND: &str = "MICROPAY_KILL_TEST_ROUND";
 const AT: Timestamp = Timestamp(1);
+const ORDER: OrderId = OrderId(B256::repeat_byte(0x0d));
 
 /// What the parent knows to be promised.
 #[derive(Default)]
@@ -349,7 +350,7 @@ async fn collect(store: SqliteStore, base: u64, lane: u64) -> Result<()> {
     let mut waiting = Vec::new();
     for n in base + 1.. {
         let ticket = win(lane, n, 0);
-        store.save_win(&ticket, Amount(1), AT).await?;
+        store.save_win(&ticket, ORDER, Amount(1), AT).await?;
         say(format!("win {}", ticket.digest()));
         waiting.push(ticket.digest());
         if waiting.len() < 3 {

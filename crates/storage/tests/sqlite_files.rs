@@ -12,11 +12,12 @@ use micropay_storage::{
     StoreIdentity, WinFilter, WinStore,
     conformance::fixture::{block, escrow, identity, order, record, request, sign, transaction, win},
 };
-use protocol::ticket::{Amount, Nonce, Seed, Timestamp};
+use protocol::ticket::{Amount, Nonce, OrderId, Seed, Timestamp};
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 
 const AT: Timestamp = Timestamp(1);
+const ORDER: OrderId = OrderId(alloy_primitives::B256::repeat_byte(0x0d));
 
 fn place() -> (TempDir, std::path::PathBuf) {
     let folder = tempfile::tempdir().unwrap();
@@ -30,7 +31,7 @@ async fn filled(file: &Path) {
     store.seed_or_insert(Seed::new([1; 32])).await.unwrap();
     store.next_boot().await.unwrap();
     let _ = store.issue(request(1, 0), sign(1, 0)).await.unwrap();
-    store.save_win(&win(0, 1, 0), Amount(1), AT).await.unwrap();
+    store.save_win(&win(0, 1, 0), ORDER, Amount(1), AT).await.unwrap();
     let claim = store.queue(&[win(0, 1, 0).digest()], AT).await.unwrap();
     store.add_transaction(claim, &transaction(1)).await.unwrap();
     store.mined(claim, transaction(1).hash, block(1)).await.unwrap();
@@ -349,8 +350,8 @@ async fn two_openings_of_one_file_share_nonces_and_claims() {
 
     let ticket = win(0, 1, 0);
     let saved = tokio::join!(
-        stores[0].save_win(&ticket, Amount(1), AT),
-        stores[1].save_win(&ticket, Amount(1), AT)
+        stores[0].save_win(&ticket, ORDER, Amount(1), AT),
+        stores[1].save_win(&ticket, ORDER, Amount(1), AT)
     );
     assert!(saved.0.unwrap() != saved.1.unwrap(), "new once");
     let wins = [ticket.digest()];
@@ -367,7 +368,7 @@ async fn concurrent_wins_share_commits() {
     let mut tasks = tokio::task::JoinSet::new();
     for ticket in wins {
         let store = store.clone();
-        tasks.spawn(async move { store.save_win(&ticket, Amount(1), AT).await.unwrap() });
+        tasks.spawn(async move { store.save_win(&ticket, ORDER, Amount(1), AT).await.unwrap() });
     }
     while let Some(new) = tasks.join_next().await {
         assert!(new.unwrap());

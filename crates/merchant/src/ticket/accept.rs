@@ -178,7 +178,7 @@ where
             Drawn::Won(win) => {
                 let store = self.store.clone();
                 let saved = tokio::spawn(async move {
-                    let new = store.save_win(&win, price, now).await?;
+                    let new = store.save_win(&win, order, price, now).await?;
                     place.settle(order, new, key);
                     info!(%escrow, nonce = %win.nonce(), ticket = %win.digest(), "won");
                     Ok::<_, StoreError>(())

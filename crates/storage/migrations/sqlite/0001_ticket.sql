@@ -89,6 +89,7 @@ CREATE TABLE wins (
     boot          BLOB NOT NULL CHECK (length(boot) = 8),
     serial        BLOB NOT NULL CHECK (length(serial) = 8),
     r1            BLOB NOT NULL CHECK (length(r1) = 32),
+    order_id      BLOB NOT NULL CHECK (length(order_id) = 32),
     price         BLOB NOT NULL CHECK (length(price) = 16),
     won_at        BLOB NOT NULL CHECK (length(won_at) = 8),
     claim         INTEGER REFERENCES claims (id),

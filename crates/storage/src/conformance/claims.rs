@@ -303,7 +303,7 @@ pub async fn floor_never_falls<B: Backend>() {
     let (place, store) = fresh::<B>().await;
     let digests = save(&store, &[9, 300, 4]).await;
     let other = win(1, u64::MAX, 0);
-    store.save_win(&other, Amount(1), AT).await.unwrap();
+    store.save_win(&other, ORDER, Amount(1), AT).await.unwrap();
     let mut floors = vec![(escrow(0), Nonce(9))];
     store.queue(&digests[..1], AT).await.unwrap();
     assert_eq!(store.floors().await.unwrap(), floors);

@@ -6,8 +6,8 @@ use super::*;
 pub async fn win_is_stored_once<B: Backend>() {
     let (_place, store) = fresh::<B>().await;
     let ticket = win(0, 7, 0);
-    assert!(store.save_win(&ticket, Amount(5), AT).await.unwrap());
-    assert!(!store.save_win(&ticket, Amount(6), Timestamp(1)).await.unwrap());
+    assert!(store.save_win(&ticket, ORDER, Amount(5), AT).await.unwrap());
+    assert!(!store.save_win(&ticket, ORDER, Amount(6), Timestamp(1)).await.unwrap());
     let stored = store.win(ticket.digest()).await.unwrap().unwrap();
     assert_eq!(stored.ticket, ticket);
     assert_eq!(
@@ -25,14 +25,14 @@ pub async fn win_is_stored_once<B: Backend>() {
 pub async fn second_win_with_one_nonce_is_refused<B: Backend>() {
     let (_place, store) = fresh::<B>().await;
     let (first, second) = (win(0, 7, 0), win(0, 7, 1));
-    assert!(store.save_win(&first, Amount(5), AT).await.unwrap());
+    assert!(store.save_win(&first, ORDER, Amount(5), AT).await.unwrap());
     refused!(
-        store.save_win(&second, Amount(5), AT).await,
+        store.save_win(&second, ORDER, Amount(5), AT).await,
         StoreError::NonceTaken { nonce: Nonce(7), stored, got, .. }
             if stored == first.digest() && got == second.digest()
     );
     assert!(
-        store.save_win(&win(1, 7, 1), Amount(5), AT).await.unwrap(),
+        store.save_win(&win(1, 7, 1), ORDER, Amount(5), AT).await.unwrap(),
         "another escrow has its own nonces"
     );
     assert_eq!(store.wins(WinFilter::default()).await.unwrap().len(), 2);
@@ -43,7 +43,7 @@ pub async fn extreme_values_survive<B: Backend>() {
     let (place, store) = fresh::<B>().await;
     let ticket = fixture::extreme_win();
     let price = Amount(u128::MAX);
-    assert!(store.save_win(&ticket, price, Timestamp(u64::MAX)).await.unwrap());
+    assert!(store.save_win(&ticket, ORDER, price, Timestamp(u64::MAX)).await.unwrap());
     let huge = crate::OrderRequest {
         price,
         at: Timestamp(u64::MAX),
@@ -108,7 +108,7 @@ pub async fn extreme_values_survive<B: Backend>() {
         (totals.settled.price, totals.paid, totals.owed),
         (price, price, price)
     );
-    store.save_win(&win(1, 1, 0), Amount(1), AT).await.unwrap();
+    store.save_win(&win(1, 1, 0), ORDER, Amount(1), AT).await.unwrap();
     refused!(
         store.win_totals().await.unwrap().all(),
         StoreError::SumTooLarge { .. }
@@ -119,7 +119,7 @@ pub async fn extreme_values_survive<B: Backend>() {
 pub async fn one_bad_win_does_not_fail_the_others<B: Backend>() {
     let (_place, store) = fresh::<B>().await;
     for nonce in (0..300).step_by(10) {
-        assert!(store.save_win(&win(0, nonce, 0), Amount(1), AT).await.unwrap());
+        assert!(store.save_win(&win(0, nonce, 0), ORDER, Amount(1), AT).await.unwrap());
     }
     let mut tasks = Vec::new();
     for nonce in 0..300 {
@@ -134,7 +134,7 @@ pub async fn one_bad_win_does_not_fail_the_others<B: Backend>() {
                     StoreError::UnknownWin(_)
                 );
             }
-            store.save_win(&win(0, nonce, 1), Amount(1), AT).await
+            store.save_win(&win(0, nonce, 1), ORDER, Amount(1), AT).await
         }));
     }
     for (nonce, task) in tasks.into_iter().enumerate() {

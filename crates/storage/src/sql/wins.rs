@@ -1,7 +1,7 @@
 //! [`WinStore`] in SQLite.
 
 use alloy_primitives::{Address, B256, U256, aliases::B32};
-use protocol::ticket::{Amount, Domain, Ticket, Timestamp, Won};
+use protocol::ticket::{Amount, Domain, OrderId, Ticket, Timestamp, Won};
 use sqlx::{QueryBuilder, SqliteConnection, SqliteExecutor, sqlite::SqliteRow};
 
 use super::{
@@ -25,10 +25,11 @@ const SELECT: &str =
 const UNFINISHED: &str = "w.paid IS NULL AND w.reason IS NULL";
 
 impl WinStore for SqliteStore {
-    async fn save_win(&self, ticket: &Ticket<Won>, price: Amount, at: Timestamp) -> Result<bool> {
+    async fn save_win(&self, ticket: &Ticket<Won>, order: OrderId, price: Amount, at: Timestamp) -> Result<bool> {
         self.writer
             .write(SaveWin {
                 ticket: ticket.clone(),
+                order,
                 price,
                 at,
             })
@@ -108,6 +109,7 @@ impl WinStore for SqliteStore {
 
 struct SaveWin {
     ticket: Ticket<Won>,
+    order: OrderId,
     price: Amount,
     at: Timestamp,
 }
@@ -122,8 +124,8 @@ impl Write for SaveWin {
         let won = self.ticket.state();
         let done = sqlx::query(
             "INSERT INTO wins (digest, escrow, recipient, commitment, r2, win_threshold, expiry, nonce, signature, boot,
-                 serial, r1, price, won_at)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                 serial, r1, order_id, price, won_at)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         )
         .blob(&self.ticket.digest())
         .blob(&fields.escrow)
@@ -137,6 +139,7 @@ impl Write for SaveWin {
         .blob(&won.session.boot)
         .blob(&won.session.serial)
         .blob(&won.r1)
+        .blob(&self.order)
         .blob(&self.price)
         .blob(&self.at)
         .execute(&mut *conn)
@@ -273,6 +276,7 @@ fn record(row: &SqliteRow, domain: &Domain) -> Result<WinRecord> {
     let fields = Fields::new(row, "wins", "digest");
     Ok(WinRecord {
         ticket: fields.won(domain)?,
+        order: fields.get("order_id")?,
         price: fields.get("price")?,
         won_at: fields.get("won_at")?,
         claim: fields.maybe_count("claim")?.map(ClaimId),

@@ -337,7 +337,7 @@ contract TicketHandler is TicketPayerSteps {
             if (book[e].burned && escrows.pairOf(escrowOfKey[e], sybil).earmarkPrizes != 0) return (e, sybil);
         }
         uint256 kind = pick(seed, "sham", 4);
-        if (kind < 2) {
+        if (kind < 3) {
             bool found;
             (found, e, sybil) = pickEarmarked(seed, kind == 0 ? sybils : everyone);
             if (found && kind == 0) return (e, sybil);

@@ -176,7 +176,7 @@ contract TicketInvariantTest is Test {
     /// steps at the same weights, and says what must have been seen.
     function test_campaign_reaches_every_step_and_place() external {
         vm.pauseGasMetering();
-        uint256 runs = 64;
+        uint256 runs = 128;
         uint256 depth = 64;
         bytes4[] memory list = steps();
         string[] memory places = _places();

@@ -84,7 +84,7 @@ abstract contract TicketPayerSteps is TicketGhost {
         ITicketEscrow.Pair memory pair = escrows.pairOf(escrowOfKey[e], recipient);
         address caller = someone(seed, payerOf(e));
         uint256 releaseAt = uint256(pair.earmarkUntil) + 6 hours;
-        if (pick(seed, "wait", 2) == 0 && vm.getBlockTimestamp() <= releaseAt && pair.earmarkPrizes != 0) {
+        if (pick(seed, "wait", 8) == 0 && vm.getBlockTimestamp() <= releaseAt && pair.earmarkPrizes != 0) {
             vm.warp(releaseAt + 1);
         }
         bytes memory expected;
