@@ -7,9 +7,10 @@ use eyre::OptionExt;
 use payer::ticket::{EscrowSteps, Opening};
 use protocol::ticket::{EscrowRecord, Nonce, Seconds, Status, Timestamp, odds};
 use serde_json::{Value, json};
+use storage::OrderStore;
 
 use crate::config::Config;
-use crate::keys;
+use crate::{keys, stores};
 use crate::exit::refused;
 use crate::output::{Output, date, ether, rows, span};
 use crate::units::{Asset, Rate, parse_span};
@@ -87,6 +88,15 @@ pub(crate) enum Escrow {
         /// Key of the payer's account
         #[arg(long, value_name = "KEY")]
         from: String,
+    },
+    /// After restoring an old copy of the payer's store: never again use the nonces that were issued since. Without this a
+    /// second ticket with one of them would forfeit the penalty
+    SkipNonces {
+        /// Address or key name of the escrow
+        escrow: String,
+        /// The highest nonce that may have been issued
+        #[arg(long, value_name = "NONCE")]
+        above: u64,
     },
     /// Pay all creditors of an insolvent escrow (anyone may)
     Cure {
@@ -174,6 +184,12 @@ pub(crate) async fn run(command: &Escrow, config: &Config, out: Output) -> eyre:
             }
             let mined = steps(config, &client, from)?.cancel_withdraw(escrow).await?;
             done(out, "withdrawal cancelled", escrow, &mined)
+        }
+        Escrow::SkipNonces { escrow, above } => {
+            let escrow = keys::address_or_name(config, escrow)?;
+            let store = stores::payer(&config.home, client.domain()).await?;
+            let next = store.raise_nonce(escrow, Nonce(*above)).await?;
+            out.answer(&json!({ "escrow": escrow, "nextNonce": next.0 }), format!("the next nonce of {escrow} is {next}"))
         }
         Escrow::Cure { escrow, from } => cure(config, &client, escrow, from, out).await,
     }

@@ -32,6 +32,11 @@ use crate::{clock, keys};
 pub(crate) enum MerchantCommand {
     /// Sell a file piece by piece, claim winners
     Run(Run),
+    /// Forget the copy of the chain, to be read anew: the way out when a final block was reorganised away
+    Resync {
+        /// Address or key name of the merchant
+        merchant: String,
+    },
     /// Let another account claim for this merchant, or no longer
     Operator {
         /// Address or key name of the account that may claim
@@ -92,6 +97,15 @@ pub(crate) struct Run {
 pub(crate) async fn run(command: &MerchantCommand, config: &Config, out: Output) -> eyre::Result<()> {
     match command {
         MerchantCommand::Run(run) => serve(run, config, out).await,
+        MerchantCommand::Resync { merchant } => {
+            let recipient = keys::address_or_name(config, merchant)?;
+            let domain = config.domain().await?;
+            let Locked::Ours(_lock) = stores::lock_merchant(&config.home, domain, recipient)? else {
+                bail!("merchant {recipient} is running; stop it first");
+            };
+            stores::merchant(&config.home, domain, recipient).await?.forget_mirror().await?;
+            out.answer(&json!({ "merchant": recipient, "forgotten": true }), "forgotten: the next start reads the chain anew")
+        }
         MerchantCommand::Operator { operator, revoke, from } => {
             let client = config.connect().await?;
             let operator = keys::address_or_name(config, operator)?;

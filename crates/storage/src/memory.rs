@@ -198,9 +198,8 @@ impl OrderStore for MemoryStore {
         Ok(orders)
     }
 
-    async fn issued_count(&self, escrow: Address) -> Result<u64> {
-        let tables = self.tables.lock();
-        Ok(tables.orders.keys().filter(|(of, _)| *of == escrow).count() as u64)
+    async fn next_nonce(&self, escrow: Address) -> Result<Nonce> {
+        Ok(self.tables.lock().next_nonce(escrow))
     }
 
     async fn order_totals(&self, escrow: Option<Address>) -> Result<OrderTotals> {

@@ -42,8 +42,8 @@ pub trait OrderStore {
         filter: impl Into<OrderFilter> + Send,
     ) -> impl Future<Output = Result<Vec<OrderRecord>>> + Send;
 
-    /// Tickets ever issued from an escrow.
-    fn issued_count(&self, escrow: Address) -> impl Future<Output = Result<u64>> + Send;
+    /// The nonce that the escrow's next ticket will have, unless another is issued first. 1 for an unknown escrow.
+    fn next_nonce(&self, escrow: Address) -> impl Future<Output = Result<Nonce>> + Send;
 
     /// How many orders are in which state and what they were worth; of one escrow or of all.
     fn order_totals(&self, escrow: Option<Address>) -> impl Future<Output = Result<OrderTotals>> + Send;

@@ -184,7 +184,7 @@ async fn check(file: &PathBuf, known: &Acknowledged, round: usize) {
             nonces.windows(2).all(|pair| pair[0] < pair[1]),
             "a nonce was given out twice"
         );
-        let next = store.raise_nonce(*escrow, Nonce(0)).await.unwrap().0;
+        let next = store.next_nonce(*escrow).await.unwrap().0;
         assert!(
             nonces.iter().copied().eq(1..next),
             "a nonce of {escrow} was taken without a ticket"

@@ -66,6 +66,19 @@ contract EquivocationTest is StepTest {
         assertEq(creditOf(stranger), PENALTY / 10);
     }
 
+    /// What a merchant must reckon with: a payer that gives its escrow up can report itself first, so the most that a
+    /// penalty deters from is nine tenths of it.
+    function test_proveEquivocation_OffenderRescuesATenthByReportingItself() external eachAsset {
+        makeInsolvent();
+        (ITicketEscrow.Ticket memory a, ITicketEscrow.Ticket memory b) = _pair();
+        ITicketEscrow.Signature memory signatureA = sign(escrowKey, escrows.ticketDigest(a));
+        ITicketEscrow.Signature memory signatureB = sign(escrowKey, escrows.ticketDigest(b));
+        vm.prank(payer);
+        escrows.proveEquivocation(a, signatureA, b, signatureB);
+        assertEq(creditOf(payer), PENALTY / 10);
+        assertEq(creditOf(BURN), PENALTY - PENALTY / 10);
+    }
+
     /// The key is its payer's, but a proof after the withdrawal finds nothing: the delay is the time for it.
     function test_proveEquivocation_RevertWhen_Closed() external eachAsset {
         makeWithdrawn();

@@ -3,7 +3,7 @@
 pub(crate) mod node;
 pub(crate) mod recorder;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -17,7 +17,7 @@ use chain::{ChainClient, ChainConfig};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use parking_lot::Mutex;
-use protocol::ticket::EscrowKey;
+use protocol::ticket::{Domain, EscrowKey};
 use serde_json::Value;
 use storage::{SqliteStore, StoreIdentity};
 use tempfile::TempDir;
@@ -195,19 +195,141 @@ impl World {
         self.home.path().join(name)
     }
 
-    fn stores(&self) -> PathBuf {
-        let domain = self.client().domain();
-        self.home.path().join(format!("micropay/stores/{}-{:x}", domain.chain_id(), domain.contract()))
+    pub(crate) fn domain(&self) -> Domain {
+        Domain::new(self.anvil.chain_id(), chain::deploy::address())
     }
 
     pub(crate) async fn payer_store(&self) -> SqliteStore {
-        let (folder, domain) = (self.stores_async(), self.domain());
-        SqliteStore::open(folder.join("payer.sqlite"), StoreIdentity::payer(domain)).await.unwrap()
+        self.store("payer.sqlite", StoreIdentity::payer(self.domain())).await
     }
 
+    /// Of the merchant [`SHOP`].
     pub(crate) async fn merchant_store(&self) -> SqliteStore {
-        let (folder, domain, shop) = (self.stores_async(), self.domain(), self.shop());
-        let file = folder.join(format!("merchant-{shop:x}.sqlite"));
-        SqliteStore::open(file, StoreIdentity::merchant(domain, shop)).await.unwrap()
+        let identity = StoreIdentity::merchant(self.domain(), self.shop());
+        self.store(&format!("merchant-{:x}.sqlite", self.shop()), identity).await
+    }
+
+    async fn store(&self, file: &str, identity: StoreIdentity) -> SqliteStore {
+        let domain = self.domain();
+        let folder = format!("micropay/stores/{}-{:x}", domain.chain_id(), domain.contract());
+        SqliteStore::open(self.home.path().join(folder).join(file), identity).await.unwrap()
+    }
+
+    /// A merchant that sells `goods`; `args` come last.
+    pub(crate) fn merchant(&self, from: &str, goods: &Path, args: &[&str]) -> Merchant {
+        let mut command = self.micropay();
+        command.args(["--json", "-v", "merchant", "run", "--from", from, "--file"]).arg(goods);
+        command.args(["--listen", "127.0.0.1:0", "--price", "0.00025", "--poll-ms", "100", "--claim-batch", "4"]);
+        command.args(args);
+        Merchant::start(command)
+    }
+
+    /// Buys from `address` to a new file `name`, which also names the purchase.
+    pub(crate) fn pay(&self, address: SocketAddr, name: &str) -> Command {
+        let mut command = self.micropay();
+        command.args(["--json", "pay", &address.to_string(), "--escrow", ESCROW, "--purchase", name, "--out"]);
+        command.arg(self.path(name));
+        command
+    }
+
+    /// Waits until no winner of [`SHOP`] waits for its money, and gives the last `claim list`.
+    pub(crate) fn wait_until_claimed(&self, shop: &str) -> Value {
+        let mut list = Value::Null;
+        eventually("all winners are final", || {
+            list = self.json(&["claim", "list", shop]);
+            ["won", "queued", "sent", "mined"].iter().all(|stage| list["wins"][stage] == 0)
+        });
+        list
+    }
+}
+
+/// A merchant's process. Killed when dropped.
+pub(crate) struct Merchant {
+    child: Child,
+    /// What it printed first.
+    pub(crate) hello: Arc<Mutex<Option<Value>>>,
+    /// What it logged.
+    pub(crate) log: Arc<Mutex<String>>,
+}
+
+impl Merchant {
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let (hello, log) = (Arc::new(Mutex::new(None)), Arc::new(Mutex::new(String::new())));
+        let out = BufReader::new(child.stdout.take().unwrap());
+        thread::spawn({
+            let hello = Arc::clone(&hello);
+            // Killed in the middle of its line it has said nothing.
+            move || out.lines().map_while(Result::ok).for_each(|line| {
+                *hello.lock() = serde_json::from_str(&line).ok();
+            })
+        });
+        let err = BufReader::new(child.stderr.take().unwrap());
+        thread::spawn({
+            let log = Arc::clone(&log);
+            move || err.lines().map_while(Result::ok).for_each(|line| {
+                let mut log = log.lock();
+                log.push_str(&line);
+                log.push('\n');
+            })
+        });
+        Self { child, hello, log }
+    }
+
+    /// Where it listens, once it does.
+    pub(crate) fn try_address(&self) -> Option<SocketAddr> {
+        Some(self.hello.lock().as_ref()?["listening"].as_str()?.parse().unwrap())
+    }
+
+    pub(crate) fn address(&mut self) -> SocketAddr {
+        let mut address = None;
+        eventually("the merchant listens", || {
+            assert!(self.is_running(), "{}", self.log.lock());
+            address = self.try_address();
+            address.is_some()
+        });
+        address.unwrap()
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Ends it as a service manager does. Its exit code.
+    pub(crate) fn stop(mut self) -> Option<i32> {
+        kill(Pid::from_raw(self.child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+        self.child.wait().unwrap().code()
+    }
+
+    pub(crate) fn wait(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_logged(&self, text: &str) {
+        eventually(text, || self.log.lock().contains(text));
+    }
+}
+
+impl Drop for Merchant {
+    fn drop(&mut self) {
+        // It may have ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Waits for what must come true soon.
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "not within a minute: {what}");
+        thread::sleep(Duration::from_millis(50));
     }
 }

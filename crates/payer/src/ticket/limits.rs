@@ -62,7 +62,7 @@ pub enum LimitError {
     },
     /// The merchant has claimed a nonce that this payer has not issued: the payer's store is older than its tickets, or
     /// the merchant lies. A ticket with a lower nonce would be refused.
-    #[error("the merchant's floor is {floor}, but the next nonce is {next}; is this store a stale copy?")]
+    #[error("the merchant's floor is {floor}, but the next nonce is {next}; is this store an old copy? then skip the nonces issued since")]
     FloorAboveIssued {
         /// Highest nonce in any claim, as the merchant says.
         floor: Nonce,

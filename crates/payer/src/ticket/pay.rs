@@ -7,7 +7,7 @@ use std::sync::Arc;
 use alloy_primitives::{Address, B256, keccak256};
 use parking_lot::Mutex;
 use protocol::ticket::{
-    Amount, Domain, EscrowKey, EscrowRecord, Nonce, OrderId, Quote, Retry, Ticket, Timestamp,
+    Amount, Domain, EscrowKey, EscrowRecord, OrderId, Quote, Retry, Ticket, Timestamp,
 };
 use storage::{OrderRecord, OrderRequest, OrderState, OrderStore, StoreError};
 use tracing::{debug, warn};
@@ -200,8 +200,7 @@ impl<S: OrderStore> Payer<S> {
             Some(quote) => quote,
             None => seller.api.quote(self.escrow()).await?,
         };
-        let issued = self.store.issued_count(self.escrow()).await?;
-        self.limits.check(&quote, &self.escrow, Nonce(issued.saturating_add(1)))?;
+        self.limits.check(&quote, &self.escrow, self.store.next_nonce(self.escrow()).await?)?;
 
         let now = (self.edges.now)();
         let life_limit = now.plus(self.limits.max_ticket_life);

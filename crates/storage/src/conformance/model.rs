@@ -390,10 +390,8 @@ pub async fn dump(store: &impl Store) -> String {
     ];
     for n in 0..4 {
         let escrow = escrow(n);
-        lines.push(show(store.issued_count(escrow).await));
         lines.push(show(store.unclaimed(escrow).await));
-        // Changes nothing: the next nonce is above 0 anyway.
-        lines.push(show(store.raise_nonce(escrow, Nonce(0)).await));
+        lines.push(show(store.next_nonce(escrow).await));
     }
     let mirror = store.load_mirror().await.map(|mirror| {
         mirror.map(|(cursor, escrows)| {

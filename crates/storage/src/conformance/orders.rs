@@ -63,9 +63,9 @@ pub async fn nonces_start_at_one_and_rise_per_escrow<B: Backend>() {
     }
     let other = store.issue(request(4, 1), sign(4, 1)).await.unwrap();
     assert_eq!(other.record().ticket.nonce(), Nonce(1));
-    assert_eq!(store.issued_count(escrow(0)).await.unwrap(), 3);
-    assert_eq!(store.issued_count(escrow(1)).await.unwrap(), 1);
-    assert_eq!(store.issued_count(escrow(2)).await.unwrap(), 0);
+    assert_eq!(store.next_nonce(escrow(0)).await.unwrap(), Nonce(4));
+    assert_eq!(store.next_nonce(escrow(1)).await.unwrap(), Nonce(2));
+    assert_eq!(store.next_nonce(escrow(2)).await.unwrap(), Nonce(1));
 }
 
 /// The same ticket to the byte, whatever the second request says, and nothing is signed.
@@ -337,7 +337,7 @@ pub async fn concurrent_issues_of_one_order_make_one_ticket<B: Backend>() {
     }
     assert_eq!((fresh, signed.load(Ordering::Relaxed)), (1, 1));
     assert!(tickets.iter().all(|ticket| *ticket == tickets[0]));
-    assert_eq!(store.issued_count(escrow(0)).await.unwrap(), 1);
+    assert_eq!(store.next_nonce(escrow(0)).await.unwrap(), Nonce(2));
 }
 
 /// A caller who stops waiting loses the answer, never the store's consistency.

@@ -70,13 +70,8 @@ impl OrderStore for SqliteStore {
         rows.iter().rev().map(|row| record(row, self.domain())).collect()
     }
 
-    async fn issued_count(&self, escrow: Address) -> Result<u64> {
-        let row = sqlx::query("SELECT COUNT(*) AS number FROM orders WHERE escrow = ?")
-            .blob(&escrow)
-            .fetch_one(&self.readers)
-            .await
-            .map_err(|error| database_error(READING, error))?;
-        Fields::new(&row, "orders", "number").count("number")
+    async fn next_nonce(&self, escrow: Address) -> Result<Nonce> {
+        next_nonce(&self.readers, escrow).await
     }
 
     async fn order_totals(&self, escrow: Option<Address>) -> Result<OrderTotals> {
@@ -119,7 +114,7 @@ impl<F: FnOnce(Nonce) -> Ticket<Issued> + Send + 'static> Write for IssueOrder<F
         if let Some(record) = find(&mut *conn, &domain, request.order).await? {
             return Ok(Issue::Existing(record));
         }
-        let nonce = next_nonce(conn, request.escrow).await?;
+        let nonce = next_nonce(&mut *conn, request.escrow).await?;
         let after = nonce_after(request.escrow, nonce)?;
         // A panic here would end the writer for everyone.
         let ticket = catch_unwind(AssertUnwindSafe(|| sign(nonce)))
@@ -197,7 +192,7 @@ impl Write for RaiseNonce {
     const DOING: &'static str = "raising a nonce";
 
     async fn apply(self, conn: &mut SqliteConnection) -> Result<Nonce> {
-        let next = next_nonce(conn, self.escrow).await?;
+        let next = next_nonce(&mut *conn, self.escrow).await?;
         let raised = nonce_after(self.escrow, self.above)?;
         if raised <= next {
             return Ok(next);
@@ -207,10 +202,10 @@ impl Write for RaiseNonce {
     }
 }
 
-async fn next_nonce(conn: &mut SqliteConnection, escrow: Address) -> Result<Nonce> {
+async fn next_nonce(executor: impl SqliteExecutor<'_>, escrow: Address) -> Result<Nonce> {
     let row = sqlx::query("SELECT escrow, next FROM nonces WHERE escrow = ?")
         .blob(&escrow)
-        .fetch_optional(conn)
+        .fetch_optional(executor)
         .await
         .map_err(|error| database_error("reading the next nonce", error))?;
     row.map_or(Ok(Nonce(1)), |row| {

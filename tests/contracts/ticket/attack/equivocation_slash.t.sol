@@ -9,7 +9,7 @@ import {AttackFixture} from "./AttackFixture.sol";
 import {PaperEscrow} from "./PaperRule.sol";
 import {ITicketEscrow} from "contracts/ticket/ITicketEscrow.sol";
 
-contract EquivocationTest is AttackFixture {
+contract EquivocationSlashTest is AttackFixture {
     function test_equivocation_two_tickets_one_nonce_slashes() external {
         // The paper: three merchants hold a valid witness of one escrow, and nothing on chain ever says so.
         PaperEscrow paper = paperEscrow(1 ether);
@@ -47,6 +47,31 @@ contract EquivocationTest is AttackFixture {
         assertEq(creditOf(merchant), PRIZE);
         assertEq(creditOf(merchant2), PRIZE);
         assertEq(escrows.escrowOf(escrow).balance, BALANCE - 2 * PRIZE);
+    }
+
+    /// @dev The proof never ages: whatever penalty such an escrow is given later, anyone may have it slashed. It cannot be
+    /// made trustworthy again, only withdrawn.
+    function test_equivocation_slashes_a_later_penalty_too() external {
+        openDefault(NATIVE);
+        ITicketEscrow.Ticket memory a = ticket(escrow, merchant, r1, 7, true);
+        ITicketEscrow.Ticket memory b = ticket(escrow, merchant, r1, 7, false);
+        ITicketEscrow.Signature memory signatureA = sign(escrowKey, escrows.ticketDigest(a));
+        ITicketEscrow.Signature memory signatureB = sign(escrowKey, escrows.ticketDigest(b));
+        escrows.proveEquivocation(a, signatureA, b, signatureB);
+        vm.prank(payer);
+        escrows.raiseCap{value: 100}(escrow, CAP + 1, 100);
+        vm.prank(stranger);
+        escrows.proveEquivocation(a, signatureA, b, signatureB);
+        assertEq(creditOf(stranger), 10);
+        assertEq(creditOf(BURN), PENALTY - PENALTY / 10 + 90);
+
+        uint256 before = wealth(payer);
+        vm.prank(payer);
+        escrows.requestWithdraw(escrow);
+        vm.warp(vm.getBlockTimestamp() + 3 days);
+        vm.prank(payer);
+        escrows.withdraw(escrow);
+        assertEq(wealth(payer) - before, BALANCE, "the balance comes back, no wei of the penalty");
     }
 
     /// @dev Nobody can be framed: one ticket twice, two nonces, a forged or malleated second signature prove nothing.

@@ -9,7 +9,7 @@ import {AttackFixture} from "./AttackFixture.sol";
 import {PaperEscrow} from "./PaperRule.sol";
 import {ITicketEscrow} from "contracts/ticket/ITicketEscrow.sol";
 
-contract EarmarkTest is AttackFixture {
+contract EarmarkGuaranteeTest is AttackFixture {
     function test_earmark_guarantee() external {
         // The paper has nothing of the kind: the payer empties the escrow first.
         PaperEscrow paper = paperEscrow(1 ether);
