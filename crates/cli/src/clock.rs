@@ -19,3 +19,17 @@ pub(crate) fn random() -> B256 {
     OsRng.fill_bytes(bytes.as_mut_slice());
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// M1-13: a payer that repeats its half of the coin toss lets the merchant choose the outcome.
+    #[test]
+    fn every_ticket_has_a_fresh_r2() {
+        let drawn: HashSet<B256> = (0..10_000).map(|_| random()).collect();
+        assert_eq!(drawn.len(), 10_000);
+    }
+}

@@ -175,7 +175,8 @@ impl Run<'_> {
     }
 
     fn pay(&self, purchase: usize) -> Child {
-        self.world.pay(self.recorder.address, &name(purchase)).spawn().unwrap()
+        let mut command = self.world.pay(self.recorder.address, &name(purchase));
+        command.args(["--at-once", "6"]).spawn().unwrap()
     }
 }
 

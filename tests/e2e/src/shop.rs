@@ -11,7 +11,7 @@ use merchant::ticket::{
 use protocol::ticket::{
     Issued, Nonce, OrderId, Policy, Quote, Refusal, Seconds, Seed, Signature, Ticket,
 };
-use storage::{ClaimStage, ClaimStore, MemoryStore, Store, StoreIdentity, WinRecord, WinStage, WinState, WinStore};
+use storage::{ClaimStage, MemoryStore, Store, StoreIdentity, WinRecord, WinStage, WinState};
 use tokio::sync::Mutex;
 
 use crate::world::random;

@@ -37,13 +37,13 @@ async fn a_restart_honours_winners_refuses_old_commitments_and_keeps_floors() {
         assert!(commitments.insert(quote.commitment), "r1 is used a second time in life {life}");
         assert_eq!(quote.nonce_floor, Nonce(2), "the floor of the first life");
 
-        // Who bought with the winner gets its good, again and again; nobody else does.
+        // Who bought with the winner gets its good, again and again; nobody else does, not even who comes first.
+        let thief = shop.accept(OrderId(hash("thief", life)), winner.clone()).await;
+        assert!(matches!(thief, Err(AcceptError::Refused(_))), "{thief:?}");
         for _ in 0..2 {
             let receipt = shop.accept(order, winner.clone()).await.unwrap();
             assert!(receipt.repeat);
         }
-        let thief = shop.accept(OrderId(hash("thief", life)), winner.clone()).await;
-        assert!(matches!(thief, Err(AcceptError::Refused(_))), "{thief:?}");
 
         // A ticket of an earlier life is refused: its session died with the process.
         match shop.accept(OrderId(hash("late", 4)), late.clone()).await {

@@ -146,8 +146,8 @@ impl fmt::Display for Report {
         let [low, high] = self.interval_99;
         let band = if self.in_interval() { "" } else { " — outside: chance does that once in 100 runs" };
         writeln!(f, "{}", rows(&[
-            ("file", format!("{} pieces, {} bytes, SHA-256 {} ({})", self.pieces, self.bytes, self.sha256,
-                if self.sha256_ok { "as sold" } else { "DIFFERS" })),
+            ("file", format!("{} pieces, {} bytes", self.pieces, self.bytes)),
+            ("SHA-256", format!("{} {:x}", if self.sha256_ok { "as sold:" } else { "DIFFERS:" }, self.sha256)),
             ("tickets", format!("{} accepted, {} refused and replaced", self.accepted, self.refused)),
             ("wins", format!("{} of {:.2} expected, 99 % within {low}..{high}{band}", self.won, self.expected_wins)),
             ("claims", format!("{} winners in {} transactions, {:.0} gas each", self.claimed, self.claim_transactions,
@@ -158,10 +158,10 @@ impl fmt::Display for Report {
             ("time", format!("{:.1} s, of which {:.1} s selling ({:.0} payments/s)", self.elapsed_s, self.sale_s,
                 self.payments_per_s())),
         ]))?;
-        writeln!(f, "\n{:<11} {:>29} {:>29} {:>29} {:>22}", "wei", "before", "after", "gained besides gas", "gas paid")?;
+        writeln!(f, "\n{:<10} {:>23} {:>23} {:>20} {:>16}", "wei", "before", "after", "gained besides gas", "gas paid")?;
         for (index, party) in self.parties.iter().enumerate() {
             let end = if index + 1 == self.parties.len() { "" } else { "\n" };
-            write!(f, "{:<11} {:>29} {:>29} {:>29} {:>22}{end}", party.name, party.before, party.after, party.net(), party.gas_fee)?;
+            write!(f, "{:<10} {:>23} {:>23} {:>20} {:>16}{end}", party.name, party.before, party.after, party.net(), party.gas_fee)?;
         }
         Ok(())
     }

@@ -4,9 +4,13 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::Value;
+
+/// As on a real network, much is on its way at any moment.
+const LATENCY: Duration = Duration::from_millis(20);
 
 /// A message of a payer, and the answer, if there was one.
 #[derive(Clone, Debug)]
@@ -63,6 +67,7 @@ impl Recorder {
                 exchanges.push(Exchange { request: serde_json::from_slice(&line)?, reply: None });
                 exchanges.len() - 1
             };
+            thread::sleep(LATENCY);
             from_merchant.get_mut().write_all(&line)?;
             let Some(line) = read_line(&mut from_merchant)? else { return Ok(()) };
             // Delivered as soon as the merchant has let go of it.

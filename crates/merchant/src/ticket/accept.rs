@@ -48,8 +48,8 @@ pub enum AcceptError {
     /// It breaks an admission rule.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The same ticket is being judged for another request right now.
-    #[error("ticket {0} is being judged already; ask again")]
+    /// A ticket with the same nonce is being judged for another request right now.
+    #[error("ticket {0}, or another with its nonce, is being judged already; ask again")]
     Busy(alloy_primitives::B256),
     /// It won and could not be stored: it is not accepted.
     #[error("the winner could not be stored: {0}")]

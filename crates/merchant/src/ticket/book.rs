@@ -39,19 +39,17 @@ struct Entry {
     session: Session,
     closed: VecDeque<B256>,
     seen: BTreeMap<Nonce, Seen>,
-    in_flight: BTreeMap<Nonce, B256>,
+    in_flight: BTreeSet<Nonce>,
     floor: Nonce,
     unclaimed: u32,
     key: Option<EscrowPublicKey>,
 }
 
 /// An accepted ticket.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Seen {
     digest: B256,
-    /// The order that it paid. `None` for a winner of an earlier process, whose answer may have been lost with it: the
-    /// first order that asks with this very ticket is taken to be its own.
-    order: Option<OrderId>,
+    order: OrderId,
 }
 
 /// What the book says to a ticket at the door.
@@ -60,7 +58,7 @@ pub(crate) enum Entered {
     Judge(Box<Known>, Place),
     /// This very ticket was accepted for this very order: the same good again.
     Repeat,
-    /// This very ticket is being judged right now.
+    /// A ticket with this nonce is being judged right now.
     Busy,
 }
 
@@ -95,7 +93,7 @@ impl Book {
             session: self.session(escrow, 0),
             closed: VecDeque::new(),
             seen: BTreeMap::new(),
-            in_flight: BTreeMap::new(),
+            in_flight: BTreeSet::new(),
             floor: Nonce::default(),
             unclaimed: 0,
             key: None,
@@ -124,27 +122,25 @@ impl Book {
         let mut pages = self.pages.lock();
         let payer_unclaimed = pages.unclaimed_of(payer, escrow);
         let entry = self.entry(&mut pages, escrow);
-        if let Some(seen) = entry.seen.get_mut(&nonce)
-            && seen.digest == digest
-            && *seen.order.get_or_insert(order) == order
-        {
+        if entry.seen.get(&nonce) == Some(&Seen { digest, order }) {
             return Entered::Repeat;
         }
-        if entry.in_flight.get(&nonce) == Some(&digest) {
+        // Another ticket with this nonce may yet be refused: anybody can send one in a payer's name.
+        if entry.in_flight.contains(&nonce) {
             return Entered::Busy;
         }
-        let nonce_seen = entry.seen.contains_key(&nonce) || entry.in_flight.contains_key(&nonce);
+        let nonce_seen = entry.seen.contains_key(&nonce);
         let known = Known {
             session: entry.session,
             commitment_closed: entry.closed.contains(&ticket.commitment()),
             nonce_seen,
             floor: entry.floor,
-            unclaimed: entry.unclaimed,
+            unclaimed: entry.exposure(),
             payer_unclaimed,
             key: entry.key,
         };
         if !nonce_seen {
-            entry.in_flight.insert(nonce, digest);
+            entry.in_flight.insert(nonce);
         }
         Entered::Judge(Box::new(known), Place { book: Arc::clone(self), escrow, nonce, digest, owned: !nonce_seen })
     }
@@ -157,7 +153,7 @@ impl Book {
             pages.unclaimed_of(payer, ticket.escrow());
         }
         let entry = self.entry(&mut pages, ticket.escrow());
-        entry.seen.insert(ticket.nonce(), Seen { digest: ticket.digest(), order: None });
+        entry.seen.insert(ticket.nonce(), Seen { digest: ticket.digest(), order: win.order });
         entry.unclaimed += 1;
     }
 
@@ -174,7 +170,7 @@ impl Book {
     pub(crate) fn close(&self, escrow: Address, nonces: impl Iterator<Item = Nonce>) -> Option<Nonce> {
         let mut pages = self.pages.lock();
         let entry = self.entry(&mut pages, escrow);
-        let in_flight = entry.in_flight.keys().next().copied();
+        let in_flight = entry.in_flight.first().copied();
         let highest = nonces.filter(|nonce| in_flight.is_none_or(|lowest| *nonce < lowest)).max()?;
         entry.floor = entry.floor.max(highest);
         let serial = entry.session.id().serial + 1;
@@ -194,12 +190,20 @@ impl Book {
     }
 }
 
+impl Entry {
+    /// Unclaimed wins, those among them that are being stored. What is in flight counts: a loser is judged without
+    /// waiting for anything, so that nearly all that is found in flight has won.
+    fn exposure(&self) -> u32 {
+        self.unclaimed.saturating_add(u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX))
+    }
+}
+
 impl Pages {
     /// Unclaimed wins on all escrows of a payer, of which `escrow` is one.
     fn unclaimed_of(&mut self, payer: Address, escrow: Address) -> u32 {
         let own = self.payers.entry(payer).or_default();
         own.insert(escrow);
-        own.iter().filter_map(|escrow| self.escrows.get(escrow)).map(|entry| entry.unclaimed).sum()
+        own.iter().filter_map(|escrow| self.escrows.get(escrow)).map(Entry::exposure).fold(0, u32::saturating_add)
     }
 }
 
@@ -210,7 +214,7 @@ impl Place {
         let mut pages = book.pages.lock();
         let entry = book.entry(&mut pages, self.escrow);
         entry.in_flight.remove(&self.nonce);
-        entry.seen.insert(self.nonce, Seen { digest: self.digest, order: Some(order) });
+        entry.seen.insert(self.nonce, Seen { digest: self.digest, order });
         entry.key = Some(key);
         if won {
             entry.unclaimed += 1;
@@ -307,16 +311,25 @@ mod tests {
     }
 
     #[test]
-    fn another_ticket_with_a_nonce_in_flight_is_seen_and_does_not_free_it() {
+    fn another_ticket_with_a_nonce_in_flight_waits_for_the_verdict() {
         let stand = stand();
         let (first, second) = (stand.ticket(1, 1), stand.ticket(1, 2));
         let Entered::Judge(_, place) = stand.enter(&first, 1) else { panic!("the first is judged") };
-        {
-            let Entered::Judge(known, _place) = stand.enter(&second, 2) else { panic!("judged, to be refused") };
-            assert!(known.nonce_seen);
-        }
+        assert!(matches!(stand.enter(&second, 2), Entered::Busy));
         assert!(matches!(stand.enter(&first, 1), Entered::Busy), "still in flight");
-        drop(place);
+        drop(place); // refused: forged, say
+        stand.settle(&second, 2, false);
+        let Entered::Judge(known, _place) = stand.enter(&first, 1) else { panic!("judged, to be refused") };
+        assert!(known.nonce_seen);
+    }
+
+    #[test]
+    fn what_is_in_flight_counts_as_won() {
+        let stand = stand();
+        let Entered::Judge(known, _first) = stand.enter(&stand.ticket(1, 1), 1) else { panic!("judged") };
+        assert_eq!((known.unclaimed, known.payer_unclaimed), (0, 0), "a ticket does not count itself");
+        let Entered::Judge(known, _second) = stand.enter(&stand.ticket(2, 1), 2) else { panic!("judged") };
+        assert_eq!((known.unclaimed, known.payer_unclaimed), (1, 1));
     }
 
     #[test]

@@ -159,32 +159,34 @@ where
         let Decision::Claim { winners, .. } = &decision else {
             return Ok(Step::Waited(decision));
         };
-        let digests = self.close_sessions(&won, winners);
-        if digests.is_empty() {
+        let highest = self.close_sessions(&won, winners);
+        if highest.is_empty() {
             // Lower nonces are being judged this very moment.
             return Ok(Step::Waited(Decision::Wait { ready: 0, settling: waiting.len() }));
         }
+        // Read again: winners with lower nonces may have been stored since, while the node told its fees. Left out, they
+        // would be buried. From now on the floors keep further ones away.
+        let won = store.wins(WinStage::Won).await?;
+        let below = |win: &&WinRecord| highest.get(&win.ticket.escrow()).is_some_and(|h| win.ticket.nonce() <= *h);
+        let digests: Vec<B256> = won.iter().filter(below).map(|win| win.ticket.digest()).collect();
         let claim = store.queue(&digests, now).await?;
         self.asked.store(false, Ordering::Relaxed);
         info!(%claim, winners = digests.len(), "{decision}");
         Ok(Step::Queued(claim, decision))
     }
 
-    /// Closes the sessions whose `r1` the claim will reveal, and returns the winners that nothing in flight can bury.
-    fn close_sessions(&self, won: &[WinRecord], chosen: &[B256]) -> Vec<B256> {
+    /// Closes the sessions whose `r1` the claim will reveal, and returns per escrow the highest nonce to claim, which
+    /// nothing in flight is below.
+    fn close_sessions(&self, won: &[WinRecord], chosen: &[B256]) -> BTreeMap<Address, Nonce> {
         let chosen: BTreeSet<B256> = chosen.iter().copied().collect();
-        let mut by_escrow: BTreeMap<Address, Vec<&WinRecord>> = BTreeMap::new();
+        let mut by_escrow: BTreeMap<Address, Vec<Nonce>> = BTreeMap::new();
         for win in won.iter().filter(|win| chosen.contains(&win.ticket.digest())) {
-            by_escrow.entry(win.ticket.escrow()).or_default().push(win);
+            by_escrow.entry(win.ticket.escrow()).or_default().push(win.ticket.nonce());
         }
-        let mut digests = Vec::new();
-        for (escrow, wins) in by_escrow {
-            if let Some(highest) = self.merchant.book.close(escrow, wins.iter().map(|win| win.ticket.nonce())) {
-                let safe = wins.iter().filter(|win| win.ticket.nonce() <= highest);
-                digests.extend(safe.map(|win| win.ticket.digest()));
-            }
-        }
-        digests
+        let close = |(escrow, nonces): (Address, Vec<Nonce>)| {
+            Some((escrow, self.merchant.book.close(escrow, nonces.into_iter())?))
+        };
+        by_escrow.into_iter().filter_map(close).collect()
     }
 
     /// Winners whose time is over at a final block can never be paid.
@@ -335,18 +337,44 @@ where
 
     /// Looks for dropped transactions of a claim that are in a block.
     async fn revived(&self, claim: &ClaimRecord) -> Result<Option<Mined>, ClaimStepError> {
+        Ok(self.mined_of(&claim.dropped).await?.into_iter().next())
+    }
+
+    /// Those of these transactions that are in a block and did something.
+    async fn mined_of<'t>(
+        &self,
+        transactions: impl IntoIterator<Item = &'t TxRecord>,
+    ) -> Result<Vec<Mined>, ClaimStepError> {
         let mut by_nonce: BTreeMap<u64, Vec<B256>> = BTreeMap::new();
-        for tx in &claim.dropped {
+        for tx in transactions {
             by_nonce.entry(tx.account_nonce).or_default().push(tx.hash);
         }
+        let mut found = Vec::new();
         for (nonce, hashes) in by_nonce {
             if let Fate::Mined(mined) = self.sender.fate(&hashes, nonce).await?
                 && mined.success
             {
-                return Ok(Some(mined));
+                found.push(mined);
             }
         }
-        Ok(None)
+        Ok(found)
+    }
+
+    /// Events of the claim's transactions other than `hash`: a reorg may bring one that was superseded back beside the one
+    /// that took its place. Then one pays, and the other skips what is paid. `None` while one of them is not final.
+    async fn other_events(
+        &self,
+        claim: &ClaimRecord,
+        hash: B256,
+    ) -> Result<Option<Vec<TicketEscrowEvents>>, ClaimStepError> {
+        if claim.dropped.is_empty() {
+            return Ok(Some(Vec::new())); // the rest share one account nonce
+        }
+        let others = claim.transactions.iter().chain(&claim.dropped).filter(|tx| tx.hash != hash);
+        let mined = self.mined_of(others).await?;
+        let last_final = self.merchant.mirror.final_block().number;
+        let settled = mined.iter().all(|mined| mined.block.number <= last_final);
+        Ok(settled.then(|| mined.into_iter().flat_map(|mined| mined.events).collect()))
     }
 
     // ── mined → final, or back to sent ──
@@ -374,7 +402,10 @@ where
         if mined.block.hash != block.hash {
             return Ok(Step::Pending(claim.id));
         }
-        let outcomes = outcomes(claim, &mined, &self.escrows(&claim.wins))?;
+        let Some(others) = self.other_events(claim, hash).await? else {
+            return Ok(Step::Pending(claim.id));
+        };
+        let outcomes = outcomes(claim, &mined, &others, &self.escrows(&claim.wins))?;
         let settled = settled(&outcomes, mined.gas_used);
         self.merchant.store.finalize(claim.id, &outcomes, mined.gas_used, mined.effective_gas_price).await?;
         for win in &claim.wins {
@@ -383,6 +414,23 @@ where
         info!(claim = %claim.id, claimed = settled.claimed, skipped = settled.skipped, paid = settled.paid,
             owed = settled.owed, gas = settled.gas_used, "claim final");
         Ok(Step::Final(claim.id, settled))
+    }
+}
+
+/// What an event says of a winner.
+fn outcome_of(event: &TicketEscrowEvents, escrows: &BTreeMap<Address, EscrowRecord>) -> Option<((Address, u64), Outcome)> {
+    match event {
+        TicketEscrowEvents::Claimed(claimed) => {
+            let prize = escrows.get(&claimed.escrow).map_or(Amount::ZERO, |record| record.prize);
+            let owed = Amount(claimed.owed.saturating_to());
+            let paid = prize.checked_sub(owed).unwrap_or_default();
+            Some(((claimed.escrow, claimed.nonce), Outcome::Final { paid, owed }))
+        }
+        TicketEscrowEvents::TicketSkipped(skipped) => {
+            let outcome = Outcome::Refused { reason: skipped.reason, got: skipped.got, limit: skipped.limit };
+            Some(((skipped.escrow, skipped.nonce), outcome))
+        }
+        _ => None,
     }
 }
 
@@ -420,27 +468,19 @@ fn refusal(data: &Bytes) -> Option<(B32, U256, U256)> {
         .then(|| Some((B32::from(*selector), U256::try_from_be_slice(got)?, U256::try_from_be_slice(limit)?)))?
 }
 
-/// What the events of a claim's transaction say of each of its winners.
+/// What the events of a claim's transactions say of each of its winners. A winner that one of them skipped because another
+/// had paid it was paid.
 fn outcomes(
     claim: &ClaimRecord,
     mined: &Mined,
+    others: &[TicketEscrowEvents],
     escrows: &BTreeMap<Address, EscrowRecord>,
 ) -> Result<Vec<(B256, Outcome)>, ClaimStepError> {
     let mut found: BTreeMap<(Address, u64), Outcome> = BTreeMap::new();
-    for event in &mined.events {
-        match event {
-            TicketEscrowEvents::Claimed(claimed) => {
-                let prize = escrows.get(&claimed.escrow).map_or(Amount::ZERO, |record| record.prize);
-                let owed = Amount(claimed.owed.saturating_to());
-                let paid = prize.checked_sub(owed).unwrap_or_default();
-                found.insert((claimed.escrow, claimed.nonce), Outcome::Final { paid, owed });
-            }
-            TicketEscrowEvents::TicketSkipped(skipped) => {
-                let outcome =
-                    Outcome::Refused { reason: skipped.reason, got: skipped.got, limit: skipped.limit };
-                found.insert((skipped.escrow, skipped.nonce), outcome);
-            }
-            _ => {}
+    for (ticket, outcome) in mined.events.iter().chain(others).filter_map(|event| outcome_of(event, escrows)) {
+        let known = found.entry(ticket).or_insert(outcome);
+        if matches!(outcome, Outcome::Final { .. }) {
+            *known = outcome;
         }
     }
     let outcome = |win: &WinRecord| {

@@ -1,0 +1,105 @@
+//! The node is down, or hangs: payments go on while the mirror is young enough, claims wait, and all of it recovers.
+
+use std::time::{Duration, Instant};
+
+use chain::{ChainClient, ChainConfig, ChainError};
+use merchant::ticket::{ClaimStepError, FollowError, Step};
+use micropay_e2e::{Counter, Mode, NATIVE, Odds, PRIZE, Setup, Switch, World, hash, terms};
+use payer::ticket::{PayError, Purchase, Seller};
+use protocol::ticket::{OrderId, Seconds};
+use storage::{MemoryStore, WinStage};
+
+#[tokio::test]
+async fn payments_go_on_while_the_mirror_is_young_and_claims_wait() {
+    for mode in [Mode::Cut, Mode::Hang] {
+        let world = World::new().await;
+        let switch = Switch::start(world.anvil.url()).await;
+        let config = ChainConfig {
+            request_timeout: Duration::from_millis(100),
+            ..ChainConfig::new(world.anvil.chain_id())
+        };
+        let client = ChainClient::connect(switch.url.clone(), config).await.unwrap();
+        let escrow = world.open(0, "outage", &terms(NATIVE, 100, 20)).await;
+        let mut setup = Setup::new(1).odds(Odds::Sure);
+        setup.policy.max_mirror_age = Seconds(1);
+        let store = MemoryStore::new(world.merchant_identity(1));
+        let shop = world.shop_on(&client, setup, store).await;
+        world.finalize(&shop).await;
+        let seen = Instant::now();
+        let (payer, _) = world.payer(&escrow);
+        let seller = Seller::new(Counter::new(&shop));
+        let purchase = |item| Purchase { order: OrderId(hash("outage", item)), item };
+        payer.pay(&seller, &purchase(1)).await.unwrap();
+        shop.claimer.ask();
+        assert!(matches!(shop.step().await, Step::Queued(..)));
+
+        // Down. What is sold is sold from memory; what needs the chain waits where it is.
+        switch.set(mode);
+        let error = shop.try_follow().await.unwrap_err();
+        assert!(matches!(&error, FollowError::Chain(error) if error.retry() && is_outage(error)), "{error}");
+        let error = shop.try_step().await.unwrap_err();
+        assert!(matches!(&error, ClaimStepError::Chain(chain) if error.retry() && is_outage(chain)), "{error}");
+        assert_eq!(shop.state_of(1).await.stage(), WinStage::Queued);
+        payer.pay(&seller, &purchase(2)).await.unwrap();
+        assert!(seen.elapsed() < Duration::from_secs(2), "too slow a machine to tell");
+
+        // Too long: no ticket is taken any more, none is lost, and the payer is told to come back with the same one.
+        tokio::time::sleep(Duration::from_secs(2).saturating_sub(seen.elapsed())).await;
+        for _ in 0..2 {
+            match payer.pay(&seller, &purchase(3)).await.unwrap_err() {
+                PayError::NotNow { rule, message, .. } => {
+                    assert_eq!(rule, "mirror-stale");
+                    assert_eq!(message, "my view of the chain is 2 s old, I accept up to 1 s");
+                }
+                error => panic!("{error}"),
+            }
+        }
+        assert_eq!(shop.wins().await.len(), 2);
+
+        // Back. The refused order is delivered with the ticket it always had, and everything is claimed.
+        switch.set(Mode::Pass);
+        shop.follow().await;
+        let payment = payer.pay(&seller, &purchase(3)).await.unwrap();
+        assert_eq!(payment.order, purchase(3).order);
+        let arrived = seller.api().arrived();
+        assert_eq!(arrived[arrived.len() - 2..], [arrived[arrived.len() - 1]; 2]);
+        let settled = world.settle(&shop).await;
+        assert_eq!((settled.claimed, settled.paid, settled.skipped), (3, 3 * PRIZE.0, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_claim_whose_broadcast_was_lost_is_sent_again_and_paid_once() {
+    let world = World::new().await;
+    let switch = Switch::start(world.anvil.url()).await;
+    let config =
+        ChainConfig { request_timeout: Duration::from_millis(200), ..ChainConfig::new(world.anvil.chain_id()) };
+    let client = ChainClient::connect(switch.url.clone(), config).await.unwrap();
+    let escrow = world.open(0, "broadcast", &terms(NATIVE, 100, 20)).await;
+    let store = MemoryStore::new(world.merchant_identity(1));
+    let shop = world.shop_on(&client, Setup::new(1).odds(Odds::Sure), store).await;
+    world.finalize(&shop).await;
+
+    // Cut at any moment of the step that prepares, saves and broadcasts.
+    for round in 1..=8u64 {
+        shop.sell(&escrow, round).await;
+        shop.claimer.ask();
+        assert!(matches!(shop.step().await, Step::Queued(..)));
+        let cut = async {
+            tokio::time::sleep(Duration::from_micros(700 * round)).await;
+            switch.set(Mode::Cut);
+        };
+        let (step, ()) = tokio::join!(shop.try_step(), cut);
+        if let Err(error) = step {
+            assert!(error.retry(), "{error}");
+        }
+        switch.set(Mode::Pass);
+        let settled = world.settle(&shop).await;
+        assert_eq!((settled.claimed, settled.paid, settled.skipped), (1, PRIZE.0, 0), "round {round}");
+    }
+    assert_eq!(world.credit(NATIVE, shop.recipient()).await, 8 * PRIZE.0);
+}
+
+fn is_outage(error: &ChainError) -> bool {
+    matches!(error, ChainError::Unreachable { .. } | ChainError::Timeout { .. })
+}
