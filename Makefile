@@ -1,7 +1,7 @@
 # Every target is thin: what it runs can be typed by hand. `make setup` stands before all of them.
 .PHONY: setup demo test test-rust test-contracts lint lint-rust lint-contracts bench gas coverage deep slither deny
 MAKEFLAGS += --no-print-directory
-export FORGE := node_modules/.bin/forge
+export FORGE := script/forge
 # Gas is measured in whole transactions (`--isolate`); the other tests run without, which is faster.
 GAS := --match-path 'tests/contracts/*/gas.t.sol'
 NOT_GAS := --no-match-path 'tests/contracts/*/gas.t.sol'

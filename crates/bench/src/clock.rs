@@ -1,5 +1,5 @@
-//! Time on the processor. What else runs on the machine counts as wall time but not as this thread's time, so that steps
-//! can be compared on a busy machine, too.
+//! Time on the processor. What else runs on the machine counts as wall time but not as this thread's (or this process's)
+//! time, so that steps can be compared on a busy machine, too.
 
 use std::time::Duration;
 
@@ -20,6 +20,16 @@ pub struct ThreadTime;
 pub fn thread_time() -> Duration {
     let time = ClockId::CLOCK_THREAD_CPUTIME_ID.now();
     time.expect("the system counts the time of threads").into()
+}
+
+/// How long all threads of this process together have been on a processor.
+///
+/// # Panics
+/// If the system has no such clock.
+#[must_use]
+pub fn process_time() -> Duration {
+    let time = ClockId::CLOCK_PROCESS_CPUTIME_ID.now();
+    time.expect("the system counts the time of processes").into()
 }
 
 impl Measurement for ThreadTime {

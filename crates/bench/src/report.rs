@@ -162,14 +162,8 @@ impl fmt::Display for Report {
             }
             f.write_char('\n')?;
         }
-        let Durable { tickets, wins, commits, tickets_per_s, checks_per_s, accept_over_check, pinned } = &self.durable;
-        let core = if *pinned { "one core" } else { "NOT held on one core" };
-        writeln!(
-            f,
-            "\n{core}: {tickets_per_s:.0} tickets/s accepted, {wins} winners of {tickets} on disk with {commits} flushes; \
-             {checks_per_s:.0} checks/s alone ({:.3})",
-            accept_over_check.median
-        )?;
+        let durable = &self.durable;
+        writeln!(f, "\n{durable:#?}")?;
         let json = &self.check_json_over_verify;
         writeln!(f, "check from JSON is {:.3} x verify", json.median)?;
         writeln!(f)?;

@@ -28,6 +28,10 @@ use crate::{At, ChainClient, ChainError, Fees, bump};
 /// The most gas one transaction may ask for (EIP-7825).
 const TRANSACTION_GAS_CAP: u64 = 1 << 24;
 
+/// How long a node may count a transaction whose receipt it does not show yet: anvil with a block of many events, or two
+/// nodes behind one address. Only waited for, a little and then longer, where a transaction seems to be superseded.
+const RECEIPT_LAG: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(450)];
+
 /// First pause between two looks at a transaction; doubles up to [`SenderConfig::poll_interval`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
@@ -351,8 +355,8 @@ impl Sender {
 
     /// What became of transactions of this account that share one account nonce.
     pub async fn fate(&self, hashes: &[B256], account_nonce: u64) -> Result<Fate, ChainError> {
-        const ATTEMPTS: u32 = 4;
-        let mut superseded = false;
+        const ATTEMPTS: u32 = 5;
+        let mut pauses = RECEIPT_LAG.into_iter();
         for _ in 0..ATTEMPTS {
             // The nonce is read before and after the receipts. A block between the first two reads would otherwise
             // look like a stranger's transaction.
@@ -363,9 +367,12 @@ impl Sender {
                 }
             }
             match (used_before, self.nonce_used(account_nonce).await?) {
-                // Twice in a row, as the first may have met a reorg that takes our transaction out and puts it back.
-                (true, true) if superseded => return Ok(Fate::Superseded),
-                (true, true) => superseded = true,
+                // Several times in a row, as the first may have met a reorg that takes our transaction out and puts it
+                // back.
+                (true, true) => match pauses.next() {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => return Ok(Fate::Superseded),
+                },
                 (false, false) => {
                     for hash in hashes {
                         if self.client.knows_transaction(*hash).await? {
@@ -374,7 +381,7 @@ impl Sender {
                     }
                     return Ok(Fate::Unknown);
                 }
-                (true, false) | (false, true) => superseded = false,
+                (true, false) | (false, true) => pauses = RECEIPT_LAG.into_iter(),
             }
         }
         Err(ChainError::Unstable {

@@ -16,7 +16,7 @@ use storage::SqliteStore;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tracing::warn;
+use tracing::info;
 
 use crate::wire::{QuoteJson, Reply, Request, TicketJson};
 
@@ -44,14 +44,28 @@ pub(crate) struct Catalog {
 
 impl TcpMerchant {
     pub(crate) fn new(address: String) -> Self {
-        Self { address, idle: Mutex::default() }
+        Self {
+            address,
+            idle: Mutex::default(),
+        }
     }
 
     pub(crate) async fn catalog(&self) -> Result<Catalog, ApiError> {
         match self.ask(&Request::Catalog).await? {
-            Reply::Catalog { name, bytes, pieces, piece_bytes, sha256, recipient: _ } => {
-                Ok(Catalog { name, bytes, pieces, piece_bytes, sha256 })
-            }
+            Reply::Catalog {
+                name,
+                bytes,
+                pieces,
+                piece_bytes,
+                sha256,
+                recipient: _,
+            } => Ok(Catalog {
+                name,
+                bytes,
+                pieces,
+                piece_bytes,
+                sha256,
+            }),
             other => Err(unexpected(&other)),
         }
     }
@@ -73,13 +87,21 @@ impl TcpMerchant {
         let mut answer = Vec::new();
         let read = timeout(ANSWER_LIMIT, connection.read_until(b'\n', &mut answer));
         let read = read.await.map_err(|_| {
-            ApiError::Transport(format!("{}: silent for {} s", self.address, ANSWER_LIMIT.as_secs()))
+            ApiError::Transport(format!(
+                "{}: silent for {} s",
+                self.address,
+                ANSWER_LIMIT.as_secs()
+            ))
         })?;
         read.map_err(transport)?;
         if !answer.ends_with(b"\n") {
-            return Err(ApiError::Transport(format!("{}: the connection was closed", self.address)));
+            return Err(ApiError::Transport(format!(
+                "{}: the connection was closed",
+                self.address
+            )));
         }
-        let reply = serde_json::from_slice(&answer).map_err(|error| ApiError::Malformed(error.to_string()))?;
+        let reply =
+            serde_json::from_slice(&answer).map_err(|error| ApiError::Malformed(error.to_string()))?;
         self.idle.lock().push(connection);
         Ok(reply)
     }
@@ -92,18 +114,43 @@ impl MerchantApi for TcpMerchant {
     async fn quote(&self, escrow: Address) -> Result<Quote, ApiError> {
         match self.ask(&Request::Quote { escrow }).await? {
             Reply::Quote { quote } => read_quote(quote),
-            Reply::Refused { rule, message, .. } => Err(ApiError::Refused { rule, message }),
+            Reply::Refused {
+                rule, message, retry, ..
+            } => Err(ApiError::Refused {
+                rule,
+                message,
+                retry: retry.into(),
+            }),
             other => Err(unexpected(&other)),
         }
     }
 
-    async fn buy(&self, order: OrderId, piece: &u64, ticket: &Ticket<Issued>) -> Result<Answer<Bytes>, ApiError> {
-        let request = Request::Buy { order: order.0, piece: *piece, ticket: TicketJson::from(ticket) };
+    async fn buy(
+        &self,
+        order: OrderId,
+        piece: &u64,
+        ticket: &Ticket<Issued>,
+    ) -> Result<Answer<Bytes>, ApiError> {
+        let request = Request::Buy {
+            order: order.0,
+            piece: *piece,
+            ticket: Box::new(TicketJson::from(ticket)),
+        };
         match self.ask(&request).await? {
-            Reply::Piece { piece: got, data, quote } if got == *piece => {
-                Ok(Answer::Delivered { good: data, quote: Some(read_quote(quote)?) })
-            }
-            Reply::Refused { rule, message, retry, quote } => Ok(Answer::Refused {
+            Reply::Piece {
+                piece: got,
+                data,
+                quote,
+            } if got == *piece => Ok(Answer::Delivered {
+                good: data,
+                quote: Some(read_quote(quote)?),
+            }),
+            Reply::Refused {
+                rule,
+                message,
+                retry,
+                quote,
+            } => Ok(Answer::Refused {
                 rule,
                 message,
                 retry: retry.into(),
@@ -115,12 +162,19 @@ impl MerchantApi for TcpMerchant {
 }
 
 fn read_quote(quote: QuoteJson) -> Result<Quote, ApiError> {
-    quote.try_into().map_err(|error: protocol::ticket::UnitError| ApiError::Malformed(error.to_string()))
+    quote
+        .try_into()
+        .map_err(|error: protocol::ticket::UnitError| ApiError::Malformed(error.to_string()))
 }
 
 fn unexpected(reply: &Reply) -> ApiError {
     let kind = serde_json::to_value(reply).ok();
-    let kind = kind.as_ref().and_then(|value| value.get("type")).and_then(Value::as_str).unwrap_or("?").to_owned();
+    let kind = kind
+        .as_ref()
+        .and_then(|value| value.get("type"))
+        .and_then(Value::as_str)
+        .unwrap_or("?")
+        .to_owned();
     ApiError::Malformed(format!("an answer of type {kind} to another question"))
 }
 
@@ -172,7 +226,11 @@ pub(crate) async fn buy_file<M: MerchantApi<Item = u64, Good = Bytes>>(
         .await?;
     got.extend(bought);
     let bytes = got.into_values().flat_map(|piece| piece.to_vec()).collect();
-    Ok(Bought { bytes, payments: done.into_inner(), refused: refused.into_inner() })
+    Ok(Bought {
+        bytes,
+        payments: done.into_inner(),
+        refused: refused.into_inner(),
+    })
 }
 
 /// Pays, and tries again with the same order while that can help.
@@ -185,7 +243,7 @@ async fn pay_patiently<M: MerchantApi<Item = u64, Good = Bytes>>(
     for _ in 1..ATTEMPTS {
         match payer.pay(seller, purchase).await {
             Err(error) if error.retry() => {
-                warn!(piece = purchase.item, %error, "trying again");
+                info!(piece = purchase.item, %error, "trying again");
                 tokio::time::sleep(pause).await;
                 pause *= 2;
             }
@@ -197,5 +255,13 @@ async fn pay_patiently<M: MerchantApi<Item = u64, Good = Bytes>>(
 
 /// Names the purchase of one piece of one file.
 pub(crate) fn order_id(salt: B256, file: B256, piece: u64) -> OrderId {
-    OrderId(keccak256([b"micropay/piece/v1".as_slice(), salt.as_slice(), file.as_slice(), &piece.to_be_bytes()].concat()))
+    OrderId(keccak256(
+        [
+            b"micropay/piece/v1".as_slice(),
+            salt.as_slice(),
+            file.as_slice(),
+            &piece.to_be_bytes(),
+        ]
+        .concat(),
+    ))
 }

@@ -65,11 +65,19 @@ async fn list(config: &Config, merchant: &str, limit: u32, out: Output) -> eyre:
             "queuedAt": claim.queued_at.0, "transactions": claim.transactions.iter().map(|tx| tx.hash).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
     });
-    let counts: Vec<_> = wins.iter().map(|(stage, count)| (*stage, count.to_string())).collect();
+    let counts: Vec<_> = wins
+        .iter()
+        .map(|(stage, count)| (*stage, count.to_string()))
+        .collect();
     let mut text = format!("winners of {recipient}\n{}\n\nclaims", rows(&counts));
     for claim in &claims {
         let winners = count(claim.wins.len() as u64, "winner");
-        text.push_str(&format!("\n{:>4}  {}  {winners}  {}", claim.id.0, date(claim.queued_at), claim.state));
+        text.push_str(&format!(
+            "\n{:>4}  {}  {winners}  {}",
+            claim.id.0,
+            date(claim.queued_at),
+            claim.state
+        ));
     }
     if claims.is_empty() {
         text.push_str(" none yet");
@@ -89,7 +97,10 @@ async fn now(config: &Config, from: &str, pay_to: Option<&str>, out: Output) -> 
             // Only the process that accepts may claim: it alone knows which nonces are in flight.
             let pid = pid.ok_or_eyre("another process has the merchant's lock, but does not say which")?;
             kill(Pid::from_raw(pid), Signal::SIGUSR1)?;
-            out.answer(&json!({ "asked": pid }), format!("asked the running merchant (pid {pid}) to claim"))
+            out.answer(
+                &json!({ "asked": pid }),
+                format!("asked the running merchant (pid {pid}) to claim"),
+            )
         }
         Locked::Ours(_lock) => {
             let sender = Sender::new(client.clone(), account);
@@ -97,7 +108,10 @@ async fn now(config: &Config, from: &str, pay_to: Option<&str>, out: Output) -> 
             let value = json!({ "claimed": claimed, "paid": paid.to_string() });
             let text = match claimed {
                 0 => "no winner to claim".to_owned(),
-                _ => format!("{} claimed, {paid} atomic units credited (micropay credit withdraw)", count(claimed, "winner")),
+                _ => format!(
+                    "{} claimed, {paid} atomic units credited (micropay credit withdraw)",
+                    count(claimed, "winner")
+                ),
             };
             out.answer(&value, text)
         }
@@ -116,18 +130,37 @@ async fn claim_all(
     let store = stores::merchant(&config.home, domain, recipient).await?;
     let mut follower = catch_up(&client, &store, finality).await?;
     // Nothing is sold here, so the price does not matter.
-    let price = Price { asset: Address::ZERO, price: Amount(1), min_prize: Amount(1), max_prize: Amount::MAX };
+    let price = Price {
+        asset: Address::ZERO,
+        price: Amount(1),
+        min_prize: Amount(1),
+        max_prize: Amount::MAX,
+    };
     let (mirror, fresh) = (follower.mirror(), Seed::new(clock::random().0));
-    let merchant =
-        Merchant::start(domain, recipient, price, Policy::default(), mirror, store.clone(), fresh).await?;
-    let policy = ClaimPolicy { settle_secs: 0, ..ClaimPolicy::default() };
+    let merchant = Merchant::start(
+        domain,
+        recipient,
+        price,
+        Policy::default(),
+        mirror,
+        store.clone(),
+        fresh,
+    )
+    .await?;
+    let policy = ClaimPolicy {
+        settle_secs: 0,
+        ..ClaimPolicy::default()
+    };
     let claimer = Claimer::new(merchant, sender, policy, Seconds::MINUTE);
     let (mut claimed, mut paid) = (0, 0u128);
     loop {
         claimer.ask();
         match claimer.step(clock::now()).await? {
             Step::Waited(_) => {
-                ensure!(store.wins(WinStage::Won).await?.is_empty(), "winners are left that cannot be claimed now");
+                ensure!(
+                    store.wins(WinStage::Won).await?.is_empty(),
+                    "winners are left that cannot be claimed now"
+                );
                 return Ok((claimed, paid));
             }
             Step::Final(_, settled) => {

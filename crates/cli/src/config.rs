@@ -82,7 +82,9 @@ impl Config {
     /// Reads all sources. `file` is the configuration file named on the command line.
     pub(crate) fn load(file: Option<&Path>, overrides: &Overrides) -> eyre::Result<Self> {
         let defaults = Self {
-            home: dirs::data_dir().unwrap_or_else(|| PathBuf::from(".")).join("micropay"),
+            home: dirs::data_dir()
+                .unwrap_or_else(|| PathBuf::from("."))
+                .join("micropay"),
             rpc_url: Url::parse("http://127.0.0.1:8545").expect("a constant"),
             chain_id: None,
             contract: None,
@@ -93,7 +95,10 @@ impl Config {
         let file = match file {
             Some(file) => {
                 if !file.exists() {
-                    return Err(usage(format!("there is no configuration file {}", file.display())));
+                    return Err(usage(format!(
+                        "there is no configuration file {}",
+                        file.display()
+                    )));
                 }
                 Some(file.to_owned())
             }
@@ -103,7 +108,15 @@ impl Config {
         if let Some(file) = file {
             figment = figment.merge(Toml::file(file));
         }
-        let known = ["home", "rpc_url", "chain_id", "contract", "finality", "request_timeout_secs", "password_file"];
+        let known = [
+            "home",
+            "rpc_url",
+            "chain_id",
+            "contract",
+            "finality",
+            "request_timeout_secs",
+            "password_file",
+        ];
         figment
             .merge(Env::prefixed("MICROPAY_").only(&known))
             .merge(Serialized::globals(overrides))
@@ -116,9 +129,12 @@ impl Config {
         if self.finality == "finalized" {
             return Ok(Finality::Finalized);
         }
-        u64::from_str(&self.finality)
-            .map(Finality::Depth)
-            .map_err(|_| usage(format!("finality is {:?}, neither a number of blocks nor \"finalized\"", self.finality)))
+        u64::from_str(&self.finality).map(Finality::Depth).map_err(|_| {
+            usage(format!(
+                "finality is {:?}, neither a number of blocks nor \"finalized\"",
+                self.finality
+            ))
+        })
     }
 
     /// Connects to the node and makes sure of chain and contract.
@@ -143,7 +159,10 @@ impl Config {
             Some(chain_id) => chain_id,
             None => ChainClient::ask_chain_id(self.rpc_url.clone(), self.request_timeout()).await?,
         };
-        Ok(Domain::new(chain_id, self.contract.unwrap_or_else(chain::deploy::address)))
+        Ok(Domain::new(
+            chain_id,
+            self.contract.unwrap_or_else(chain::deploy::address),
+        ))
     }
 
     fn request_timeout(&self) -> Duration {

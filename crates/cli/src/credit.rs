@@ -52,15 +52,28 @@ pub(crate) async fn run(command: &Credit, config: &Config, out: Output) -> eyre:
             let value = json!({ "account": account, "asset": asset.address, "credit": credit.0.to_string() });
             out.answer(&value, asset.show(credit))
         }
-        Credit::Withdraw { from, to, amount, asset } => {
+        Credit::Withdraw {
+            from,
+            to,
+            amount,
+            asset,
+        } => {
             let sender = Sender::new(client.clone(), keys::account(config, from)?);
             let asset = Asset::read(&client, *asset).await?;
             let amount = match amount {
                 Some(amount) => asset.parse(amount)?,
-                None => client.credit_of(asset.address, sender.address(), At::Latest).await?,
+                None => {
+                    client
+                        .credit_of(asset.address, sender.address(), At::Latest)
+                        .await?
+                }
             };
             if amount == Amount::ZERO {
-                return Err(refused(format!("{} has no credit in {}", sender.address(), asset.symbol)));
+                return Err(refused(format!(
+                    "{} has no credit in {}",
+                    sender.address(),
+                    asset.symbol
+                )));
             }
             let to = to.unwrap_or(sender.address());
             let mined = withdraw(&sender, asset.address, to, amount).await?;
@@ -74,8 +87,19 @@ pub(crate) async fn run(command: &Credit, config: &Config, out: Output) -> eyre:
 }
 
 /// Moves credit of the sender's account to an address.
-pub(crate) async fn withdraw(sender: &Sender, asset: Address, to: Address, amount: Amount) -> eyre::Result<Mined> {
-    let call = TicketEscrow::withdrawCreditCall { asset, to, amount: amount.into() };
+pub(crate) async fn withdraw(
+    sender: &Sender,
+    asset: Address,
+    to: Address,
+    amount: Amount,
+) -> eyre::Result<Mined> {
+    let call = TicketEscrow::withdrawCreditCall {
+        asset,
+        to,
+        amount: amount.into(),
+    };
     let contract = sender.client().config().contract;
-    Ok(sender.send(contract, call.abi_encode().into(), U256::ZERO).await?)
+    Ok(sender
+        .send(contract, call.abi_encode().into(), U256::ZERO)
+        .await?)
 }

@@ -67,7 +67,10 @@ pub(crate) async fn run(demo: &Demo, out: Output) -> eyre::Result<()> {
     let folder = tempfile::tempdir().wrap_err("a folder for keys and stores")?;
 
     say(out, "starting a chain");
-    let anvil = Anvil::spawn(&AnvilOptions { block_time: Some(1), ..AnvilOptions::default() })?;
+    let anvil = Anvil::spawn(&AnvilOptions {
+        block_time: Some(1),
+        ..AnvilOptions::default()
+    })?;
     let world = World::new(&anvil, folder).await?;
     let before = world.balances().await?;
     let first_block = world.client.head().await?.number + 1;
@@ -97,7 +100,10 @@ pub(crate) async fn run(demo: &Demo, out: Output) -> eyre::Result<()> {
     }
     for account in &world.merchants {
         let sender = world.sender(account);
-        let owed = world.client.credit_of(Address::ZERO, account.address(), At::Latest).await?;
+        let owed = world
+            .client
+            .credit_of(Address::ZERO, account.address(), At::Latest)
+            .await?;
         if owed != Amount::ZERO {
             credit::withdraw(&sender, Address::ZERO, account.address(), owed).await?;
         }
@@ -108,10 +114,15 @@ pub(crate) async fn run(demo: &Demo, out: Output) -> eyre::Result<()> {
 
     say(out, "withdrawing the rest");
     steps.request_withdraw(key.address()).await?;
-    anvil.increase_time(merchant::ticket::WITHDRAW_DELAY.0 + 1).await?;
+    anvil
+        .increase_time(merchant::ticket::WITHDRAW_DELAY.0 + 1)
+        .await?;
     steps.withdraw(key.address()).await?;
     let payer = world.sender(&world.payer);
-    let rest = world.client.credit_of(Address::ZERO, payer.address(), At::Latest).await?;
+    let rest = world
+        .client
+        .credit_of(Address::ZERO, payer.address(), At::Latest)
+        .await?;
     credit::withdraw(&payer, Address::ZERO, payer.address(), rest).await?;
 
     let after = world.balances().await?;
@@ -143,9 +154,19 @@ pub(crate) async fn run(demo: &Demo, out: Output) -> eyre::Result<()> {
         elapsed_s: started.elapsed().as_secs_f64(),
     };
     out.answer(&report, &report)?;
-    ensure!(report.sha256_ok, "the received file differs: {} instead of {}", report.sha256, goods.sha256());
+    ensure!(
+        report.sha256_ok,
+        "the received file differs: {} instead of {}",
+        report.sha256,
+        goods.sha256()
+    );
     ensure!(report.conserved(), "money was made or lost");
-    ensure!(report.won == report.claimed, "{} tickets won, {} were claimed", report.won, report.claimed);
+    ensure!(
+        report.won == report.claimed,
+        "{} tickets won, {} were claimed",
+        report.won,
+        report.claimed
+    );
     Ok(())
 }
 
@@ -171,10 +192,19 @@ fn goods(demo: &Demo) -> eyre::Result<Goods> {
 /// a balance that all wins there may be can be paid from.
 fn opening(pieces: u64) -> eyre::Result<Opening> {
     let ticket_cap = Nonce(pieces + pieces / 8 + 64);
-    let max_threshold = WinThreshold::one_in(ONE_IN).to_bound().ok_or_eyre("the rate is too close to 1")?;
+    let max_threshold = WinThreshold::one_in(ONE_IN)
+        .to_bound()
+        .ok_or_eyre("the rate is too close to 1")?;
     let penalty = odds::required_penalty(PRIZE, ticket_cap, max_threshold, Policy::default().epsilon);
     let balance = penalty.checked_mul(2).ok_or_eyre("the balance is too large")?;
-    Ok(Opening { asset: Address::ZERO, prize: PRIZE, max_threshold, ticket_cap, penalty, balance })
+    Ok(Opening {
+        asset: Address::ZERO,
+        prize: PRIZE,
+        max_threshold,
+        ticket_cap,
+        penalty,
+        balance,
+    })
 }
 
 /// The chain and everybody on it.
@@ -194,11 +224,17 @@ struct Gas {
 
 impl World {
     async fn new(anvil: &Anvil, folder: tempfile::TempDir) -> eyre::Result<Self> {
-        let client = ChainClient::connect_before_deploy(anvil.url(), ChainConfig::new(anvil.chain_id())).await?;
+        let client =
+            ChainClient::connect_before_deploy(anvil.url(), ChainConfig::new(anvil.chain_id())).await?;
         // The last account, so that the contract costs nobody at the table.
         deploy::deploy(&Sender::new(client.clone(), Anvil::key(9))).await?;
         let merchants = (1..=MERCHANTS).map(Anvil::key).collect();
-        Ok(Self { client, payer: Anvil::key(0), merchants, folder })
+        Ok(Self {
+            client,
+            payer: Anvil::key(0),
+            merchants,
+            folder,
+        })
     }
 
     fn sender(&self, account: &PrivateKeySigner) -> Sender {
@@ -209,13 +245,18 @@ impl World {
     async fn balances(&self) -> eyre::Result<BTreeMap<Address, u128>> {
         let mut balances = BTreeMap::new();
         for address in self.everybody() {
-            balances.insert(address, self.client.balance(Address::ZERO, address, At::Latest).await?.0);
+            balances.insert(
+                address,
+                self.client.balance(Address::ZERO, address, At::Latest).await?.0,
+            );
         }
         Ok(balances)
     }
 
     fn everybody(&self) -> Vec<Address> {
-        let accounts = std::iter::once(&self.payer).chain(&self.merchants).map(PrivateKeySigner::address);
+        let accounts = std::iter::once(&self.payer)
+            .chain(&self.merchants)
+            .map(PrivateKeySigner::address);
         accounts.chain([self.client.config().contract]).collect()
     }
 
@@ -230,10 +271,20 @@ impl World {
         let setup = Setup {
             recipient,
             account,
-            price: Price { asset: Address::ZERO, price, min_prize: PRIZE, max_prize: PRIZE },
+            price: Price {
+                asset: Address::ZERO,
+                price,
+                min_prize: PRIZE,
+                max_prize: PRIZE,
+            },
             policy: Policy::default(),
             // Small batches, so that claims happen during so short a sale.
-            claims: ClaimPolicy { settle_secs: 1, batch: 4, wei_per_unit: None, ..ClaimPolicy::default() },
+            claims: ClaimPolicy {
+                settle_secs: 1,
+                batch: 4,
+                wei_per_unit: None,
+                ..ClaimPolicy::default()
+            },
             bump_after: Seconds(10),
             finality: FINALITY,
             pause: Duration::from_millis(250),
@@ -241,7 +292,10 @@ impl World {
         let store = stores::merchant(self.folder.path(), self.client.domain(), recipient).await?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?.to_string();
-        Ok((Business::open(setup, self.client.clone(), store, goods.clone(), listener).await?, address))
+        Ok((
+            Business::open(setup, self.client.clone(), store, goods.clone(), listener).await?,
+            address,
+        ))
     }
 
     /// Merchants accept from an escrow once its opening is final.
@@ -249,7 +303,11 @@ impl World {
         let deadline = Instant::now() + CLAIM_LIMIT;
         for business in businesses {
             while !business.shop.merchant.knows(escrow) {
-                ensure!(Instant::now() < deadline, "the escrow is not final after {} s", CLAIM_LIMIT.as_secs());
+                ensure!(
+                    Instant::now() < deadline,
+                    "the escrow is not final after {} s",
+                    CLAIM_LIMIT.as_secs()
+                );
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
@@ -264,15 +322,39 @@ impl World {
         at_once: u16,
         out: Output,
     ) -> eyre::Result<Bought> {
-        let record = self.client.escrow_of(key.address(), At::Latest).await?.ok_or_eyre("the escrow is not there")?;
+        let record = self
+            .client
+            .escrow_of(key.address(), At::Latest)
+            .await?
+            .ok_or_eyre("the escrow is not there")?;
         let store = stores::payer(self.folder.path(), self.client.domain()).await?;
-        let edges = Edges { now: clock::now, random: clock::random };
-        let payer = Payer::new(self.client.domain(), Arc::new(key.clone()), record, Limits::default(), store, edges);
+        let edges = Edges {
+            now: clock::now,
+            random: clock::random,
+        };
+        let payer = Payer::new(
+            self.client.domain(),
+            Arc::new(key.clone()),
+            record,
+            Limits::default(),
+            store,
+            edges,
+        );
         let catalog = sellers[0].api().catalog().await?;
         let bar = progress_bar(pieces, out);
         let progress = |done| bar.set_position(done);
         let none = BTreeMap::new();
-        let bought = buy_file(&payer, sellers, &catalog, pieces, none, B256::ZERO, at_once.into(), progress).await?;
+        let bought = buy_file(
+            &payer,
+            sellers,
+            &catalog,
+            pieces,
+            none,
+            B256::ZERO,
+            at_once.into(),
+            progress,
+        )
+        .await?;
         bar.finish_and_clear();
         Ok(bought)
     }
@@ -282,7 +364,9 @@ impl World {
         let provider = self.client.provider();
         let mut gas: BTreeMap<Address, Gas> = BTreeMap::new();
         for number in first..=self.client.head().await?.number {
-            let receipts = provider.get_block_receipts(BlockNumberOrTag::Number(number).into()).await?;
+            let receipts = provider
+                .get_block_receipts(BlockNumberOrTag::Number(number).into())
+                .await?;
             for receipt in receipts.unwrap_or_default() {
                 let own = gas.entry(receipt.from).or_default();
                 own.used += receipt.gas_used;
@@ -319,7 +403,11 @@ async fn settle(business: &Business) -> eyre::Result<()> {
     let deadline = Instant::now() + CLAIM_LIMIT;
     business.claimer.ask();
     while !business.store.load_unfinished().await?.is_empty() {
-        ensure!(Instant::now() < deadline, "claims are not final after {} s", CLAIM_LIMIT.as_secs());
+        ensure!(
+            Instant::now() < deadline,
+            "claims are not final after {} s",
+            CLAIM_LIMIT.as_secs()
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     Ok(())
@@ -357,9 +445,16 @@ struct Totals {
 
 fn counts(businesses: &[Business]) -> Totals {
     let sum = |count: fn(&crate::shop::Counts) -> &std::sync::atomic::AtomicU64| {
-        businesses.iter().map(|business| count(&business.shop.counts).load(Ordering::Relaxed)).sum()
+        businesses
+            .iter()
+            .map(|business| count(&business.shop.counts).load(Ordering::Relaxed))
+            .sum()
     };
-    Totals { accepted: sum(|c| &c.accepted), refused: sum(|c| &c.refused), won: sum(|c| &c.won) }
+    Totals {
+        accepted: sum(|c| &c.accepted),
+        refused: sum(|c| &c.refused),
+        won: sum(|c| &c.won),
+    }
 }
 
 /// Wei as contract arguments are, for the report.

@@ -16,6 +16,10 @@ pub(crate) async fn run(from: &str, config: &Config, out: Output) -> eyre::Resul
         "contract": deployment.address, "deployed": mined.is_some(), "transaction": mined.map(|mined| mined.hash),
         "gas": mined.map(|mined| mined.gas_used),
     });
-    let what = if mined.is_some() { "deployed" } else { "already there" };
+    let what = if mined.is_some() {
+        "deployed"
+    } else {
+        "already there"
+    };
     out.answer(&value, format!("{what}: {}", deployment.address))
 }

@@ -33,21 +33,32 @@ pub(crate) async fn run(doctor: &Doctor, config: &Config, out: Output) -> eyre::
     let mut checks = Vec::new();
     let client = match config.connect_before_deploy().await {
         Ok(client) => {
-            checks.push(good("chain", format!("{} is on chain {}", client.node(), client.config().chain_id)));
+            checks.push(good(
+                "chain",
+                format!("{} is on chain {}", client.node(), client.config().chain_id),
+            ));
             Some(client)
         }
         Err(error) => {
-            checks.push(bad("chain", format!("{error}; is --rpc-url right, and the node up?")));
+            checks.push(bad(
+                "chain",
+                format!("{error}; is --rpc-url right, and the node up?"),
+            ));
             None
         }
     };
     if let Some(client) = &client {
         checks.push(contract(client).await);
         checks.push(clocks(client).await);
-        checks.push(store("payer store", stores::payer(&config.home, client.domain()).await.map(drop)));
+        checks.push(store(
+            "payer store",
+            stores::payer(&config.home, client.domain()).await.map(drop),
+        ));
         if let Some(merchant) = &doctor.merchant {
             let opened = match keys::address_or_name(config, merchant) {
-                Ok(merchant) => stores::merchant(&config.home, client.domain(), merchant).await.map(drop),
+                Ok(merchant) => stores::merchant(&config.home, client.domain(), merchant)
+                    .await
+                    .map(drop),
                 Err(error) => Err(error),
             };
             checks.push(store("merchant store", opened));
@@ -63,7 +74,14 @@ pub(crate) async fn run(doctor: &Doctor, config: &Config, out: Output) -> eyre::
         "healthy": healthy,
         "checks": checks.iter().map(|c| json!({ "name": c.name, "ok": c.ok, "text": c.text })).collect::<Vec<_>>(),
     });
-    let line = |check: &Check| format!("{}  {:<14}  {}", if check.ok { "ok  " } else { "FAIL" }, check.name, check.text);
+    let line = |check: &Check| {
+        format!(
+            "{}  {:<14}  {}",
+            if check.ok { "ok  " } else { "FAIL" },
+            check.name,
+            check.text
+        )
+    };
     out.answer(&value, checks.iter().map(line).collect::<Vec<_>>().join("\n"))?;
     Ok(healthy)
 }
@@ -73,7 +91,11 @@ fn good(name: &'static str, text: String) -> Check {
 }
 
 fn bad(name: &'static str, text: String) -> Check {
-    Check { name, ok: false, text }
+    Check {
+        name,
+        ok: false,
+        text,
+    }
 }
 
 async fn contract(client: &ChainClient) -> Check {
@@ -89,11 +111,19 @@ async fn clocks(client: &ChainClient) -> Check {
         Ok(head) => {
             let (ours, theirs) = (clock::now(), head.timestamp);
             let apart = ours.0.abs_diff(theirs.0);
-            let text = format!("ours {}, newest block {}: {} apart", date(ours), date(theirs), span(apart));
+            let text = format!(
+                "ours {}, newest block {}: {} apart",
+                date(ours),
+                date(theirs),
+                span(apart)
+            );
             if apart <= CLOCK_TOLERANCE_SECS {
                 good("clock", text)
             } else {
-                bad("clock", format!("{text}; either a clock is wrong or the node is behind"))
+                bad(
+                    "clock",
+                    format!("{text}; either a clock is wrong or the node is behind"),
+                )
             }
         }
         Err(error) => bad("clock", error.to_string()),

@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use storage::OrderStore;
 
 use crate::config::Config;
-use crate::{keys, stores};
 use crate::exit::refused;
 use crate::output::{Output, date, ether, rows, span};
 use crate::units::{Asset, Rate, parse_span};
+use crate::{keys, stores};
 
 /// Escrows on chain.
 #[derive(Debug, Subcommand)]
@@ -145,10 +145,17 @@ pub(crate) async fn run(command: &Escrow, config: &Config, out: Output) -> eyre:
             let (escrow, record) = read(config, &client, escrow).await?;
             let asset = Asset::read(&client, record.asset).await?;
             let amount = asset.parse(amount)?;
-            let mined = steps(config, &client, from)?.top_up(escrow, record.asset, amount).await?;
+            let mined = steps(config, &client, from)?
+                .top_up(escrow, record.asset, amount)
+                .await?;
             done(out, "topped up", escrow, &mined)
         }
-        Escrow::RaiseCap { escrow, cap, penalty, from } => {
+        Escrow::RaiseCap {
+            escrow,
+            cap,
+            penalty,
+            from,
+        } => {
             let (escrow, record) = read(config, &client, escrow).await?;
             let asset = Asset::read(&client, record.asset).await?;
             let cap = Nonce(*cap);
@@ -157,30 +164,52 @@ pub(crate) async fn run(command: &Escrow, config: &Config, out: Output) -> eyre:
                 None => {
                     let needed = odds::required_penalty(record.prize, cap, record.max_threshold, EPSILON);
                     // The contract wants more penalty for more cap, even where there is enough already.
-                    needed.checked_sub(record.penalty).unwrap_or_default().max(record.prize)
+                    needed
+                        .checked_sub(record.penalty)
+                        .unwrap_or_default()
+                        .max(record.prize)
                 }
             };
-            let mined = steps(config, &client, from)?.raise_cap(escrow, record.asset, cap, amount).await?;
+            let mined = steps(config, &client, from)?
+                .raise_cap(escrow, record.asset, cap, amount)
+                .await?;
             done(out, "cap raised", escrow, &mined)
         }
-        Escrow::Earmark { escrow, recipient, prizes, life, from } => {
+        Escrow::Earmark {
+            escrow,
+            recipient,
+            prizes,
+            life,
+            from,
+        } => {
             let escrow = keys::address_or_name(config, escrow)?;
             let recipient = keys::address_or_name(config, recipient)?;
             let until = client.head().await?.timestamp.plus(*life);
-            let mined = steps(config, &client, from)?.earmark(escrow, recipient, *prizes, until).await?;
+            let mined = steps(config, &client, from)?
+                .earmark(escrow, recipient, *prizes, until)
+                .await?;
             done(out, "earmarked", escrow, &mined)
         }
-        Escrow::Release { escrow, recipient, from } => {
+        Escrow::Release {
+            escrow,
+            recipient,
+            from,
+        } => {
             let escrow = keys::address_or_name(config, escrow)?;
             let recipient = keys::address_or_name(config, recipient)?;
-            let mined = steps(config, &client, from)?.release_earmark(escrow, recipient).await?;
+            let mined = steps(config, &client, from)?
+                .release_earmark(escrow, recipient)
+                .await?;
             done(out, "released", escrow, &mined)
         }
         Escrow::Withdraw { escrow, from } => withdraw(config, &client, escrow, from, out).await,
         Escrow::Cancel { escrow, from } => {
             let (escrow, record) = read(config, &client, escrow).await?;
             if record.status != Status::Withdrawing {
-                return Err(refused(format!("escrow {escrow} is {}, not withdrawing", status_name(record.status))));
+                return Err(refused(format!(
+                    "escrow {escrow} is {}, not withdrawing",
+                    status_name(record.status)
+                )));
             }
             let mined = steps(config, &client, from)?.cancel_withdraw(escrow).await?;
             done(out, "withdrawal cancelled", escrow, &mined)
@@ -189,7 +218,10 @@ pub(crate) async fn run(command: &Escrow, config: &Config, out: Output) -> eyre:
             let escrow = keys::address_or_name(config, escrow)?;
             let store = stores::payer(&config.home, client.domain()).await?;
             let next = store.raise_nonce(escrow, Nonce(*above)).await?;
-            out.answer(&json!({ "escrow": escrow, "nextNonce": next.0 }), format!("the next nonce of {escrow} is {next}"))
+            out.answer(
+                &json!({ "escrow": escrow, "nextNonce": next.0 }),
+                format!("the next nonce of {escrow} is {next}"),
+            )
         }
         Escrow::Cure { escrow, from } => cure(config, &client, escrow, from, out).await,
     }
@@ -223,15 +255,18 @@ async fn open_escrow(open: &Open, config: &Config, client: ChainClient, out: Out
         "balance": opening.balance.0.to_string(), "penalty": penalty.0.to_string(), "prize": prize.0.to_string(),
         "ticketCap": ticket_cap.0,
     });
-    out.answer(&value, rows(&[
-        ("escrow", key.address().to_string()),
-        ("balance", asset.show(opening.balance)),
-        ("penalty", asset.show(penalty)),
-        ("prize", asset.show(prize)),
-        ("tickets", open.tickets.to_string()),
-        ("transaction", mined.hash.to_string()),
-        ("gas", mined.gas_used.to_string()),
-    ]))
+    out.answer(
+        &value,
+        rows(&[
+            ("escrow", key.address().to_string()),
+            ("balance", asset.show(opening.balance)),
+            ("penalty", asset.show(penalty)),
+            ("prize", asset.show(prize)),
+            ("tickets", open.tickets.to_string()),
+            ("transaction", mined.hash.to_string()),
+            ("gas", mined.gas_used.to_string()),
+        ]),
+    )
 }
 
 async fn show(client: &ChainClient, escrow: Address, out: Output) -> eyre::Result<()> {
@@ -244,12 +279,33 @@ async fn show(client: &ChainClient, escrow: Address, out: Output) -> eyre::Resul
         ("payer", record.payer.to_string()),
         ("status", status(&record)),
         ("balance", asset.show(record.balance)),
-        ("penalty", format!("{} (merchants ask {})", asset.show(record.penalty), asset.show(required))),
+        (
+            "penalty",
+            format!(
+                "{} (merchants ask {})",
+                asset.show(record.penalty),
+                asset.show(required)
+            ),
+        ),
         ("prize", asset.show(record.prize)),
-        ("tickets", format!("{} at most, each winning 1 time in {:.0} at most", record.ticket_cap.0.saturating_sub(1), 1.0 / record.max_threshold.probability())),
+        (
+            "tickets",
+            format!(
+                "{} at most, each winning 1 time in {:.0} at most",
+                record.ticket_cap.0.saturating_sub(1),
+                1.0 / record.max_threshold.probability()
+            ),
+        ),
     ];
     if record.earmarked.0 > 0 {
-        text.push(("earmarked", format!("{} until {}", asset.show(record.earmarked), date(record.earmark_until))));
+        text.push((
+            "earmarked",
+            format!(
+                "{} until {}",
+                asset.show(record.earmarked),
+                date(record.earmark_until)
+            ),
+        ));
     }
     if record.debt > U256::ZERO {
         text.push(("debt", asset.show(record.debt)));
@@ -288,39 +344,74 @@ fn status(record: &EscrowRecord) -> String {
     }
 }
 
-async fn withdraw(config: &Config, client: &ChainClient, escrow: &str, from: &str, out: Output) -> eyre::Result<()> {
+async fn withdraw(
+    config: &Config,
+    client: &ChainClient,
+    escrow: &str,
+    from: &str,
+    out: Output,
+) -> eyre::Result<()> {
     let (escrow, record) = read(config, client, escrow).await?;
+    if matches!(record.status, Status::Insolvent | Status::Closed) {
+        return Err(refused(format!(
+            "escrow {escrow} is {}, not open",
+            status_name(record.status)
+        )));
+    }
     let steps = steps(config, client, from)?;
     if record.status != Status::Withdrawing {
         let mined = steps.request_withdraw(escrow).await?;
         let (_, record) = read(config, client, &escrow.to_string()).await?;
         let at = record.withdraw_at.unwrap_or_default();
-        let value = json!({ "step": "requested", "escrow": escrow, "withdrawAt": at.0, "transaction": mined.hash });
-        let text = format!("withdrawal requested; call this again at {}, in {}", date(at), span(until(client, at).await?));
+        let value =
+            json!({ "step": "requested", "escrow": escrow, "withdrawAt": at.0, "transaction": mined.hash });
+        let text = format!(
+            "withdrawal requested; call this again at {}, in {}",
+            date(at),
+            span(until(client, at).await?)
+        );
         return out.answer(&value, text);
     }
     let at = record.withdraw_at.unwrap_or_default();
     let wait = until(client, at).await?;
     if wait > 0 {
-        return Err(refused(format!("the withdrawal is possible at {}, in {}", date(at), span(wait))));
+        return Err(refused(format!(
+            "the withdrawal is possible at {}, in {}",
+            date(at),
+            span(wait)
+        )));
     }
     let mined = steps.withdraw(escrow).await?;
     let value = json!({ "step": "withdrawn", "escrow": escrow, "transaction": mined.hash });
-    out.answer(&value, "withdrawn: what was left is your credit (micropay credit withdraw)")
+    out.answer(
+        &value,
+        "withdrawn: what was left is your credit (micropay credit withdraw)",
+    )
 }
 
 async fn until(client: &ChainClient, at: Timestamp) -> eyre::Result<u64> {
     Ok(at.since(client.head().await?.timestamp).0)
 }
 
-async fn cure(config: &Config, client: &ChainClient, escrow: &str, from: &str, out: Output) -> eyre::Result<()> {
+async fn cure(
+    config: &Config,
+    client: &ChainClient,
+    escrow: &str,
+    from: &str,
+    out: Output,
+) -> eyre::Result<()> {
     let (escrow, record) = read(config, client, escrow).await?;
     if record.status != Status::Insolvent {
-        return Err(refused(format!("escrow {escrow} is {}, not insolvent", status_name(record.status))));
+        return Err(refused(format!(
+            "escrow {escrow} is {}, not insolvent",
+            status_name(record.status)
+        )));
     }
     let creditors = creditors(client, escrow).await?;
     let debt = protocol::ticket::Amount::try_from(record.debt)?;
-    let mined = steps(config, client, from)?.cure(escrow, record.asset, creditors, debt).await?;
+    let mined = steps(config, client, from)?
+        .cure(escrow, record.asset, creditors, debt)
+        .await?;
     done(out, "cured", escrow, &mined)
 }
 
@@ -331,22 +422,39 @@ async fn creditors(client: &ChainClient, escrow: Address) -> eyre::Result<Vec<Ad
     let mut follower = chain::Follower::start(client.clone(), config, start).await?;
     while follower.poll().await?.behind > 0 {}
     let view = follower.mirror().view(escrow);
-    Ok(view.head.map(|record| record.debts.keys().copied().collect()).unwrap_or_default())
+    Ok(view
+        .head
+        .map(|record| record.debts.keys().copied().collect())
+        .unwrap_or_default())
 }
 
 async fn read(config: &Config, client: &ChainClient, escrow: &str) -> eyre::Result<(Address, EscrowRecord)> {
     let escrow = keys::address_or_name(config, escrow)?;
     let record = client.escrow_of(escrow, At::Latest).await?;
-    Ok((escrow, record.ok_or_else(|| eyre::eyre!("there is no escrow {escrow}"))?))
+    Ok((
+        escrow,
+        record.ok_or_else(|| eyre::eyre!("there is no escrow {escrow}"))?,
+    ))
 }
 
 fn steps(config: &Config, client: &ChainClient, from: &str) -> eyre::Result<EscrowSteps> {
-    Ok(EscrowSteps::new(Sender::new(client.clone(), keys::account(config, from)?)))
+    Ok(EscrowSteps::new(Sender::new(
+        client.clone(),
+        keys::account(config, from)?,
+    )))
 }
 
 fn done(out: Output, what: &str, escrow: Address, mined: &Mined) -> eyre::Result<()> {
     let value = json!({
         "step": what, "escrow": escrow, "transaction": mined.hash, "block": mined.block.number, "gas": mined.gas_used,
     });
-    out.answer(&value, format!("{what}: {escrow} in block {} (gas {}, fee {})", mined.block.number, mined.gas_used, ether(U256::from(mined.fee()))))
+    out.answer(
+        &value,
+        format!(
+            "{what}: {escrow} in block {} (gas {}, fee {})",
+            mined.block.number,
+            mined.gas_used,
+            ether(U256::from(mined.fee()))
+        ),
+    )
 }

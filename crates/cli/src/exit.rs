@@ -64,7 +64,11 @@ pub(crate) fn report_usage(error: &clap::Error) -> ExitCode {
 }
 
 fn say(text: &str, code: u8, out: Output) -> ExitCode {
-    let line = if out.json { json!({ "error": text, "code": code }).to_string() } else { format!("micropay: {text}") };
+    let line = if out.json {
+        json!({ "error": text, "code": code }).to_string()
+    } else {
+        format!("micropay: {text}")
+    };
     // Nothing can be done if even that fails.
     let _ = writeln!(std::io::stderr(), "{line}");
     code.into()

@@ -55,16 +55,31 @@ pub(crate) fn run(command: &Keys, config: &Config, out: Output) -> eyre::Result<
             let mut line = Zeroizing::new(String::new());
             std::io::stdin().read_line(&mut line)?;
             let secret: B256 = line.trim().parse().map_err(|_| {
-                usage(format!("a private key has 64 hexadecimal digits, got {} characters", line.trim().len()))
+                usage(format!(
+                    "a private key has 64 hexadecimal digits, got {} characters",
+                    line.trim().len()
+                ))
             })?;
             save(config, name, &Zeroizing::new(secret.0), out)
         }
         Keys::List => {
             let keys = list(config)?;
-            let value: Vec<_> =
-                keys.iter().map(|(name, address)| json!({ "name": name, "address": address })).collect();
-            let text: Vec<_> = keys.iter().map(|(name, address)| (name.as_str(), address.to_string())).collect();
-            out.answer(&value, if text.is_empty() { "no keys yet: micropay keys new NAME".into() } else { rows(&text) })
+            let value: Vec<_> = keys
+                .iter()
+                .map(|(name, address)| json!({ "name": name, "address": address }))
+                .collect();
+            let text: Vec<_> = keys
+                .iter()
+                .map(|(name, address)| (name.as_str(), address.to_string()))
+                .collect();
+            out.answer(
+                &value,
+                if text.is_empty() {
+                    "no keys yet: micropay keys new NAME".into()
+                } else {
+                    rows(&text)
+                },
+            )
         }
         Keys::Show { name } => {
             let address = address(config, name)?;
@@ -80,30 +95,45 @@ fn folder(config: &Config) -> PathBuf {
 fn path(config: &Config, name: &str) -> eyre::Result<PathBuf> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
-        return Err(usage(format!("a key's name has letters, digits, '-', '_' and '.', and no '.' first, got {name:?}")));
+        return Err(usage(format!(
+            "a key's name has letters, digits, '-', '_' and '.', and no '.' first, got {name:?}"
+        )));
     }
     Ok(folder(config).join(name))
 }
 
 fn save(config: &Config, name: &str, secret: &[u8; 32], out: Output) -> eyre::Result<()> {
     let file = path(config, name)?;
-    ensure!(!file.exists(), "there is a key {name:?} already: {}", file.display());
+    ensure!(
+        !file.exists(),
+        "there is a key {name:?} already: {}",
+        file.display()
+    );
     let key = EscrowKey::from_bytes(secret).map_err(|error| usage(format!("not a private key: {error}")))?;
     let password = password(config, true)?;
     private_folder(&folder(config))?;
     // Written beside, made durable, then moved: a key is there whole or not at all.
     let part = format!(".{name}.part");
-    eth_keystore::encrypt_key(folder(config), &mut OsRng, secret, password.as_bytes(), Some(&part))?;
+    eth_keystore::encrypt_key(
+        folder(config),
+        &mut OsRng,
+        secret,
+        password.as_bytes(),
+        Some(&part),
+    )?;
     let part = folder(config).join(part);
     add_address(&part, key.address())?;
     fs::rename(&part, &file)?;
     fs::File::open(folder(config))?.sync_all()?;
     let value = json!({ "name": name, "address": key.address(), "file": file });
-    out.answer(&value, rows(&[
-        ("name", name.to_owned()),
-        ("address", key.address().to_string()),
-        ("file", file.display().to_string()),
-    ]))
+    out.answer(
+        &value,
+        rows(&[
+            ("name", name.to_owned()),
+            ("address", key.address().to_string()),
+            ("file", file.display().to_string()),
+        ]),
+    )
 }
 
 /// Makes a folder, and the missing ones above it, for this user alone.
@@ -112,7 +142,9 @@ pub(crate) fn private_folder(folder: &Path) -> eyre::Result<()> {
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder).wrap_err_with(|| folder.display().to_string())
+    builder
+        .create(folder)
+        .wrap_err_with(|| folder.display().to_string())
 }
 
 /// Puts the address into the file, where other wallets have it, too: so that it can be read without the password.
@@ -126,9 +158,13 @@ fn add_address(file: &Path, address: Address) -> eyre::Result<()> {
 }
 
 fn read_address(file: &Path) -> eyre::Result<Address> {
-    let value: serde_json::Value = serde_json::from_slice(&fs::read(file)?)?;
+    let named = || format!("key file {}", file.display());
+    let text = fs::read(file).wrap_err_with(named)?;
+    let value: serde_json::Value = serde_json::from_slice(&text).wrap_err_with(named)?;
     let address = value["address"].as_str().unwrap_or_default();
-    address.parse().map_err(|_| eyre::eyre!("{} has the address {address:?}", file.display()))
+    address
+        .parse()
+        .map_err(|_| eyre::eyre!("{} has the address {address:?}", named()))
 }
 
 pub(crate) fn list(config: &Config) -> eyre::Result<Vec<(String, Address)>> {
@@ -150,21 +186,33 @@ pub(crate) fn list(config: &Config) -> eyre::Result<Vec<(String, Address)>> {
 /// The address of a key file, without its password.
 pub(crate) fn address(config: &Config, name: &str) -> eyre::Result<Address> {
     let file = path(config, name)?;
-    ensure!(file.exists(), "there is no key {name:?} in {}", folder(config).display());
-    read_address(&file).wrap_err_with(|| format!("key {name:?}"))
+    ensure!(
+        file.exists(),
+        "there is no key {name:?} in {}",
+        folder(config).display()
+    );
+    read_address(&file)
 }
 
 /// An address, or the name of a key file.
 pub(crate) fn address_or_name(config: &Config, text: &str) -> eyre::Result<Address> {
     if text.starts_with("0x") {
-        return text.parse().map_err(|_| usage(format!("an address is 0x and 40 hexadecimal digits, got {text:?}")));
+        return text.parse().map_err(|_| {
+            usage(format!(
+                "an address is 0x and 40 hexadecimal digits, got {text:?}"
+            ))
+        });
     }
     address(config, text)
 }
 
 fn secret(config: &Config, name: &str) -> eyre::Result<Zeroizing<[u8; 32]>> {
     let file = path(config, name)?;
-    ensure!(file.exists(), "there is no key {name:?} in {}", folder(config).display());
+    ensure!(
+        file.exists(),
+        "there is no key {name:?} in {}",
+        folder(config).display()
+    );
     let password = password(config, false)?;
     let bytes = Zeroizing::new(
         eth_keystore::decrypt_key(&file, password.as_bytes()).map_err(|error| match error {
@@ -174,7 +222,9 @@ fn secret(config: &Config, name: &str) -> eyre::Result<Zeroizing<[u8; 32]>> {
     );
     let length = bytes.len();
     let bytes = bytes.as_slice().try_into();
-    Ok(Zeroizing::new(bytes.map_err(|_| eyre::eyre!("key {name:?} has {length} bytes instead of 32"))?))
+    Ok(Zeroizing::new(bytes.map_err(|_| {
+        eyre::eyre!("key {name:?} has {length} bytes instead of 32")
+    })?))
 }
 
 /// Opens a key file as an account that sends transactions.

@@ -141,6 +141,12 @@ fn log(cli: &Cli) {
     let filter = EnvFilter::try_from_env("MICROPAY_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     // It logs the node's whole address, which may hold a key.
     let filter = filter.add_directive("alloy_transport_http=warn".parse().expect("a constant"));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if cli.json { subscriber.json().init() } else { subscriber.init() }
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    if cli.json {
+        subscriber.json().init();
+    } else {
+        subscriber.init();
+    }
 }

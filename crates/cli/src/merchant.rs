@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, error, info, warn};
 
 use crate::config::Config;
+use crate::exit::refused;
 use crate::output::Output;
 use crate::shop::{Counts, Goods, Shop};
 use crate::stores::{self, Locked};
@@ -103,16 +104,33 @@ pub(crate) async fn run(command: &MerchantCommand, config: &Config, out: Output)
             let Locked::Ours(_lock) = stores::lock_merchant(&config.home, domain, recipient)? else {
                 bail!("merchant {recipient} is running; stop it first");
             };
-            stores::merchant(&config.home, domain, recipient).await?.forget_mirror().await?;
-            out.answer(&json!({ "merchant": recipient, "forgotten": true }), "forgotten: the next start reads the chain anew")
+            stores::merchant(&config.home, domain, recipient)
+                .await?
+                .forget_mirror()
+                .await?;
+            out.answer(
+                &json!({ "merchant": recipient, "forgotten": true }),
+                "forgotten: the next start reads the chain anew",
+            )
         }
-        MerchantCommand::Operator { operator, revoke, from } => {
+        MerchantCommand::Operator {
+            operator,
+            revoke,
+            from,
+        } => {
             let client = config.connect().await?;
             let operator = keys::address_or_name(config, operator)?;
             let sender = Sender::new(client, keys::account(config, from)?);
             set_operator(&sender, operator, !revoke).await?;
             let value = json!({ "recipient": sender.address(), "operator": operator, "approved": !revoke });
-            out.answer(&value, format!("{operator} may {}claim for {}", if *revoke { "no longer " } else { "" }, sender.address()))
+            out.answer(
+                &value,
+                format!(
+                    "{operator} may {}claim for {}",
+                    if *revoke { "no longer " } else { "" },
+                    sender.address()
+                ),
+            )
         }
     }
 }
@@ -121,7 +139,9 @@ async fn set_operator(sender: &Sender, operator: Address, approved: bool) -> eyr
     use alloy::sol_types::SolCall;
     let call = bindings::ticket::TicketEscrow::setOperatorCall { operator, approved };
     let contract = sender.client().config().contract;
-    sender.send(contract, call.abi_encode().into(), alloy::primitives::U256::ZERO).await?;
+    sender
+        .send(contract, call.abi_encode().into(), alloy::primitives::U256::ZERO)
+        .await?;
     Ok(())
 }
 
@@ -148,10 +168,17 @@ async fn serve(run: &Run, config: &Config, out: Output) -> eyre::Result<()> {
         price: Price {
             asset: run.asset,
             price,
-            min_prize: run.min_prize.as_deref().map_or(Ok(price), |prize| asset.parse(prize))?,
+            min_prize: run
+                .min_prize
+                .as_deref()
+                .map_or(Ok(price), |prize| asset.parse(prize))?,
             max_prize: Amount::MAX,
         },
-        policy: Policy { max_mirror_age: run.max_mirror_age, exposure_cap: run.exposure, ..Policy::default() },
+        policy: Policy {
+            max_mirror_age: run.max_mirror_age,
+            exposure_cap: run.exposure,
+            ..Policy::default()
+        },
         claims: ClaimPolicy {
             batch: run.claim_batch,
             max_age_secs: run.claim_age.0,
@@ -163,7 +190,9 @@ async fn serve(run: &Run, config: &Config, out: Output) -> eyre::Result<()> {
         pause: Duration::from_millis(run.poll_ms),
     };
     let store = stores::merchant(&config.home, domain, recipient).await?;
-    let listener = TcpListener::bind(&run.listen).await.wrap_err_with(|| run.listen.clone())?;
+    let listener = TcpListener::bind(&run.listen)
+        .await
+        .wrap_err_with(|| run.listen.clone())?;
     let address = listener.local_addr()?;
     let goods = Goods::read(&run.file)?;
     let mut business = Business::open(setup, client, store, goods, listener).await?;
@@ -172,7 +201,14 @@ async fn serve(run: &Run, config: &Config, out: Output) -> eyre::Result<()> {
         "listening": address.to_string(), "recipient": recipient, "pieces": business.shop.goods.pieces(),
         "sha256": business.shop.goods.sha256(), "price": price.0.to_string(),
     });
-    out.answer(&value, format!("selling {} pieces at {} on {address}, paid to {recipient}", business.shop.goods.pieces(), asset.show(price)))?;
+    out.answer(
+        &value,
+        format!(
+            "selling {} pieces at {} on {address}, paid to {recipient}",
+            business.shop.goods.pieces(),
+            asset.show(price)
+        ),
+    )?;
     let mut ask = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::user_defined1())?;
     let mut stop = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     loop {
@@ -224,15 +260,39 @@ impl Business {
         let follower = catch_up(&client, &store, setup.finality).await?;
         let sender = Sender::new(client.clone(), setup.account);
         if sender.address() != setup.recipient {
-            let allowed = client.is_operator(setup.recipient, sender.address(), chain::At::Latest).await?;
-            eyre::ensure!(allowed, "{} is no operator of {}: its claims would be refused", sender.address(), setup.recipient);
+            let allowed = client
+                .is_operator(setup.recipient, sender.address(), chain::At::Latest)
+                .await?;
+            if !allowed {
+                let (sender, recipient) = (sender.address(), setup.recipient);
+                return Err(refused(format!(
+                    "{sender} is no operator of {recipient}: its claims would be refused"
+                )));
+            }
         }
         let fresh = Seed::new(clock::random().0);
         let (domain, mirror) = (client.domain(), follower.mirror());
-        let merchant =
-            Merchant::start(domain, setup.recipient, setup.price, setup.policy, mirror, store.clone(), fresh).await?;
-        let claimer = Arc::new(Claimer::new(Arc::clone(&merchant), sender, setup.claims, setup.bump_after));
-        let shop = Arc::new(Shop { merchant, goods, counts: Counts::default() });
+        let merchant = Merchant::start(
+            domain,
+            setup.recipient,
+            setup.price,
+            setup.policy,
+            mirror,
+            store.clone(),
+            fresh,
+        )
+        .await?;
+        let claimer = Arc::new(Claimer::new(
+            Arc::clone(&merchant),
+            sender,
+            setup.claims,
+            setup.bump_after,
+        ));
+        let shop = Arc::new(Shop {
+            merchant,
+            goods,
+            counts: Counts::default(),
+        });
 
         let mut tasks = JoinSet::new();
         let pause = setup.pause;
@@ -251,7 +311,12 @@ impl Business {
                 eyre::eyre!("the shop closed")
             }
         });
-        Ok(Self { shop, claimer, store, tasks })
+        Ok(Self {
+            shop,
+            claimer,
+            store,
+            tasks,
+        })
     }
 }
 

@@ -30,7 +30,11 @@ impl Output {
 
 /// A table of two columns, the left one padded.
 pub(crate) fn rows(rows: &[(&str, String)]) -> String {
-    let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let width = rows
+        .iter()
+        .map(|(name, _)| name.chars().count())
+        .max()
+        .unwrap_or(0);
     let line = |(name, value): &(&str, String)| format!("{name:<width$}  {value}");
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
@@ -60,7 +64,12 @@ pub(crate) fn date(at: Timestamp) -> String {
 
 /// A span of time as people say it, to its two largest units.
 pub(crate) fn span(seconds: u64) -> String {
-    match (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60) {
+    match (
+        seconds / 86_400,
+        seconds / 3_600 % 24,
+        seconds / 60 % 60,
+        seconds % 60,
+    ) {
         (0, 0, 0, s) => format!("{s} s"),
         (0, 0, m, s) => format!("{m} min {s} s"),
         (0, h, m, _) => format!("{h} h {m} min"),
@@ -92,7 +101,13 @@ mod tests {
         ] {
             assert_eq!(date(Timestamp(at)), text);
         }
-        assert_eq!([span(59), span(61), span(3_660), span(259_200)], ["59 s", "1 min 1 s", "1 h 1 min", "3 d 0 h"]);
-        assert_eq!([count(1u32, "winner"), count(0u32, "winner")], ["1 winner", "0 winners"]);
+        assert_eq!(
+            [span(59), span(61), span(3_660), span(259_200)],
+            ["59 s", "1 min 1 s", "1 h 1 min", "3 d 0 h"]
+        );
+        assert_eq!(
+            [count(1u32, "winner"), count(0u32, "winner")],
+            ["1 winner", "0 winners"]
+        );
     }
 }

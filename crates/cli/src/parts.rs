@@ -30,9 +30,18 @@ impl Parts {
     /// Opens the parts of the file `out`, with the pieces that are there already.
     pub(crate) fn open(out: &Path, purchase: B256) -> eyre::Result<(Self, BTreeMap<u64, Bytes>)> {
         let path = path(out);
-        let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&path)
+        let mut file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
             .wrap_err_with(|| path.display().to_string())?;
-        ensure!(file.try_lock().is_ok(), "another process is buying to {}", out.display());
+        ensure!(
+            file.try_lock().is_ok(),
+            "another process is buying to {}",
+            out.display()
+        );
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         if bytes.len() < 32 {
@@ -43,13 +52,20 @@ impl Parts {
         }
         ensure!(
             bytes[..32] == purchase[..],
-            "{} has the pieces of another purchase: remove it, or choose another --out", path.display()
+            "{} has the pieces of another purchase: remove it, or choose another --out",
+            path.display()
         );
         let (pieces, end) = read(&bytes);
         // A piece that was cut off by a kill comes again.
         file.set_len(end as u64)?;
         file.seek(SeekFrom::End(0))?;
-        Ok((Self { path, file: Mutex::new(file) }, pieces))
+        Ok((
+            Self {
+                path,
+                file: Mutex::new(file),
+            },
+            pieces,
+        ))
     }
 
     /// Whether a purchase to `out` is under way.
@@ -80,9 +96,15 @@ fn read(bytes: &[u8]) -> (BTreeMap<u64, Bytes>, usize) {
     let (mut pieces, mut at) = (BTreeMap::new(), 32);
     while let Some((head, rest)) = bytes[at..].split_first_chunk::<HEAD>() {
         let (piece, length) = head.split_at(8);
-        let piece = piece.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
-        let length = length.iter().fold(0, |number, byte| number << 8 | usize::from(*byte));
-        let Some(data) = rest.get(..length).filter(|data| data.len() <= PIECE_BYTES) else { break };
+        let piece = piece
+            .iter()
+            .fold(0, |number, byte| number << 8 | u64::from(*byte));
+        let length = length
+            .iter()
+            .fold(0, |number, byte| number << 8 | usize::from(*byte));
+        let Some(data) = rest.get(..length).filter(|data| data.len() <= PIECE_BYTES) else {
+            break;
+        };
         pieces.insert(piece, Bytes::copy_from_slice(data));
         at += HEAD + length;
     }
@@ -103,10 +125,17 @@ impl MerchantApi for Keeping {
         self.merchant.quote(escrow).await
     }
 
-    async fn buy(&self, order: OrderId, piece: &u64, ticket: &Ticket<Issued>) -> Result<Answer<Bytes>, ApiError> {
+    async fn buy(
+        &self,
+        order: OrderId,
+        piece: &u64,
+        ticket: &Ticket<Issued>,
+    ) -> Result<Answer<Bytes>, ApiError> {
         let answer = self.merchant.buy(order, piece, ticket).await?;
         if let Answer::Delivered { good, .. } = &answer {
-            self.parts.keep(*piece, good).map_err(|error| ApiError::NotKept(error.to_string()))?;
+            self.parts
+                .keep(*piece, good)
+                .map_err(|error| ApiError::NotKept(error.to_string()))?;
         }
         Ok(answer)
     }
@@ -132,7 +161,11 @@ mod tests {
         for cut in whole.len() - PIECE_BYTES - HEAD..whole.len() {
             fs::write(&path, &whole[..cut]).unwrap();
             let (parts, pieces) = Parts::open(&out, purchase).unwrap();
-            assert_eq!(pieces, BTreeMap::from([(3, Bytes::from_static(b"three"))]), "cut at {cut}");
+            assert_eq!(
+                pieces,
+                BTreeMap::from([(3, Bytes::from_static(b"three"))]),
+                "cut at {cut}"
+            );
             parts.keep(1, b"one").unwrap();
             drop(parts);
             assert_eq!(Parts::open(&out, purchase).unwrap().1.len(), 2);

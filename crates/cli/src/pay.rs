@@ -52,33 +52,70 @@ pub(crate) async fn run(pay: &Pay, config: &Config, out: Output) -> eyre::Result
     let client = config.connect().await?;
     let key = keys::escrow_key(config, &pay.escrow)?;
     let record = client.escrow_of(key.address(), At::Latest).await?;
-    let record = record.ok_or_else(|| eyre::eyre!("there is no escrow {} yet: micropay escrow open", key.address()))?;
+    let record = record
+        .ok_or_else(|| eyre::eyre!("there is no escrow {} yet: micropay escrow open", key.address()))?;
     let asset = Asset::read(&client, record.asset).await?;
-    let max_price = pay.max_price.as_deref().map_or(Ok(Amount::MAX), |price| asset.parse(price))?;
-    let limits = Limits { max_price, ..Limits::default() };
+    let max_price = pay
+        .max_price
+        .as_deref()
+        .map_or(Ok(Amount::MAX), |price| asset.parse(price))?;
+    let limits = Limits {
+        max_price,
+        ..Limits::default()
+    };
     let store = stores::payer(&config.home, client.domain()).await?;
-    let edges = Edges { now: clock::now, random: clock::random };
-    let merchants: Vec<_> = pay.merchants.iter().map(|address| TcpMerchant::new(address.clone())).collect();
+    let edges = Edges {
+        now: clock::now,
+        random: clock::random,
+    };
+    let merchants: Vec<_> = pay
+        .merchants
+        .iter()
+        .map(|address| TcpMerchant::new(address.clone()))
+        .collect();
     let catalog = merchants[0].catalog().await?;
     for merchant in &merchants[1..] {
         let other = merchant.catalog().await?;
-        ensure!(other == catalog, "the merchants sell different files: {} and {}", catalog.sha256, other.sha256);
+        ensure!(
+            other == catalog,
+            "the merchants sell different files: {} and {}",
+            catalog.sha256,
+            other.sha256
+        );
     }
     let pieces = pay.pieces.unwrap_or(catalog.pieces).min(catalog.pieces);
     let salt = sha256(pay.purchase.as_bytes());
 
     let bought = if let Some(bytes) = finished(pay, &store, &catalog, pieces, salt).await? {
-        Bought { bytes, payments: 0, refused: 0 }
+        Bought {
+            bytes,
+            payments: 0,
+            refused: 0,
+        }
     } else {
         let (parts, got) = Parts::open(&pay.out, order_id(salt, catalog.sha256, u64::MAX).0)?;
         let parts = Arc::new(parts);
-        let keep = |merchant| Seller::new(Keeping { merchant, parts: Arc::clone(&parts) });
+        let keep = |merchant| {
+            Seller::new(Keeping {
+                merchant,
+                parts: Arc::clone(&parts),
+            })
+        };
         let sellers: Vec<_> = merchants.into_iter().map(keep).collect();
         let payer = Payer::new(client.domain(), Arc::new(key), record, limits, store, edges);
         let bar = progress_bar(pieces, out);
         let progress = |done| bar.set_position(done);
-        let bought =
-            buy_file(&payer, &sellers, &catalog, pieces, got, salt, pay.at_once.into(), progress).await?;
+        let bought = buy_file(
+            &payer,
+            &sellers,
+            &catalog,
+            pieces,
+            got,
+            salt,
+            pay.at_once.into(),
+            progress,
+        )
+        .await?;
         bar.finish_and_clear();
         write_whole(&pay.out, &bought.bytes).wrap_err_with(|| pay.out.display().to_string())?;
         if pieces == catalog.pieces {
@@ -88,19 +125,36 @@ pub(crate) async fn run(pay: &Pay, config: &Config, out: Output) -> eyre::Result
     };
     let got: B256 = sha256(&bought.bytes);
     let whole = pieces == catalog.pieces;
-    ensure!(!whole || got == catalog.sha256, "the file's SHA-256 is {got}, the merchants promised {}", catalog.sha256);
+    ensure!(
+        !whole || got == catalog.sha256,
+        "the file's SHA-256 is {got}, the merchants promised {}",
+        catalog.sha256
+    );
     let value = json!({
         "payments": bought.payments, "refused": bought.refused, "pieces": pieces, "bytes": bought.bytes.len(),
         "sha256": got, "sha256_ok": whole.then_some(got == catalog.sha256), "out": pay.out,
     });
     let before = pieces - bought.payments;
-    out.answer(&value, rows(&[
-        ("pieces", format!("{pieces} of {}", catalog.pieces)),
-        ("payments", if before == 0 { pieces.to_string() } else { format!("{} ({before} before)", bought.payments) }),
-        ("tickets refused", bought.refused.to_string()),
-        ("sha256", format!("{got} ({})", if whole { "as promised" } else { "of a part" })),
-        ("file", pay.out.display().to_string()),
-    ]))
+    out.answer(
+        &value,
+        rows(&[
+            ("pieces", format!("{pieces} of {}", catalog.pieces)),
+            (
+                "payments",
+                if before == 0 {
+                    pieces.to_string()
+                } else {
+                    format!("{} ({before} before)", bought.payments)
+                },
+            ),
+            ("tickets refused", bought.refused.to_string()),
+            (
+                "sha256",
+                format!("{got} ({})", if whole { "as promised" } else { "of a part" }),
+            ),
+            ("file", pay.out.display().to_string()),
+        ]),
+    )
 }
 
 /// The file, if this very purchase of it was finished before.
@@ -115,7 +169,9 @@ async fn finished(
     if pieces < catalog.pieces || Parts::exist(&pay.out) || store.order(last).await?.is_none() {
         return Ok(None);
     }
-    Ok(std::fs::read(&pay.out).ok().filter(|bytes| sha256(bytes) == catalog.sha256))
+    Ok(std::fs::read(&pay.out)
+        .ok()
+        .filter(|bytes| sha256(bytes) == catalog.sha256))
 }
 
 /// Writes a file that is there whole or not at all, even when killed.
@@ -131,6 +187,7 @@ pub(crate) fn progress_bar(length: u64, out: Output) -> ProgressBar {
     if out.json || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} pieces  {per_sec}  {eta}").expect("a constant");
+    let style =
+        ProgressStyle::with_template("{bar:40} {pos}/{len} pieces  {per_sec}  {eta}").expect("a constant");
     ProgressBar::new(length).with_style(style)
 }

@@ -49,7 +49,8 @@ fn colour(steps: u32) -> [u8; 3] {
     }
     let t = f64::from(steps) / f64::from(MAX_ITERATIONS);
     // Bernstein polynomials: smooth, dark at both ends. In 0..=255 for t in 0..1.
-    let channel = |weight: f64, rise: i32, fall: i32| (weight * t.powi(rise) * (1.0 - t).powi(fall) * 255.0) as u8;
+    let channel =
+        |weight: f64, rise: i32, fall: i32| (weight * t.powi(rise) * (1.0 - t).powi(fall) * 255.0) as u8;
     [channel(8.5, 1, 3), channel(15.0, 2, 2), channel(9.0, 3, 1)]
 }
 
@@ -61,7 +62,10 @@ mod tests {
     fn is_a_bmp_of_about_two_mebibytes() {
         let file = render();
         assert_eq!(&file[..2], b"BM");
-        assert_eq!(u32::from_le_bytes(file[2..6].try_into().expect("four bytes")) as usize, file.len());
+        assert_eq!(
+            u32::from_le_bytes(file[2..6].try_into().expect("four bytes")) as usize,
+            file.len()
+        );
         assert!((1_990_000..2_200_000).contains(&file.len()), "{}", file.len());
     }
 }

@@ -33,19 +33,33 @@ pub(crate) struct Goods {
 impl Goods {
     pub(crate) fn new(name: String, bytes: Vec<u8>) -> Self {
         let sha256 = sha256(&bytes);
-        Self { name, bytes: Arc::new(bytes), sha256 }
+        Self {
+            name,
+            bytes: Arc::new(bytes),
+            sha256,
+        }
     }
 
     pub(crate) fn read(path: &Path) -> eyre::Result<Self> {
-        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or(path.as_os_str())
+            .to_string_lossy()
+            .into_owned();
         let bytes = std::fs::read(path).map_err(|error| eyre::eyre!("{}: {error}", path.display()))?;
-        eyre::ensure!(!bytes.is_empty(), "{} is empty: there is nothing to sell", path.display());
+        eyre::ensure!(
+            !bytes.is_empty(),
+            "{} is empty: there is nothing to sell",
+            path.display()
+        );
         Ok(Self::new(name, bytes))
     }
 
     /// The same goods, cut to so many pieces.
     pub(crate) fn first_pieces(self, pieces: u64) -> Self {
-        let limit = usize::try_from(pieces).unwrap_or(usize::MAX).saturating_mul(PIECE_BYTES);
+        let limit = usize::try_from(pieces)
+            .unwrap_or(usize::MAX)
+            .saturating_mul(PIECE_BYTES);
         if limit >= self.bytes.len() {
             return self;
         }
@@ -66,7 +80,10 @@ impl Goods {
 
     fn piece(&self, index: u64) -> Option<Bytes> {
         let index = usize::try_from(index).ok()?;
-        self.bytes.chunks(PIECE_BYTES).nth(index).map(Bytes::copy_from_slice)
+        self.bytes
+            .chunks(PIECE_BYTES)
+            .nth(index)
+            .map(Bytes::copy_from_slice)
     }
 }
 
@@ -121,7 +138,10 @@ impl Shop {
         let mut line = Vec::new();
         loop {
             line.clear();
-            let read = (&mut lines).take(MAX_LINE_BYTES).read_until(b'\n', &mut line).await?;
+            let read = (&mut lines)
+                .take(MAX_LINE_BYTES)
+                .read_until(b'\n', &mut line)
+                .await?;
             if read == 0 {
                 return Ok(());
             }
@@ -151,14 +171,21 @@ impl Shop {
                 recipient: self.merchant.recipient(),
             },
             Request::Quote { escrow } => match self.merchant.quote(escrow) {
-                Ok(quote) => Reply::Quote { quote: (&quote).into() },
+                Ok(quote) => Reply::Quote {
+                    quote: (&quote).into(),
+                },
                 Err(refusal) => self.refused(&refusal, None),
             },
             Request::Buy { order, piece, ticket } => {
                 // Before the ticket is touched: a payer never pays for what there is not.
                 let Some(data) = self.goods.piece(piece) else {
                     let message = format!("piece {piece} of {}", self.goods.pieces());
-                    return Reply::Refused { rule: "piece-missing".into(), message, retry: RetryJson::Never, quote: None };
+                    return Reply::Refused {
+                        rule: "piece-missing".into(),
+                        message,
+                        retry: RetryJson::Never,
+                        quote: None,
+                    };
                 };
                 let escrow = ticket.escrow;
                 let ticket = match ticket.to_ticket(self.merchant.domain()) {
@@ -169,9 +196,15 @@ impl Shop {
                     Ok(receipt) => {
                         if !receipt.repeat {
                             self.counts.accepted.fetch_add(1, Ordering::Relaxed);
-                            self.counts.won.fetch_add(u64::from(receipt.won), Ordering::Relaxed);
+                            self.counts
+                                .won
+                                .fetch_add(u64::from(receipt.won), Ordering::Relaxed);
                         }
-                        Reply::Piece { piece, data, quote: (&receipt.quote).into() }
+                        Reply::Piece {
+                            piece,
+                            data,
+                            quote: (&receipt.quote).into(),
+                        }
                     }
                     Err(AcceptError::Refused(refusal)) => self.refused(&refusal, Some(escrow)),
                     Err(error @ (AcceptError::Busy(_) | AcceptError::Store(_))) => {
@@ -196,10 +229,20 @@ impl Shop {
             .filter(|_| retry == Retry::NewQuote)
             .and_then(|escrow| self.merchant.quote(escrow).ok())
             .map(|quote| (&quote).into());
-        Reply::Refused { rule: refusal.rule().into(), message: refusal.to_string(), retry: retry.into(), quote }
+        Reply::Refused {
+            rule: refusal.rule().into(),
+            message: refusal.to_string(),
+            retry: retry.into(),
+            quote,
+        }
     }
 }
 
 fn malformed(message: String) -> Reply {
-    Reply::Refused { rule: "malformed".into(), message, retry: RetryJson::Never, quote: None }
+    Reply::Refused {
+        rule: "malformed".into(),
+        message,
+        retry: RetryJson::Never,
+        quote: None,
+    }
 }

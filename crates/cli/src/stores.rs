@@ -14,12 +14,20 @@ use crate::keys::private_folder;
 
 /// The payer's store.
 pub(crate) async fn payer(home: &Path, domain: Domain) -> eyre::Result<SqliteStore> {
-    open(&folder(home, domain)?.join("payer.sqlite"), StoreIdentity::payer(domain)).await
+    open(
+        &folder(home, domain)?.join("payer.sqlite"),
+        StoreIdentity::payer(domain),
+    )
+    .await
 }
 
 /// A merchant's store.
 pub(crate) async fn merchant(home: &Path, domain: Domain, recipient: Address) -> eyre::Result<SqliteStore> {
-    open(&merchant_file(home, domain, recipient)?, StoreIdentity::merchant(domain, recipient)).await
+    open(
+        &merchant_file(home, domain, recipient)?,
+        StoreIdentity::merchant(domain, recipient),
+    )
+    .await
 }
 
 fn merchant_file(home: &Path, domain: Domain, recipient: Address) -> eyre::Result<PathBuf> {
@@ -27,13 +35,17 @@ fn merchant_file(home: &Path, domain: Domain, recipient: Address) -> eyre::Resul
 }
 
 fn folder(home: &Path, domain: Domain) -> eyre::Result<PathBuf> {
-    let folder = home.join("stores").join(format!("{}-{:x}", domain.chain_id(), domain.contract()));
+    let folder = home
+        .join("stores")
+        .join(format!("{}-{:x}", domain.chain_id(), domain.contract()));
     private_folder(&folder)?;
     Ok(folder)
 }
 
 async fn open(file: &Path, identity: StoreIdentity) -> eyre::Result<SqliteStore> {
-    SqliteStore::open(file, identity).await.wrap_err_with(|| format!("store {}", file.display()))
+    SqliteStore::open(file, identity)
+        .await
+        .wrap_err_with(|| format!("store {}", file.display()))
 }
 
 /// The right to be the one process that accepts and claims for a merchant. Held until dropped.
@@ -56,7 +68,12 @@ pub(crate) enum Locked {
 /// Takes the merchant's lock, if it is free.
 pub(crate) fn lock_merchant(home: &Path, domain: Domain, recipient: Address) -> eyre::Result<Locked> {
     let path = merchant_file(home, domain, recipient)?.with_extension("lock");
-    let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&path)?;
+    let mut file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)?;
     match file.try_lock() {
         Ok(()) => {
             file.set_len(0)?;
@@ -67,7 +84,9 @@ pub(crate) fn lock_merchant(home: &Path, domain: Domain, recipient: Address) -> 
         Err(TryLockError::WouldBlock) => {
             let mut text = String::new();
             file.read_to_string(&mut text)?;
-            Ok(Locked::Held { pid: text.trim().parse().ok() })
+            Ok(Locked::Held {
+                pid: text.trim().parse().ok(),
+            })
         }
         Err(TryLockError::Error(error)) => Err(error).wrap_err_with(|| path.display().to_string()),
     }

@@ -39,7 +39,12 @@ pub(crate) struct Inspection {
     win_probability: f64,
 }
 
-pub(crate) fn run(command: &Ticket, chain_id: Option<u64>, contract: Option<Address>, out: Output) -> eyre::Result<()> {
+pub(crate) fn run(
+    command: &Ticket,
+    chain_id: Option<u64>,
+    contract: Option<Address>,
+    out: Output,
+) -> eyre::Result<()> {
     let Ticket::Inspect { file } = command;
     let chain_id = chain_id.ok_or_else(|| usage("a ticket is for one chain: give --chain-id"))?;
     let contract = contract.unwrap_or_else(chain::deploy::address);
@@ -59,7 +64,9 @@ fn inspect(domain: &Domain, ticket: &TicketJson) -> Inspection {
         .and_then(|signature| recover(digest, &signature))
         .map(|key| key.address());
     let threshold = WinThreshold(ticket.win_threshold);
-    let opens = ticket.r1.map(|r1| domain.commitment(ticket.recipient, r1) == ticket.commitment);
+    let opens = ticket
+        .r1
+        .map(|r1| domain.commitment(ticket.recipient, r1) == ticket.commitment);
     let drawn = ticket.r1.map(|r1| draw(digest, r1));
     Inspection {
         digest,
@@ -70,7 +77,9 @@ fn inspect(domain: &Domain, ticket: &TicketJson) -> Inspection {
         half: ticket.r1,
         draw: drawn,
         // A secret that does not open the commitment draws nothing.
-        wins: opens.zip(drawn).map(|(opens, drawn)| opens && drawn < threshold.0),
+        wins: opens
+            .zip(drawn)
+            .map(|(opens, drawn)| opens && drawn < threshold.0),
         win_probability: threshold.probability(),
     }
 }
@@ -87,9 +96,16 @@ impl fmt::Display for Inspection {
             ("digest", self.digest.to_string()),
             ("signer", signer),
             ("signerIsEscrow", self.signer_is_escrow.to_string()),
-            ("commitmentOpens", self.commitment_opens.map_or_else(unknown, |opens| opens.to_string())),
+            (
+                "commitmentOpens",
+                self.commitment_opens
+                    .map_or_else(unknown, |opens| opens.to_string()),
+            ),
             ("half", self.half.map_or_else(unknown, |half| half.to_string())),
-            ("draw", self.draw.map_or_else(unknown, |draw| format!("{draw:#066x}"))),
+            (
+                "draw",
+                self.draw.map_or_else(unknown, |draw| format!("{draw:#066x}")),
+            ),
             ("wins", self.wins.map_or_else(unknown, |wins| wins.to_string())),
             ("winProbability", format!("{:.8}", self.win_probability)),
         ]))

@@ -21,10 +21,18 @@ impl Asset {
     /// The native asset, or a token as it describes itself.
     pub(crate) async fn read(client: &ChainClient, address: Address) -> Result<Self, ChainError> {
         if address == Address::ZERO {
-            return Ok(Self { address, symbol: "ETH".into(), decimals: 18 });
+            return Ok(Self {
+                address,
+                symbol: "ETH".into(),
+                decimals: 18,
+            });
         }
         let (symbol, decimals) = client.token(address).await?;
-        Ok(Self { address, symbol, decimals })
+        Ok(Self {
+            address,
+            symbol,
+            decimals,
+        })
     }
 
     /// Reads an amount in whole units of the asset: `0.01`; or in atomic units: `10000000000wei`.
@@ -36,9 +44,20 @@ impl Asset {
             ))
         };
         let value: U256 = match text.strip_suffix("wei") {
-            Some(atomic) => U256::from_str_radix(atomic.trim(), 10).ok().filter(|_| !atomic.is_empty()),
+            Some(atomic) => U256::from_str_radix(atomic.trim(), 10)
+                .ok()
+                .filter(|_| !atomic.is_empty()),
             None if text.is_empty() || text.starts_with('-') => None,
-            None => parse_units(text, self.decimals).ok().map(|value| value.get_absolute()),
+            // parse_units drops digits that are too many: that would be another amount.
+            None if text
+                .split_once('.')
+                .is_some_and(|(_, part)| part.len() > self.decimals.into()) =>
+            {
+                None
+            }
+            None => parse_units(text, self.decimals)
+                .ok()
+                .map(|value| value.get_absolute()),
         }
         .ok_or_else(wrong)?;
         Amount::try_from(value).map_err(|error| usage(format!("the amount {text:?}: {error}")))
@@ -47,7 +66,11 @@ impl Asset {
     /// Writes an amount exactly, in whole units.
     pub(crate) fn show(&self, amount: impl Into<U256>) -> String {
         let text = format_units(amount.into(), self.decimals).unwrap_or_default();
-        let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+        let text = if text.contains('.') {
+            text.trim_end_matches('0').trim_end_matches('.')
+        } else {
+            &text
+        };
         format!("{text} {}", self.symbol)
     }
 }
@@ -60,7 +83,9 @@ impl FromStr for Rate {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let rest = text.strip_prefix("1/").ok_or_else(|| format!("a rate is written 1/N, got {text:?}"))?;
+        let rest = text
+            .strip_prefix("1/")
+            .ok_or_else(|| format!("a rate is written 1/N, got {text:?}"))?;
         match rest.parse() {
             Ok(n) if n > 1 => Ok(Self(WinThreshold::one_in(n))),
             _ => Err(format!("a rate is written 1/N with N above 1, got {text:?}")),
@@ -78,7 +103,9 @@ pub(crate) fn parse_span(text: &str) -> Result<protocol::ticket::Seconds, String
         'd' => 86_400,
         _ => return Err(format!("a span is written 90s, 15m, 24h or 3d, got {text:?}")),
     };
-    let number: u64 = text[..text.len() - 1].parse().map_err(|_| format!("no number in the span {text:?}"))?;
+    let number: u64 = text[..text.len() - 1]
+        .parse()
+        .map_err(|_| format!("no number in the span {text:?}"))?;
     number
         .checked_mul(factor)
         .map(protocol::ticket::Seconds)
@@ -90,16 +117,33 @@ mod tests {
     use super::*;
 
     fn ether() -> Asset {
-        Asset { address: Address::ZERO, symbol: "ETH".into(), decimals: 18 }
+        Asset {
+            address: Address::ZERO,
+            symbol: "ETH".into(),
+            decimals: 18,
+        }
     }
 
     #[test]
     fn amounts_are_read_and_written_exactly() {
-        assert_eq!(ether().parse("0.01").expect("an amount"), Amount(10_000_000_000_000_000));
+        assert_eq!(
+            ether().parse("0.01").expect("an amount"),
+            Amount(10_000_000_000_000_000)
+        );
         assert_eq!(ether().parse("7wei").expect("an amount"), Amount(7));
-        assert_eq!(ether().show(U256::from(10_000_000_000_000_001u64)), "0.010000000000000001 ETH");
+        assert_eq!(
+            ether().show(U256::from(10_000_000_000_000_001u64)),
+            "0.010000000000000001 ETH"
+        );
         assert_eq!(ether().show(U256::ZERO), "0 ETH");
-        assert_eq!(Asset { decimals: 0, ..ether() }.show(U256::from(100)), "100 ETH");
+        assert_eq!(
+            Asset {
+                decimals: 0,
+                ..ether()
+            }
+            .show(U256::from(100)),
+            "100 ETH"
+        );
     }
 
     #[test]
@@ -111,8 +155,15 @@ mod tests {
 
     #[test]
     fn rates_and_spans() {
-        assert_eq!("1/128".parse::<Rate>().expect("a rate").0, WinThreshold::one_in(128));
-        assert!("1/0".parse::<Rate>().is_err() && "1/1".parse::<Rate>().is_err() && "128".parse::<Rate>().is_err());
+        assert_eq!(
+            "1/128".parse::<Rate>().expect("a rate").0,
+            WinThreshold::one_in(128)
+        );
+        assert!(
+            "1/0".parse::<Rate>().is_err()
+                && "1/1".parse::<Rate>().is_err()
+                && "128".parse::<Rate>().is_err()
+        );
         assert_eq!(parse_span("3d").expect("a span").0, 259_200);
         assert!(parse_span("3").is_err() && parse_span("d").is_err() && parse_span("").is_err());
     }

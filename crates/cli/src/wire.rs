@@ -40,7 +40,11 @@ impl TicketJson {
     }
 
     pub(crate) fn to_ticket(&self, domain: &Domain) -> Result<Ticket<Issued>, SignatureError> {
-        Ok(Ticket::from_parts(domain, self.fields(), Signature::from_bytes(&self.signature)?))
+        Ok(Ticket::from_parts(
+            domain,
+            self.fields(),
+            Signature::from_bytes(&self.signature)?,
+        ))
     }
 }
 
@@ -125,7 +129,11 @@ pub(crate) enum Request {
     /// Terms for tickets of this escrow?
     Quote { escrow: Address },
     /// This piece for this ticket.
-    Buy { order: B256, piece: u64, ticket: TicketJson },
+    Buy {
+        order: B256,
+        piece: u64,
+        ticket: Box<TicketJson>,
+    },
 }
 
 /// Merchant to payer.
@@ -133,13 +141,29 @@ pub(crate) enum Request {
 #[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub(crate) enum Reply {
     /// The file for sale.
-    Catalog { name: String, bytes: u64, pieces: u64, piece_bytes: u64, sha256: B256, recipient: Address },
+    Catalog {
+        name: String,
+        bytes: u64,
+        pieces: u64,
+        piece_bytes: u64,
+        sha256: B256,
+        recipient: Address,
+    },
     /// Terms of the next ticket.
     Quote { quote: QuoteJson },
     /// The piece.
-    Piece { piece: u64, data: Bytes, quote: QuoteJson },
+    Piece {
+        piece: u64,
+        data: Bytes,
+        quote: QuoteJson,
+    },
     /// The ticket is refused and not consumed.
-    Refused { rule: String, message: String, retry: RetryJson, quote: Option<QuoteJson> },
+    Refused {
+        rule: String,
+        message: String,
+        retry: RetryJson,
+        quote: Option<QuoteJson>,
+    },
 }
 
 /// What can help a refused ticket.

@@ -9,13 +9,20 @@ use crate::support::{micropay, run};
 /// Which node is asked, and with what finality, as `doctor` tells.
 fn seen(home: &TempDir, environment: &[(&str, &str)], args: &[&str]) -> (String, String) {
     let mut command = micropay(home.path());
-    command.env_remove("MICROPAY_HOME").envs(environment.iter().copied()).args(["--json", "doctor"]).args(args);
+    command
+        .env_remove("MICROPAY_HOME")
+        .envs(environment.iter().copied())
+        .args(["--json", "doctor"])
+        .args(args);
     let said = run(command);
     assert_eq!(said.code, 1, "no node there: {said:?}");
     let answer: serde_json::Value = serde_json::from_str(&said.out).unwrap();
     let text = |name: &str| {
         let checks = answer["checks"].as_array().unwrap();
-        checks.iter().find(|check| check["name"] == name).unwrap()["text"].as_str().unwrap().to_owned()
+        checks.iter().find(|check| check["name"] == name).unwrap()["text"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     };
     (text("chain"), text("finality"))
 }
@@ -25,27 +32,52 @@ fn later_sources_win() {
     let home = TempDir::new().unwrap();
     // Nothing at all: the defaults.
     let (chain, finality) = seen(&home, &[], &[]);
-    assert!(chain.contains("127.0.0.1:8545") || chain.contains("chain"), "{chain}");
+    assert!(
+        chain.contains("127.0.0.1:8545") || chain.contains("chain"),
+        "{chain}"
+    );
     assert_eq!(finality, "finalized");
     // The file of the user.
     let folder = home.path().join(".config/micropay");
     fs::create_dir_all(&folder).unwrap();
-    fs::write(folder.join("config.toml"), "rpc_url = \"http://127.0.0.1:2\"\nfinality = 12\n").unwrap();
+    fs::write(
+        folder.join("config.toml"),
+        "rpc_url = \"http://127.0.0.1:2\"\nfinality = 12\n",
+    )
+    .unwrap();
     let (chain, finality) = seen(&home, &[], &[]);
     assert!(chain.contains("127.0.0.1:2"), "{chain}");
     assert_eq!(finality, "12");
     // Another file, named by environment or command line.
     let other = home.path().join("other.toml");
-    fs::write(&other, "rpc_url = \"http://127.0.0.1:3\"\nfinality = \"finalized\"\n").unwrap();
+    fs::write(
+        &other,
+        "rpc_url = \"http://127.0.0.1:3\"\nfinality = \"finalized\"\n",
+    )
+    .unwrap();
     let other = other.to_str().unwrap();
-    assert!(seen(&home, &[("MICROPAY_CONFIG", other)], &[]).0.contains("127.0.0.1:3"));
+    assert!(
+        seen(&home, &[("MICROPAY_CONFIG", other)], &[])
+            .0
+            .contains("127.0.0.1:3")
+    );
     assert!(seen(&home, &[], &["--config", other]).0.contains("127.0.0.1:3"));
     // The environment, then the command line.
-    let environment = [("MICROPAY_RPC_URL", "http://127.0.0.1:4"), ("MICROPAY_FINALITY", "20")];
+    let environment = [
+        ("MICROPAY_RPC_URL", "http://127.0.0.1:4"),
+        ("MICROPAY_FINALITY", "20"),
+    ];
     let (chain, finality) = seen(&home, &environment, &["--config", other]);
     assert!(chain.contains("127.0.0.1:4"), "{chain}");
     assert_eq!(finality, "20");
-    let flags = ["--config", other, "--rpc-url", "http://127.0.0.1:5", "--finality", "3"];
+    let flags = [
+        "--config",
+        other,
+        "--rpc-url",
+        "http://127.0.0.1:5",
+        "--finality",
+        "3",
+    ];
     let (chain, finality) = seen(&home, &environment, &flags);
     assert!(chain.contains("127.0.0.1:5"), "{chain}");
     assert_eq!(finality, "3");
@@ -56,7 +88,9 @@ fn the_home_folder_is_where_it_is_said_to_be() {
     let home = TempDir::new().unwrap();
     let file = |args: &[&str], environment: &[(&str, &str)]| {
         let mut command = micropay(home.path());
-        command.env_remove("MICROPAY_HOME").envs(environment.iter().copied());
+        command
+            .env_remove("MICROPAY_HOME")
+            .envs(environment.iter().copied());
         command.args(["--json", "keys", "new", "k"]).args(args);
         run(command).json()["file"].as_str().unwrap().to_owned()
     };
@@ -84,7 +118,10 @@ fn a_wrong_setting_is_named() {
         let mut command = micropay(home.path());
         command.args(["--json", "--config", path, "keys", "list"]);
         let error = run(command).json_error(2);
-        assert!(error.contains("configuration") && error.contains(word), "{text}: {error}");
+        assert!(
+            error.contains("configuration") && error.contains(word),
+            "{text}: {error}"
+        );
     }
     let mut command = micropay(home.path());
     command.args(["--json", "--config", "/nowhere.toml", "keys", "list"]);
@@ -99,10 +136,35 @@ fn wrong_usage_ends_with_code_2() {
         &["keys"],
         &["keys", "new"],
         &["pay", "127.0.0.1:1"],
-        &["pay", "127.0.0.1:1", "--escrow", "e", "--out", "o", "--at-once", "0"],
+        &[
+            "pay",
+            "127.0.0.1:1",
+            "--escrow",
+            "e",
+            "--out",
+            "o",
+            "--at-once",
+            "0",
+        ],
         &["demo", "--payments", "0"],
-        &["escrow", "earmark", "e", "r", "1", "--life", "week", "--from", "p"],
-        &["escrow", "open", "e", "--from", "p", "--prize", "1", "--balance", "1", "--tickets", "9", "--rate", "1/0"],
+        &[
+            "escrow", "earmark", "e", "r", "1", "--life", "week", "--from", "p",
+        ],
+        &[
+            "escrow",
+            "open",
+            "e",
+            "--from",
+            "p",
+            "--prize",
+            "1",
+            "--balance",
+            "1",
+            "--tickets",
+            "9",
+            "--rate",
+            "1/0",
+        ],
         &["--chain-id", "x", "keys", "list"],
     ] {
         let mut command = micropay(home.path());
@@ -133,6 +195,9 @@ fn help_names_the_exit_codes_and_completions_are_scripts() {
     assert!(said(&["--version"]).starts_with("micropay "));
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = said(&["completions", shell]);
-        assert!(script.contains("micropay") && script.contains("earmark"), "{shell}");
+        assert!(
+            script.contains("micropay") && script.contains("earmark"),
+            "{shell}"
+        );
     }
 }

@@ -13,38 +13,79 @@ fn the_demo_sells_and_accounts_for_every_wei() {
     command.args(["demo", "--json", "--payments", "300"]);
     let report = run(command).json();
     for key in [
-        "payments", "accepted", "refused", "won", "claimed", "expected_wins", "interval_99", "prize", "paid_out",
-        "payer_spent", "merchants_received", "gas_per_claim", "gas_per_payment", "sha256_ok", "conserved", "elapsed_s",
+        "payments",
+        "accepted",
+        "refused",
+        "won",
+        "claimed",
+        "expected_wins",
+        "interval_99",
+        "prize",
+        "paid_out",
+        "payer_spent",
+        "merchants_received",
+        "gas_per_claim",
+        "gas_per_payment",
+        "sha256_ok",
+        "conserved",
+        "elapsed_s",
         "payments_per_s",
     ] {
-        assert!(report.get(key).is_some_and(|value| !value.is_null()), "{key} is missing: {report}");
+        assert!(
+            report.get(key).is_some_and(|value| !value.is_null()),
+            "{key} is missing: {report}"
+        );
     }
     assert_eq!(report["payments"], 300);
     assert_eq!(report["bytes"], 300 * 1024);
-    assert_eq!((report["sha256_ok"].as_bool(), report["conserved"].as_bool()), (Some(true), Some(true)));
+    assert_eq!(
+        (report["sha256_ok"].as_bool(), report["conserved"].as_bool()),
+        (Some(true), Some(true))
+    );
     assert!(report["accepted"].as_u64().unwrap() >= 300);
     assert_eq!(report["won"], report["claimed"]);
     let wei = |key: &str| report[key].as_str().unwrap().parse::<u128>().unwrap();
-    assert_eq!(wei("paid_out"), report["won"].as_u64().unwrap() as u128 * wei("prize"));
-    assert_eq!((wei("payer_spent"), wei("merchants_received")), (wei("paid_out"), wei("paid_out")));
+    assert_eq!(
+        wei("paid_out"),
+        report["won"].as_u64().unwrap() as u128 * wei("prize")
+    );
+    assert_eq!(
+        (wei("payer_spent"), wei("merchants_received")),
+        (wei("paid_out"), wei("paid_out"))
+    );
     // 300 tickets at 1/128: P[more than 14 wins] < 10^-7.
     assert!(report["won"].as_u64().unwrap() <= 14, "{report}");
-    assert!(!home.path().join("micropay").exists(), "the demo leaves nothing behind");
+    assert!(
+        !home.path().join("micropay").exists(),
+        "the demo leaves nothing behind"
+    );
 }
 
 #[test]
 fn any_file_arrives_as_it_was() {
     let home = TempDir::new().unwrap();
     let (file, copy) = (home.path().join("a file.txt"), home.path().join("copy"));
-    let content: Vec<u8> = (0..7 * 1024 + 1).map(|index: u32| (index * index) as u8).collect();
+    let content: Vec<u8> = (0..7 * 1024 + 1)
+        .map(|index: u32| (index * index) as u8)
+        .collect();
     fs::write(&file, &content).unwrap();
     let mut command = micropay(home.path());
-    command.arg("demo").arg("--file").arg(&file).arg("--out").arg(&copy).args(["--payments", "1000"]);
+    command
+        .arg("demo")
+        .arg("--file")
+        .arg(&file)
+        .arg("--out")
+        .arg(&copy)
+        .args(["--payments", "1000"]);
     let said = run(command);
     assert_eq!(said.code, 0, "{said:?}");
     assert!(fs::read(&copy).unwrap() == content);
     for words in ["8", "SHA-256", "payer", "merchant 3", "conserved"] {
-        assert!(said.out.to_lowercase().contains(&words.to_lowercase()), "{words}: {}", said.out);
+        assert!(
+            said.out.to_lowercase().contains(&words.to_lowercase()),
+            "{words}: {}",
+            said.out
+        );
     }
 
     fs::write(&file, "").unwrap();
@@ -55,6 +96,8 @@ fn any_file_arrives_as_it_was() {
     command.args(["--json", "demo", "--file", "/nowhere"]);
     assert!(run(command).json_error(1).contains("/nowhere"));
     let mut command = micropay(home.path());
-    command.args(["--json", "demo"]).env("MICROPAY_ANVIL", "/no/anvil");
+    command
+        .args(["--json", "demo"])
+        .env("MICROPAY_ANVIL", "/no/anvil");
     assert!(run(command).json_error(1).contains("/no/anvil"));
 }

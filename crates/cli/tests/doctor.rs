@@ -19,7 +19,12 @@ fn checks(world: &World, args: &[&str]) -> (i32, Value) {
 fn fails(world: &World, args: &[&str], name: &str, word: &str) {
     let (code, checks) = checks(world, args);
     assert_eq!(code, 1);
-    let bad: Vec<_> = checks.as_array().unwrap().iter().filter(|check| check["ok"] == false).collect();
+    let bad: Vec<_> = checks
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|check| check["ok"] == false)
+        .collect();
     assert_eq!(bad.len(), 1, "{checks}");
     assert_eq!(bad[0]["name"], name, "{checks}");
     assert!(bad[0]["text"].as_str().unwrap().contains(word), "{checks}");
@@ -30,8 +35,24 @@ fn each_illness_is_found() {
     let world = World::new();
     let (code, all) = checks(&world, &["--key", PAYER, "--merchant", SHOP]);
     assert_eq!(code, 0, "{all}");
-    let names: Vec<_> = all.as_array().unwrap().iter().map(|check| check["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["chain", "contract", "clock", "payer store", "merchant store", "finality", "keys"]);
+    let names: Vec<_> = all
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|check| check["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "chain",
+            "contract",
+            "clock",
+            "payer store",
+            "merchant store",
+            "finality",
+            "keys"
+        ]
+    );
 
     fails(&world, &["--rpc-url", "http://127.0.0.1:1"], "chain", "--rpc-url");
     fails(&world, &["--chain-id", "1"], "chain", "31337");
@@ -41,7 +62,9 @@ fn each_illness_is_found() {
     fails(&world, &["--key", "nobody"], "keys", "nobody");
     fails(&world, &["--merchant", "nobody"], "merchant store", "nobody");
     let mut command = world.micropay();
-    command.args(["--json", "doctor", "--key", PAYER]).env("MICROPAY_PASSWORD", "wrong");
+    command
+        .args(["--json", "doctor", "--key", PAYER])
+        .env("MICROPAY_PASSWORD", "wrong");
     let said = run(command);
     assert!(said.code == 1 && said.out.contains("wrong password"), "{said:?}");
 
@@ -50,11 +73,21 @@ fn each_illness_is_found() {
     let folder = fs::read_dir(&store).unwrap().next().unwrap().unwrap().path();
     for file in fs::read_dir(&folder).unwrap() {
         let file = file.unwrap().path();
-        if file.file_name().unwrap().to_str().unwrap().starts_with("payer.sqlite") {
+        if file
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .starts_with("payer.sqlite")
+        {
             fs::remove_file(file).unwrap();
         }
     }
-    fs::write(folder.join("payer.sqlite"), "this is no database, however long it goes on").unwrap();
+    fs::write(
+        folder.join("payer.sqlite"),
+        "this is no database, however long it goes on",
+    )
+    .unwrap();
     fails(&world, &[], "payer store", "payer.sqlite");
     fs::remove_file(folder.join("payer.sqlite")).unwrap();
 

@@ -17,13 +17,27 @@ struct Inspector {
 
 impl Inspector {
     fn new() -> Self {
-        Self { home: TempDir::new().unwrap(), vectors: serde_json::from_str(VECTORS).unwrap() }
+        Self {
+            home: TempDir::new().unwrap(),
+            vectors: serde_json::from_str(VECTORS).unwrap(),
+        }
     }
 
     fn command(&self, file: &str) -> Command {
         let mut command = micropay(self.home.path());
-        let (chain, contract) = (self.vectors["chainId"].to_string(), self.vectors["verifyingContract"].as_str().unwrap());
-        command.args(["ticket", "inspect", "--chain-id", &chain, "--contract", contract, file]);
+        let (chain, contract) = (
+            self.vectors["chainId"].to_string(),
+            self.vectors["verifyingContract"].as_str().unwrap(),
+        );
+        command.args([
+            "ticket",
+            "inspect",
+            "--chain-id",
+            &chain,
+            "--contract",
+            contract,
+            file,
+        ]);
         command
     }
 
@@ -38,12 +52,23 @@ impl Inspector {
         let tickets = self.vectors["tickets"].as_array().unwrap();
         let coins: Vec<_> = tickets.iter().filter(|ticket| ticket["mode"] == "coin").collect();
         assert!(coins.len() >= 4, "{} coin vectors", coins.len());
-        coins.into_iter().map(|vector| (self.ticket(vector), vector)).collect()
+        coins
+            .into_iter()
+            .map(|vector| (self.ticket(vector), vector))
+            .collect()
     }
 
     fn ticket(&self, vector: &Value) -> Value {
         let mut ticket = json!({ "escrow": self.vectors["escrow"], "recipient": self.vectors["recipient"] });
-        for field in ["commitment", "r2", "winThreshold", "expiry", "nonce", "signature", "r1"] {
+        for field in [
+            "commitment",
+            "r2",
+            "winThreshold",
+            "expiry",
+            "nonce",
+            "signature",
+            "r1",
+        ] {
             ticket[field] = vector[field].clone();
         }
         ticket
@@ -83,7 +108,10 @@ fn every_coin_vector_is_as_the_vectors_say() {
         assert_eq!(found["digest"], vector["digest"]);
         assert_eq!(found["signerIsEscrow"], true);
         for unknown in ["commitmentOpens", "half", "draw", "wins"] {
-            assert!(found.as_object().unwrap().contains_key(unknown), "{unknown} has its key");
+            assert!(
+                found.as_object().unwrap().contains_key(unknown),
+                "{unknown} has its key"
+            );
             assert_eq!(found[unknown], Value::Null, "{unknown}");
         }
     }
@@ -97,7 +125,10 @@ fn numbers_may_be_written_in_any_way() {
     ticket["expiry"] = json!(vector["expiry"].to_string());
     ticket["nonce"] = json!("0x1");
     ticket["winThreshold"] = json!(number(&vector["winThreshold"]).to_string());
-    assert_eq!(inspector.json(&ticket.to_string()).json()["digest"], vector["digest"]);
+    assert_eq!(
+        inspector.json(&ticket.to_string()).json()["digest"],
+        vector["digest"]
+    );
 }
 
 #[test]
@@ -111,7 +142,10 @@ fn a_ticket_of_somebody_else_is_seen_through() {
     };
     // Another secret opens nothing, and so wins nothing, whatever it would draw.
     let found = change("r1", json!(alloy::primitives::B256::repeat_byte(7)));
-    assert_eq!((&found["commitmentOpens"], &found["wins"]), (&json!(false), &json!(false)));
+    assert_eq!(
+        (&found["commitmentOpens"], &found["wins"]),
+        (&json!(false), &json!(false))
+    );
     // Another nonce is another digest, which the escrow has not signed.
     let found = change("nonce", json!(77));
     assert_ne!(found["digest"], vector["digest"]);
@@ -126,9 +160,21 @@ fn a_ticket_of_somebody_else_is_seen_through() {
     assert_eq!(run_with_input(command, &ticket.to_string()).code, 2);
     let mut command = micropay(inspector.home.path());
     let contract = inspector.vectors["verifyingContract"].as_str().unwrap();
-    command.args(["--json", "ticket", "inspect", "-", "--chain-id", "1", "--contract", contract]);
+    command.args([
+        "--json",
+        "ticket",
+        "inspect",
+        "-",
+        "--chain-id",
+        "1",
+        "--contract",
+        contract,
+    ]);
     let found = run_with_input(command, &ticket.to_string()).json();
-    assert_eq!((found["digest"] == vector["digest"], &found["signerIsEscrow"]), (false, &json!(false)));
+    assert_eq!(
+        (found["digest"] == vector["digest"], &found["signerIsEscrow"]),
+        (false, &json!(false))
+    );
     assert_eq!(found["commitmentOpens"], false);
 }
 
@@ -139,18 +185,36 @@ fn a_bad_signature_is_named() {
     let bytes = alloy::hex::decode(vector["signature"].as_str().unwrap()).unwrap();
     let high_s = {
         let order: alloy::primitives::U256 =
-            "0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141".parse().unwrap();
+            "0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141"
+                .parse()
+                .unwrap();
         let s = order - alloy::primitives::U256::from_be_slice(&bytes[32..64]);
         [&bytes[..32], &s.to_be_bytes::<32>(), &[27 + 28 - bytes[64]]].concat()
     };
     let zero_v = [&bytes[..64], &[0]].concat();
-    for (bad, word) in [(bytes[..64].to_vec(), "64"), (high_s, "s"), (zero_v, "v"), (vec![], "0"), (vec![0; 65], "")] {
+    for (bad, word) in [
+        (bytes[..64].to_vec(), "64"),
+        (high_s, "s"),
+        (zero_v, "v"),
+        (vec![], "0"),
+        (vec![0; 65], ""),
+    ] {
         let mut ticket = ticket.clone();
         ticket["signature"] = json!(alloy::primitives::Bytes::from(bad));
         let found = inspector.json(&ticket.to_string()).json();
-        assert_eq!((&found["signer"], &found["signerIsEscrow"]), (&Value::Null, &json!(false)), "{found}");
-        assert!(found["signatureError"].as_str().unwrap().contains(word), "{found}");
-        assert_eq!(found["digest"], vector["digest"], "the rest is known all the same");
+        assert_eq!(
+            (&found["signer"], &found["signerIsEscrow"]),
+            (&Value::Null, &json!(false)),
+            "{found}"
+        );
+        assert!(
+            found["signatureError"].as_str().unwrap().contains(word),
+            "{found}"
+        );
+        assert_eq!(
+            found["digest"], vector["digest"],
+            "the rest is known all the same"
+        );
     }
 }
 
@@ -171,16 +235,25 @@ fn what_is_no_ticket_is_refused_with_its_reason() {
         ("[]".to_owned(), ""),
         (without.to_string(), "r2"),
         (changed("colour", json!("red")), "colour"),
-        (changed("nonce", json!("18446744073709551616")), "18446744073709551616"),
+        (
+            changed("nonce", json!("18446744073709551616")),
+            "18446744073709551616",
+        ),
         (changed("nonce", json!(-1)), ""),
         (changed("nonce", json!(1.5)), ""),
         (changed("escrow", json!("0x12")), ""),
         (changed("signature", json!("zz")), ""),
-        (changed("winThreshold", json!(format!("0x1{}", "0".repeat(64)))), ""),
+        (
+            changed("winThreshold", json!(format!("0x1{}", "0".repeat(64)))),
+            "",
+        ),
         (format!("{ticket}{ticket}"), "trailing"),
     ] {
         let error = inspector.json(&text).json_error(1);
-        assert!(error.contains("not a ticket") && error.contains(word), "{text}: {error}");
+        assert!(
+            error.contains("not a ticket") && error.contains(word),
+            "{text}: {error}"
+        );
     }
     let mut command = inspector.command("/nowhere/ticket.json");
     command.arg("--json");

@@ -30,19 +30,28 @@ fn a_key_is_made_kept_and_shown() {
     assert_eq!(keys(&home, &["list"]).json(), json!([]));
     let made = keys(&home, &["new", "my-key_1.a"]).json();
     let address: Address = made["address"].as_str().unwrap().parse().unwrap();
-    assert_eq!(keys(&home, &["show", "my-key_1.a"]).json(), json!({ "name": "my-key_1.a", "address": address }));
+    assert_eq!(
+        keys(&home, &["show", "my-key_1.a"]).json(),
+        json!({ "name": "my-key_1.a", "address": address })
+    );
 
     let imported = import(&home, "dev", &format!("0x{SECRET}\n")).json();
     assert_eq!(imported["address"], ADDRESS);
     let list = keys(&home, &["list"]).json();
-    assert_eq!(list, json!([{ "name": "dev", "address": ADDRESS }, { "name": "my-key_1.a", "address": address }]));
+    assert_eq!(
+        list,
+        json!([{ "name": "dev", "address": ADDRESS }, { "name": "my-key_1.a", "address": address }])
+    );
 
     let file = imported["file"].as_str().unwrap();
     let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(file.as_ref()), 0o600);
     assert_eq!(mode(&home.path().join("micropay/keys")), 0o700);
     let text = fs::read_to_string(file).unwrap();
-    assert!(!text.to_lowercase().contains(SECRET) && text.contains("crypto"), "{text}");
+    assert!(
+        !text.to_lowercase().contains(SECRET) && text.contains("crypto"),
+        "{text}"
+    );
     let left: Vec<_> = fs::read_dir(home.path().join("micropay/keys")).unwrap().collect();
     assert_eq!(left.len(), 2, "nothing else is left: {left:?}");
 }
@@ -60,14 +69,28 @@ fn a_key_is_never_replaced() {
 fn bad_names_and_secrets_are_refused() {
     let home = TempDir::new().unwrap();
     for name in ["", ".", "..", "../up", "a/b", "a b", ".hidden", "ключ", "-x y"] {
-        assert!(keys(&home, &["new", "--", name]).json_error(2).contains("name"), "{name:?}");
+        assert!(
+            keys(&home, &["new", "--", name]).json_error(2).contains("name"),
+            "{name:?}"
+        );
     }
     let zero = "0".repeat(64);
     let order = "fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141";
-    for secret in ["", "abc", &SECRET[1..], &format!("{SECRET}00"), &"g".repeat(64), &zero, order] {
+    for secret in [
+        "",
+        "abc",
+        &SECRET[1..],
+        &format!("{SECRET}00"),
+        &"g".repeat(64),
+        &zero,
+        order,
+    ] {
         let error = import(&home, "bad", secret).json_error(2);
         assert!(error.contains("private key"), "{secret:?}: {error}");
-        assert!(secret.len() < 10 || !error.contains(secret), "the secret is not repeated: {error}");
+        assert!(
+            secret.len() < 10 || !error.contains(secret),
+            "the secret is not repeated: {error}"
+        );
     }
     assert_eq!(keys(&home, &["list"]).json(), json!([]));
     assert!(keys(&home, &["show", "none"]).json_error(1).contains("none"));
@@ -80,7 +103,14 @@ fn the_password_is_taken_where_it_is_said_to_be() {
     import(&home, "dev", SECRET).json();
     let open = |password: Option<&str>, file: Option<&str>| {
         let mut command = micropay(home.path());
-        command.args(["--json", "doctor", "--key", "dev", "--rpc-url", "http://127.0.0.1:1"]);
+        command.args([
+            "--json",
+            "doctor",
+            "--key",
+            "dev",
+            "--rpc-url",
+            "http://127.0.0.1:1",
+        ]);
         match password {
             Some(password) => command.env("MICROPAY_PASSWORD", password),
             None => command.env_remove("MICROPAY_PASSWORD"),
@@ -92,14 +122,26 @@ fn the_password_is_taken_where_it_is_said_to_be() {
         }
         let said = run(command);
         let checks: serde_json::Value = serde_json::from_str(&said.out).unwrap();
-        let check = checks["checks"].as_array().unwrap().iter().find(|check| check["name"] == "keys").unwrap().clone();
-        (check["ok"].as_bool().unwrap(), check["text"].as_str().unwrap().to_owned())
+        let check = checks["checks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|check| check["name"] == "keys")
+            .unwrap()
+            .clone();
+        (
+            check["ok"].as_bool().unwrap(),
+            check["text"].as_str().unwrap().to_owned(),
+        )
     };
     assert!(open(Some(PASSWORD), None).0);
     let (ok, text) = open(Some("wrong"), None);
     assert!(!ok && text.contains("wrong password"), "{text}");
     assert!(!open(Some(""), None).0);
-    assert!(open(Some("wrong"), Some(&format!("{PASSWORD}\nsecond line\n"))).0, "the file comes first");
+    assert!(
+        open(Some("wrong"), Some(&format!("{PASSWORD}\nsecond line\n"))).0,
+        "the file comes first"
+    );
     assert!(!open(Some(PASSWORD), Some("")).0);
     let (ok, text) = open(None, None);
     assert!(!ok && text.contains("MICROPAY_PASSWORD"), "{text}");

@@ -21,7 +21,7 @@ use serde_json::Value;
 use storage::{ClaimState, ClaimStore, OrderStore, SeedStore, WinFilter, WinState, WinStore};
 
 use crate::support::recorder::{Exchange, Recorder};
-use crate::support::{Said, Merchant, SHOP, World, block_on, escrow_key};
+use crate::support::{Merchant, SHOP, Said, World, block_on, escrow_key};
 
 const KILLS: usize = 100;
 const PIECES: usize = 300;
@@ -76,7 +76,7 @@ fn no_kill_loses_a_winner_or_pays_it_twice() {
         killing.as_secs_f32(),
         purchases + 1,
     );
-    block_on(check(&world, &run.recorder.exchanges()));
+    println!("{}", block_on(check(&world, &run.recorder.exchanges())));
 }
 
 struct Run<'w> {
@@ -112,7 +112,11 @@ impl Run<'_> {
 
     /// Until both have had their share: a payer is killed while its merchant is, and the other way round.
     fn goes_on(&self) -> bool {
-        assert!(self.started.elapsed() < LIMIT, "not done after {} s", LIMIT.as_secs());
+        assert!(
+            self.started.elapsed() < LIMIT,
+            "not done after {} s",
+            LIMIT.as_secs()
+        );
         let share = |kills: &AtomicUsize| kills.load(Ordering::Relaxed) >= self.target.div_ceil(2);
         let done = share(&self.merchant_kills) && share(&self.payer_kills);
         !done && !self.failed.load(Ordering::Relaxed)
@@ -129,7 +133,11 @@ impl Run<'_> {
             let mut merchant = self.world.merchant(SHOP, &self.goods, &[]);
             let end = Instant::now() + life;
             while Instant::now() < end {
-                assert!(merchant.is_running(), "the merchant ended by itself: {}", merchant.log.lock());
+                assert!(
+                    merchant.is_running(),
+                    "the merchant ended by itself: {}",
+                    merchant.log.lock()
+                );
                 self.recorder.forward_to(merchant.try_address());
                 thread::sleep(Duration::from_millis(5).min(end.saturating_duration_since(Instant::now())));
             }
@@ -180,21 +188,30 @@ impl Run<'_> {
     }
 }
 
-/// All that must be true, from the stores, the chain and the wire.
-async fn check(world: &World, exchanges: &[Exchange]) {
+/// All that must be true, from the stores, the chain and the wire. Returns what was found, in words.
+async fn check(world: &World, exchanges: &[Exchange]) -> String {
     let (domain, shop, escrow) = (world.domain(), world.shop(), escrow_key().address());
     let store = world.merchant_store().await;
 
     // Every winner that was ever stored is paid, in full.
     let wins = store.wins(WinFilter::default()).await.unwrap();
     for win in &wins {
-        assert_eq!(win.state, WinState::Final { paid: PRIZE, owed: Amount::ZERO }, "nonce {}", win.ticket.nonce());
+        assert_eq!(
+            win.state,
+            WinState::Final {
+                paid: PRIZE,
+                owed: Amount::ZERO
+            },
+            "nonce {}",
+            win.ticket.nonce()
+        );
     }
     let stored: BTreeSet<u64> = wins.iter().map(|win| win.ticket.nonce().0).collect();
     assert_eq!(stored.len(), wins.len());
 
     // The chain has paid exactly these, each once.
-    let client = chain::ChainClient::connect(world.anvil.url(), chain::ChainConfig::new(world.anvil.chain_id()));
+    let client =
+        chain::ChainClient::connect(world.anvil.url(), chain::ChainConfig::new(world.anvil.chain_id()));
     let client = client.await.unwrap();
     let head = client.head().await.unwrap().number;
     let mut claimed = BTreeSet::new();
@@ -205,7 +222,10 @@ async fn check(world: &World, exchanges: &[Exchange]) {
                 assert!(claimed.insert(paid.nonce), "nonce {} was paid twice", paid.nonce);
             }
             TicketEscrowEvents::TicketSkipped(skipped) => {
-                panic!("the contract left out nonce {} ({})", skipped.nonce, skipped.reason);
+                panic!(
+                    "the contract left out nonce {} ({})",
+                    skipped.nonce, skipped.reason
+                );
             }
             _ => {}
         }
@@ -214,7 +234,12 @@ async fn check(world: &World, exchanges: &[Exchange]) {
     let credit = client.credit_of(Address::ZERO, shop, At::Latest).await.unwrap();
     assert_eq!(credit.0, PRIZE.0 * claimed.len() as u128);
     let claims = store.claims(u32::MAX).await.unwrap();
-    assert!(claims.iter().all(|claim| matches!(claim.state, ClaimState::Final { .. })), "an unfinished claim");
+    assert!(
+        claims
+            .iter()
+            .all(|claim| matches!(claim.state, ClaimState::Final { .. })),
+        "an unfinished claim"
+    );
 
     // One ticket for an order, one for a nonce, and none that was not stored before it was sent.
     let orders = world.payer_store().await.orders(escrow).await.unwrap();
@@ -222,14 +247,28 @@ async fn check(world: &World, exchanges: &[Exchange]) {
     let mut by_nonce: BTreeMap<u64, B256> = BTreeMap::new();
     let mut delivered = BTreeMap::new();
     let mut sent = 0;
-    for exchange in exchanges.iter().filter(|exchange| exchange.request["type"] == "buy") {
+    for exchange in exchanges
+        .iter()
+        .filter(|exchange| exchange.request["type"] == "buy")
+    {
         let ticket = ticket(world, &exchange.request["ticket"]);
         let order: B256 = exchange.request["order"].as_str().unwrap().parse().unwrap();
-        let stored = orders.get(&order).unwrap_or_else(|| panic!("order {order} was sent and is not stored"));
+        let stored = orders
+            .get(&order)
+            .unwrap_or_else(|| panic!("order {order} was sent and is not stored"));
         assert_eq!(stored.ticket, ticket, "order {order} has another ticket");
         let first = *by_nonce.entry(ticket.nonce().0).or_insert(ticket.digest());
-        assert_eq!(first, ticket.digest(), "two tickets with nonce {}", ticket.nonce());
-        if exchange.reply.as_ref().is_some_and(|reply| reply["type"] == "piece") {
+        assert_eq!(
+            first,
+            ticket.digest(),
+            "two tickets with nonce {}",
+            ticket.nonce()
+        );
+        if exchange
+            .reply
+            .as_ref()
+            .is_some_and(|reply| reply["type"] == "piece")
+        {
             delivered.insert(ticket.digest(), ticket);
         }
         sent += 1;
@@ -247,23 +286,38 @@ async fn check(world: &World, exchanges: &[Exchange]) {
         .collect();
     let mut won = 0;
     for ticket in delivered.values() {
-        let r1 = secrets.get(&ticket.commitment()).expect("delivered under a commitment of this merchant");
+        let r1 = secrets
+            .get(&ticket.commitment())
+            .expect("delivered under a commitment of this merchant");
         if draw(ticket.digest(), *r1) < ticket.win_threshold().0 {
-            assert!(claimed.contains(&ticket.nonce().0), "nonce {} won, was delivered, and is lost", ticket.nonce());
+            assert!(
+                claimed.contains(&ticket.nonce().0),
+                "nonce {} won, was delivered, and is lost",
+                ticket.nonce()
+            );
             won += 1;
         }
     }
-    println!(
+    let summary = format!(
         "{sent} tickets sent, {} delivered, {won} of them won, {} winners paid in {} claims, {boots} starts",
         delivered.len(),
         claimed.len(),
         claims.len(),
     );
-    assert!(won > 50 && delivered.len() > 300, "too little happened for this to mean much");
+    assert!(
+        won > 50 && delivered.len() > 300,
+        "too little happened for this to mean much"
+    );
+    summary
 }
 
 fn ticket(world: &World, json: &Value) -> Ticket<protocol::ticket::Issued> {
-    let text = |field: &str| json[field].as_str().unwrap_or_else(|| panic!("{field} of {json}")).to_owned();
+    let text = |field: &str| {
+        json[field]
+            .as_str()
+            .unwrap_or_else(|| panic!("{field} of {json}"))
+            .to_owned()
+    };
     let fields = bindings::ticket::Ticket {
         escrow: text("escrow").parse().unwrap(),
         recipient: text("recipient").parse().unwrap(),
@@ -274,5 +328,9 @@ fn ticket(world: &World, json: &Value) -> Ticket<protocol::ticket::Issued> {
         nonce: json["nonce"].as_u64().unwrap(),
     };
     let signature = alloy::hex::decode(text("signature")).unwrap();
-    Ticket::from_parts(&world.domain(), fields, Signature::from_bytes(&signature).unwrap())
+    Ticket::from_parts(
+        &world.domain(),
+        fields,
+        Signature::from_bytes(&signature).unwrap(),
+    )
 }

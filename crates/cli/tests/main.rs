@@ -1,5 +1,8 @@
 //! The program as a user has it: real processes, real sockets, a real chain (anvil), kills and faults.
-#![allow(clippy::unwrap_used, reason = "helpers of tests: a failure is to stop them where it happens")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests: a failure is to stop them where it happens"
+)]
 
 mod configuration;
 mod demo;

@@ -410,7 +410,7 @@ contract ClaimTest is StepTest {
         ITicketEscrow.Ticket memory read = ticket(escrow, merchant, r1, 1, true);
         vm.chainId(1);
         ITicketEscrow.Signature memory s = sign(escrowKey, escrows.ticketDigest(read));
-        vm.chainId(31337);
+        vm.chainId(31_337);
         _refusedSigner(
             ITicketEscrow.Winner(read.r2, read.winThreshold, read.expiry, read.nonce, s),
             recover(escrows.ticketDigest(read), s)

@@ -30,7 +30,11 @@ pub struct Counter<S> {
 impl<S: Store> Counter<S> {
     /// The counter of a shop.
     pub fn new(shop: &Arc<Shop<S>>) -> Self {
-        Self { shop: Arc::clone(shop), faults: Mutex::default(), arrived: Mutex::default() }
+        Self {
+            shop: Arc::clone(shop),
+            faults: Mutex::default(),
+            arrived: Mutex::default(),
+        }
     }
 
     /// The next message suffers this.
@@ -52,11 +56,17 @@ impl<S: Store> MerchantApi for Counter<S> {
         let refused = |refusal: protocol::ticket::Refusal| ApiError::Refused {
             rule: refusal.rule().into(),
             message: refusal.to_string(),
+            retry: refusal.retry(),
         };
         self.shop.merchant.quote(escrow).map_err(refused)
     }
 
-    async fn buy(&self, order: OrderId, item: &u64, ticket: &Ticket<Issued>) -> Result<Answer<u64>, ApiError> {
+    async fn buy(
+        &self,
+        order: OrderId,
+        item: &u64,
+        ticket: &Ticket<Issued>,
+    ) -> Result<Answer<u64>, ApiError> {
         let fault = self.faults.lock().unwrap().pop_front();
         let lost = || Err(ApiError::Transport("as the test wishes".into()));
         if fault == Some(Fault::LoseRequest) {
@@ -64,15 +74,27 @@ impl<S: Store> MerchantApi for Counter<S> {
         }
         self.arrived.lock().unwrap().push((order, ticket.digest()));
         let signature = ticket.signature().to_bytes();
-        let answer = match self.shop.deliver(order, ticket.fields().clone(), &signature).await {
-            Ok(receipt) => Answer::Delivered { good: *item, quote: Some(receipt.quote) },
+        let answer = match self
+            .shop
+            .deliver(order, ticket.fields().clone(), &signature)
+            .await
+        {
+            Ok(receipt) => Answer::Delivered {
+                good: *item,
+                quote: Some(receipt.quote),
+            },
             Err(AcceptError::Refused(refusal)) => {
                 let retry = refusal.retry();
                 let quote = match retry {
                     Retry::NewQuote => self.shop.merchant.quote(ticket.escrow()).ok(),
                     Retry::Later | Retry::Never => None,
                 };
-                Answer::Refused { rule: refusal.rule().into(), message: refusal.to_string(), retry, quote }
+                Answer::Refused {
+                    rule: refusal.rule().into(),
+                    message: refusal.to_string(),
+                    retry,
+                    quote,
+                }
             }
             Err(error @ (AcceptError::Busy(_) | AcceptError::Store(_))) => Answer::Refused {
                 rule: "try-later".into(),
@@ -81,6 +103,10 @@ impl<S: Store> MerchantApi for Counter<S> {
                 quote: None,
             },
         };
-        if fault == Some(Fault::LoseAnswer) { lost() } else { Ok(answer) }
+        if fault == Some(Fault::LoseAnswer) {
+            lost()
+        } else {
+            Ok(answer)
+        }
     }
 }

@@ -2,7 +2,10 @@
 //! tickets to a merchant without a wire, and a switch between node and merchant.
 //!
 //! Nothing here moves by itself: a test mines, follows and steps, so that it can stop the world between any two events.
-#![allow(clippy::unwrap_used, reason = "test support: a failed unwrap is a failed test, and names its line")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "test support: a failed unwrap is a failed test, and names its line"
+)]
 
 mod counter;
 mod shop;

@@ -1,16 +1,16 @@
 //! A merchant with its follower, claimer and store, all moved by hand.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use alloy::primitives::Address;
 use bindings::ticket::Ticket as Fields;
 use chain::{ChainClient, Finality, Follower, FollowerConfig, Sender, Start};
 use merchant::ticket::{
-    AcceptError, ClaimPolicy, ClaimStepError, Claimer, FollowError, Merchant, Price, Receipt, Settled, Step, follow_once,
+    AcceptError, ClaimPolicy, ClaimStepError, Claimer, FollowError, Merchant, Price, Receipt, Settled, Step,
+    follow_once,
 };
-use protocol::ticket::{
-    Issued, Nonce, OrderId, Policy, Quote, Refusal, Seconds, Seed, Signature, Ticket,
-};
+use protocol::ticket::{Issued, Nonce, OrderId, Policy, Quote, Refusal, Seconds, Seed, Signature, Ticket};
 use storage::{ClaimStage, MemoryStore, Store, StoreIdentity, WinRecord, WinStage, WinState};
 use tokio::sync::Mutex;
 
@@ -48,7 +48,11 @@ impl Setup {
             claims_from: account,
             price: Odds::Half.in_asset(NATIVE),
             policy: Policy::default(),
-            claims: ClaimPolicy { settle_secs: 0, batch: usize::MAX, ..ClaimPolicy::default() },
+            claims: ClaimPolicy {
+                settle_secs: 0,
+                batch: usize::MAX,
+                ..ClaimPolicy::default()
+            },
             bump_after: Seconds::DAY,
             depth: 2,
         }
@@ -107,12 +111,32 @@ impl World {
         let account = Self::sender_on(client, setup.claims_from);
         let seed = Seed::new(random().0);
         let mirror = follower.mirror();
-        let merchant =
-            Merchant::start(self.domain, recipient, setup.price, setup.policy, mirror, store.clone(), seed);
+        let merchant = Merchant::start(
+            self.domain,
+            recipient,
+            setup.price,
+            setup.policy,
+            mirror,
+            store.clone(),
+            seed,
+        );
         let merchant = merchant.await.unwrap();
-        let claimer = Claimer::new(Arc::clone(&merchant), account.clone(), setup.claims, setup.bump_after);
+        let claimer = Claimer::new(
+            Arc::clone(&merchant),
+            account.clone(),
+            setup.claims,
+            setup.bump_after,
+        );
         let follower = Mutex::new(follower);
-        Arc::new(Shop { merchant, claimer, store, account, follower, clock: self.clock.clone(), depth: setup.depth })
+        Arc::new(Shop {
+            merchant,
+            claimer,
+            store,
+            account,
+            follower,
+            clock: self.clock.clone(),
+            depth: setup.depth,
+        })
     }
 
     /// Mines what makes the newest block final for a shop, and lets it see.
@@ -167,6 +191,19 @@ impl<S: Store> Shop<S> {
         self.try_step().await.unwrap()
     }
 
+    /// Steps until the claim is in a block, which a node that mines each transaction needs a moment for.
+    pub async fn step_until_mined(&self) {
+        for _ in 0..MAX_STEPS {
+            match self.step().await {
+                Step::Mined(..) => return,
+                Step::Pending(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+                Step::Sent(..) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        panic!("the claim is not mined after {MAX_STEPS} steps");
+    }
+
     /// One step of the claimer.
     pub async fn try_step(&self) -> Result<Step, ClaimStepError> {
         self.claimer.step(self.clock.now()).await
@@ -179,7 +216,12 @@ impl<S: Store> Shop<S> {
 
     /// A ticket for the terms of now, with a nonce of the test's choice.
     pub fn ticket(&self, escrow: &Escrow, nonce: u64) -> Ticket<Issued> {
-        escrow.ticket(self.merchant.domain(), &self.quote(escrow), nonce, self.clock.now())
+        escrow.ticket(
+            self.merchant.domain(),
+            &self.quote(escrow),
+            nonce,
+            self.clock.now(),
+        )
     }
 
     /// A ticket arrives.
@@ -188,9 +230,18 @@ impl<S: Store> Shop<S> {
     }
 
     /// A ticket arrives as bytes, as over any wire.
-    pub async fn deliver(&self, order: OrderId, fields: Fields, signature: &[u8]) -> Result<Receipt, AcceptError> {
+    pub async fn deliver(
+        &self,
+        order: OrderId,
+        fields: Fields,
+        signature: &[u8],
+    ) -> Result<Receipt, AcceptError> {
         let signature = Signature::from_bytes(signature).map_err(Refusal::from)?;
-        self.accept(order, Ticket::from_parts(self.merchant.domain(), fields, signature)).await
+        self.accept(
+            order,
+            Ticket::from_parts(self.merchant.domain(), fields, signature),
+        )
+        .await
     }
 
     /// Sells one ticket with a nonce of the test's choice, for an order of that number.
@@ -215,7 +266,10 @@ impl<S: Store> Shop<S> {
     /// Where a winner stands.
     pub async fn state_of(&self, nonce: u64) -> WinState {
         let wins = self.wins().await;
-        wins.iter().find(|win| win.ticket.nonce() == Nonce(nonce)).unwrap().state
+        wins.iter()
+            .find(|win| win.ticket.nonce() == Nonce(nonce))
+            .unwrap()
+            .state
     }
 
     /// Stages of all claims, oldest first.

@@ -33,7 +33,9 @@ impl Switch {
         let (mode, changes) = watch::channel(Mode::Pass);
         tokio::spawn(async move {
             loop {
-                let Ok((stream, _)) = listener.accept().await else { continue };
+                let Ok((stream, _)) = listener.accept().await else {
+                    continue;
+                };
                 tokio::spawn(connection(stream, node.clone(), changes.clone()));
             }
         });
@@ -53,7 +55,9 @@ async fn connection(mut client: TcpStream, node: Url, mut changes: watch::Receiv
         Mode::Hang => drop(changes.changed().await),
         Mode::Pass => {
             let address = (node.host_str().unwrap().to_owned(), node.port().unwrap());
-            let Ok(mut server) = TcpStream::connect(address).await else { return };
+            let Ok(mut server) = TcpStream::connect(address).await else {
+                return;
+            };
             tokio::select! {
                 _ = copy_bidirectional(&mut client, &mut server) => {}
                 _ = changes.changed() => {

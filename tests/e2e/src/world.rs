@@ -16,8 +16,8 @@ use chain::{At, ChainClient, ChainConfig, Mined, Sender, SenderConfig, deploy};
 use merchant::ticket::Price;
 use payer::ticket::{Edges, EscrowSteps, Limits, Opening, Payer};
 use protocol::ticket::{
-    Amount, Domain, EscrowKey, EscrowRecord, Issued, Nonce, Policy, Quote, Ticket, Timestamp, WinThreshold, draw,
-    odds,
+    Amount, Domain, EscrowKey, EscrowRecord, Issued, Nonce, Policy, Quote, Ticket, Timestamp, WinThreshold,
+    draw, odds,
 };
 use storage::{MemoryStore, StoreIdentity};
 
@@ -54,7 +54,12 @@ impl Odds {
 
     /// A merchant's price in an asset.
     pub fn in_asset(self, asset: Address) -> Price {
-        Price { asset, price: self.price(), min_prize: PRIZE, max_prize: PRIZE }
+        Price {
+            asset,
+            price: self.price(),
+            min_prize: PRIZE,
+            max_prize: PRIZE,
+        }
     }
 }
 
@@ -63,7 +68,14 @@ pub fn terms(asset: Address, ticket_cap: u64, prizes: u64) -> Opening {
     let max_threshold = Odds::Sure.threshold();
     let ticket_cap = Nonce(ticket_cap);
     let penalty = odds::required_penalty(PRIZE, ticket_cap, max_threshold, Policy::default().epsilon);
-    Opening { asset, prize: PRIZE, max_threshold, ticket_cap, penalty, balance: PRIZE.saturating_mul(prizes) }
+    Opening {
+        asset,
+        prize: PRIZE,
+        max_threshold,
+        ticket_cap,
+        penalty,
+        balance: PRIZE.saturating_mul(prizes),
+    }
 }
 
 /// The system's time, and what tests have put it forward by.
@@ -117,11 +129,25 @@ impl Escrow {
 
     /// A ticket for a quote, as a payer makes it, with a nonce of the test's choice.
     pub fn ticket(&self, domain: &Domain, quote: &Quote, nonce: u64, now: Timestamp) -> Ticket<Issued> {
-        Ticket::issue(domain, &self.key, quote, random(), quote.expiry(now), Nonce(nonce))
+        Ticket::issue(
+            domain,
+            &self.key,
+            quote,
+            random(),
+            quote.expiry(now),
+            Nonce(nonce),
+        )
     }
 
     /// A winner that the escrow's holder makes for a recipient whose `r1` it knows: itself, under another name.
-    pub fn sybil_winner(&self, domain: &Domain, recipient: Address, r1: B256, nonce: u64, expiry: Timestamp) -> Winner {
+    pub fn sybil_winner(
+        &self,
+        domain: &Domain,
+        recipient: Address,
+        r1: B256,
+        nonce: u64,
+        expiry: Timestamp,
+    ) -> Winner {
         let mut fields = Fields {
             escrow: self.address(),
             recipient,
@@ -135,7 +161,13 @@ impl Escrow {
             fields.r2 = keccak256(fields.r2);
         }
         let signature = self.key.sign(domain.ticket_digest(&fields)).to_sol();
-        Winner { r2: fields.r2, winThreshold: fields.winThreshold, expiry: fields.expiry, nonce, signature }
+        Winner {
+            r2: fields.r2,
+            winThreshold: fields.winThreshold,
+            expiry: fields.expiry,
+            nonce,
+            signature,
+        }
     }
 }
 
@@ -169,21 +201,39 @@ impl World {
     /// As [`World::new`], with more arguments for anvil.
     pub async fn with_args(args: &[&str]) -> Self {
         let args = args.iter().map(ToString::to_string).collect();
-        let anvil = Anvil::spawn(&AnvilOptions { args, ..AnvilOptions::default() }).unwrap();
+        let anvil = Anvil::spawn(&AnvilOptions {
+            args,
+            ..AnvilOptions::default()
+        })
+        .unwrap();
         let config = ChainConfig::new(anvil.chain_id());
-        let bare = ChainClient::connect_before_deploy(anvil.url(), config.clone()).await.unwrap();
+        let bare = ChainClient::connect_before_deploy(anvil.url(), config.clone())
+            .await
+            .unwrap();
         let deployer = Self::sender_on(&bare, 9);
         deploy::deploy(&deployer).await.unwrap();
         let token = deploy::FACTORY.create2_from_code(B256::ZERO, &TestToken::BYTECODE);
         let code = [B256::ZERO.as_slice(), &TestToken::BYTECODE].concat();
-        deployer.send(deploy::FACTORY, code.into(), U256::ZERO).await.unwrap();
+        deployer
+            .send(deploy::FACTORY, code.into(), U256::ZERO)
+            .await
+            .unwrap();
         let client = ChainClient::connect(anvil.url(), config).await.unwrap();
-        Self { domain: client.domain(), client, anvil, token, clock: Clock::default() }
+        Self {
+            domain: client.domain(),
+            client,
+            anvil,
+            token,
+            clock: Clock::default(),
+        }
     }
 
     /// Sends from development account `index` over some connection.
     pub fn sender_on(client: &ChainClient, index: usize) -> Sender {
-        let config = SenderConfig { poll_interval: Duration::from_millis(20), ..SenderConfig::default() };
+        let config = SenderConfig {
+            poll_interval: Duration::from_millis(20),
+            ..SenderConfig::default()
+        };
         Sender::with_config(client.clone(), Anvil::key(index), config)
     }
 
@@ -204,14 +254,21 @@ impl World {
 
     /// Calls the contract in a transaction.
     pub async fn call(&self, from: &Sender, call: impl SolCall) -> Mined {
-        from.send(self.contract(), call.abi_encode().into(), U256::ZERO).await.unwrap()
+        from.send(self.contract(), call.abi_encode().into(), U256::ZERO)
+            .await
+            .unwrap()
     }
 
     /// Gives account `index` tokens.
     pub async fn mint(&self, index: usize, amount: u128) {
         let to = self.sender(index);
-        let mint = TestToken::mintCall { to: to.address(), amount: U256::from(amount) };
-        to.send(self.token, Bytes::from(mint.abi_encode()), U256::ZERO).await.unwrap();
+        let mint = TestToken::mintCall {
+            to: to.address(),
+            amount: U256::from(amount),
+        };
+        to.send(self.token, Bytes::from(mint.abi_encode()), U256::ZERO)
+            .await
+            .unwrap();
     }
 
     /// Opens an escrow from account `index`. The key follows from the name.
@@ -223,7 +280,12 @@ impl World {
 
     /// An escrow that is open already.
     pub async fn escrow(&self, key: Arc<EscrowKey>) -> Escrow {
-        let record = self.client.escrow_of(key.address(), At::Latest).await.unwrap().unwrap();
+        let record = self
+            .client
+            .escrow_of(key.address(), At::Latest)
+            .await
+            .unwrap()
+            .unwrap();
         Escrow { key, record }
     }
 
@@ -235,9 +297,22 @@ impl World {
     /// A payer with its store.
     pub fn payer_with(&self, escrow: &Escrow, limits: Limits) -> (Payer<MemoryStore>, MemoryStore) {
         let store = MemoryStore::new(StoreIdentity::payer(self.domain));
-        let edges = Edges { now: system_now, random };
+        let edges = Edges {
+            now: system_now,
+            random,
+        };
         let key = Arc::clone(&escrow.key);
-        (Payer::new(self.domain, key, escrow.record.clone(), limits, store.clone(), edges), store)
+        (
+            Payer::new(
+                self.domain,
+                key,
+                escrow.record.clone(),
+                limits,
+                store.clone(),
+                edges,
+            ),
+            store,
+        )
     }
 
     /// Puts both the chain and the shops' clocks forward.
@@ -259,7 +334,11 @@ impl World {
     /// Moves all of an account's credit to it.
     pub async fn withdraw_credit(&self, asset: Address, account: &Sender) -> u128 {
         let amount = self.credit(asset, account.address()).await;
-        let call = TicketEscrow::withdrawCreditCall { asset, to: account.address(), amount: U256::from(amount) };
+        let call = TicketEscrow::withdrawCreditCall {
+            asset,
+            to: account.address(),
+            amount: U256::from(amount),
+        };
         self.call(account, call).await;
         amount
     }
@@ -269,9 +348,13 @@ impl World {
         let provider = self.client.provider();
         let mut paid = BTreeMap::new();
         for number in 1..=self.client.head().await.unwrap().number {
-            let receipts = provider.get_block_receipts(BlockNumberOrTag::Number(number).into()).await.unwrap();
+            let receipts = provider
+                .get_block_receipts(BlockNumberOrTag::Number(number).into())
+                .await
+                .unwrap();
             for receipt in receipts.unwrap_or_default() {
-                *paid.entry(receipt.from).or_default() += u128::from(receipt.gas_used) * receipt.effective_gas_price;
+                *paid.entry(receipt.from).or_default() +=
+                    u128::from(receipt.gas_used) * receipt.effective_gas_price;
             }
         }
         paid

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use alloy::primitives::Address;
 use chain::{ChainClient, ChainConfig};
 use futures::{StreamExt, stream};
 use merchant::ticket::{AcceptError, Step};
-use micropay_e2e::{Counter, Escrow, Mode, NATIVE, Odds, PRIZE, Setup, Shop, Switch, World, hash, random, terms};
+use micropay_e2e::{
+    Counter, Escrow, Mode, NATIVE, Odds, PRIZE, Setup, Shop, Switch, World, hash, random, terms,
+};
 use payer::ticket::{PayError, Payer, Purchase, Seller};
 use protocol::ticket::{Amount, OrderId, Refusal, Retry};
 use storage::{MemoryStore, OrderStore, SqliteStore, Store, WinStage, WinState, WinStore};
@@ -38,7 +39,11 @@ fn mine(world: &Arc<World>, stop: Arc<AtomicBool>, tasks: &mut JoinSet<()>) {
 
 /// Pays until it is delivered. Sessions close all the time here, so that a purchase may run out of tickets; a person would
 /// order once more.
-async fn pay(payer: &Payer<MemoryStore>, seller: &Seller<Counter<SqliteStore>>, purchase: Purchase<u64>) -> u64 {
+async fn pay(
+    payer: &Payer<MemoryStore>,
+    seller: &Seller<Counter<SqliteStore>>,
+    purchase: Purchase<u64>,
+) -> u64 {
     let mut order = purchase.order;
     for _ in 0..50 {
         match payer.pay(seller, &Purchase { order, ..purchase }).await {
@@ -58,16 +63,29 @@ async fn three_merchants_and_two_payers_at_once_conserve_every_wei() {
     let world = Arc::new(World::new().await);
     let mut escrows = Vec::new();
     for payer in [0, 4] {
-        escrows.push(world.open(payer, &format!("payer {payer}"), &terms(NATIVE, 2_000, 500)).await);
+        escrows.push(
+            world
+                .open(payer, &format!("payer {payer}"), &terms(NATIVE, 2_000, 500))
+                .await,
+        );
     }
     world.anvil.mine(3).await.unwrap();
     let mut shops = Vec::new();
     for account in 1..=3 {
         let file = folder.path().join(format!("{account}.sqlite"));
-        let store = SqliteStore::open(file, world.merchant_identity(account)).await.unwrap();
-        shops.push(world.shop_on(&world.client, Setup::new(account).depth(1), store).await);
+        let store = SqliteStore::open(file, world.merchant_identity(account))
+            .await
+            .unwrap();
+        shops.push(
+            world
+                .shop_on(&world.client, Setup::new(account).depth(1), store)
+                .await,
+        );
     }
-    let deposits: u128 = escrows.iter().map(|e| e.record.balance.0 + e.record.penalty.0).sum();
+    let deposits: u128 = escrows
+        .iter()
+        .map(|e| e.record.balance.0 + e.record.penalty.0)
+        .sum();
 
     let (stop, mut tasks) = (Arc::new(AtomicBool::new(false)), JoinSet::new());
     mine(&world, Arc::clone(&stop), &mut tasks);
@@ -101,12 +119,21 @@ async fn three_merchants_and_two_payers_at_once_conserve_every_wei() {
     for shop in &shops {
         world.settle(shop).await;
         let totals = shop.store.win_totals().await.unwrap();
-        assert_eq!((totals.refused.count, totals.owed), (0, Amount(0)), "no winner is buried");
+        assert_eq!(
+            (totals.refused.count, totals.owed),
+            (0, Amount(0)),
+            "no winner is buried"
+        );
         assert_eq!(totals.all().unwrap(), totals.settled);
         assert_eq!(totals.paid.0, u128::from(totals.settled.count) * PRIZE.0);
         let credit = world.credit(NATIVE, shop.recipient()).await;
         assert_eq!(credit, totals.paid.0);
-        assert!(totals.settled.count > EACH / 4, "{} of {} won at 1 in 2", totals.settled.count, 2 * EACH);
+        assert!(
+            totals.settled.count > EACH / 4,
+            "{} of {} won at 1 in 2",
+            totals.settled.count,
+            2 * EACH
+        );
         credits += credit;
     }
     let mut left = 0;
@@ -130,7 +157,9 @@ async fn no_accepted_winner_is_buried_by_a_claim_of_a_higher_nonce() {
     let world = Arc::new(World::new().await);
     let escrow = world.open(0, "buried", &terms(NATIVE, 2_000, 1_000)).await;
     world.anvil.mine(3).await.unwrap();
-    let store = SqliteStore::open(folder.path().join("s.sqlite"), world.merchant_identity(1)).await.unwrap();
+    let store = SqliteStore::open(folder.path().join("s.sqlite"), world.merchant_identity(1))
+        .await
+        .unwrap();
     let shop = world.shop_on(&world.client, Setup::new(1).depth(1), store).await;
 
     let (stop, mut tasks) = (Arc::new(AtomicBool::new(false)), JoinSet::new());
@@ -155,7 +184,15 @@ async fn no_accepted_winner_is_buried_by_a_claim_of_a_higher_nonce() {
     let claims = shop.claims().await.len();
     assert!(claims > 5, "the claimer was at work meanwhile: {claims} claims");
     for win in &wins {
-        assert_eq!(win.state, WinState::Final { paid: PRIZE, owed: Amount(0) }, "nonce {}", win.ticket.nonce());
+        assert_eq!(
+            win.state,
+            WinState::Final {
+                paid: PRIZE,
+                owed: Amount(0)
+            },
+            "nonce {}",
+            win.ticket.nonce()
+        );
     }
 }
 
@@ -165,7 +202,10 @@ async fn sell_somehow<S: Store>(shop: &Shop<S>, escrow: &Escrow, nonces: &Atomic
         let nonce = nonces.fetch_add(1, Ordering::Relaxed) + 1;
         let ticket = shop.ticket(escrow, nonce);
         tokio::time::sleep(Duration::from_micros(nonce * 7_919 % 6_000)).await;
-        match shop.accept(OrderId(hash("somehow", item * 1_000 + attempt)), ticket).await {
+        match shop
+            .accept(OrderId(hash("somehow", item * 1_000 + attempt)), ticket)
+            .await
+        {
             Ok(receipt) => return receipt.won,
             Err(AcceptError::Refused(refusal)) if refusal.retry() == Retry::NewQuote => {}
             Err(error) => panic!("{error}"),
@@ -179,10 +219,14 @@ async fn sell_somehow<S: Store>(shop: &Shop<S>, escrow: &Escrow, nonces: &Atomic
 async fn a_winner_that_arrives_while_the_claimer_decides_is_claimed_with_the_rest() {
     let world = World::new().await;
     let switch = Switch::start(world.anvil.url()).await;
-    let client = ChainClient::connect(switch.url.clone(), ChainConfig::new(world.anvil.chain_id())).await.unwrap();
+    let client = ChainClient::connect(switch.url.clone(), ChainConfig::new(world.anvil.chain_id()))
+        .await
+        .unwrap();
     let escrow = world.open(0, "deciding", &terms(NATIVE, 100, 20)).await;
     let store = MemoryStore::new(world.merchant_identity(1));
-    let shop = world.shop_on(&client, Setup::new(1).odds(Odds::Sure), store).await;
+    let shop = world
+        .shop_on(&client, Setup::new(1).odds(Odds::Sure), store)
+        .await;
     world.finalize(&shop).await;
     shop.sell(&escrow, 10).await;
     shop.claimer.ask();
@@ -197,7 +241,14 @@ async fn a_winner_that_arrives_while_the_claimer_decides_is_claimed_with_the_res
     assert!(matches!(step, Step::Queued(..)), "{step:?}");
     world.settle(&shop).await;
     for nonce in [5, 10] {
-        assert_eq!(shop.state_of(nonce).await, WinState::Final { paid: PRIZE, owed: Amount(0) }, "nonce {nonce}");
+        assert_eq!(
+            shop.state_of(nonce).await,
+            WinState::Final {
+                paid: PRIZE,
+                owed: Amount(0)
+            },
+            "nonce {nonce}"
+        );
     }
 }
 
@@ -208,8 +259,12 @@ async fn payments_in_flight_do_not_overdraw_an_escrow() {
     let world = World::new().await;
     let escrow = world.open(0, "overdrawn", &terms(NATIVE, 100, 1)).await;
     world.anvil.mine(3).await.unwrap();
-    let store = SqliteStore::open(folder.path().join("s.sqlite"), world.merchant_identity(1)).await.unwrap();
-    let shop = world.shop_on(&world.client, Setup::new(1).odds(Odds::Sure), store).await;
+    let store = SqliteStore::open(folder.path().join("s.sqlite"), world.merchant_identity(1))
+        .await
+        .unwrap();
+    let shop = world
+        .shop_on(&world.client, Setup::new(1).odds(Odds::Sure), store)
+        .await;
     let mut tasks = JoinSet::new();
     for nonce in 1..=32 {
         let (shop, ticket) = (Arc::clone(&shop), shop.ticket(&escrow, nonce));
@@ -236,8 +291,12 @@ async fn copies_of_one_ticket_at_once_are_one_payment() {
     let world = World::new().await;
     let escrow = world.open(0, "copies", &terms(NATIVE, 100, 10)).await;
     world.anvil.mine(3).await.unwrap();
-    let store = SqliteStore::open(folder.path().join("s.sqlite"), world.merchant_identity(1)).await.unwrap();
-    let shop = world.shop_on(&world.client, Setup::new(1).odds(Odds::Sure), store).await;
+    let store = SqliteStore::open(folder.path().join("s.sqlite"), world.merchant_identity(1))
+        .await
+        .unwrap();
+    let shop = world
+        .shop_on(&world.client, Setup::new(1).odds(Odds::Sure), store)
+        .await;
     for nonce in 1..=5 {
         let (order, ticket) = (OrderId(hash("copies", nonce)), shop.ticket(&escrow, nonce));
         let mut tasks = JoinSet::new();
@@ -257,5 +316,4 @@ async fn copies_of_one_ticket_at_once_are_one_payment() {
         assert!(shop.accept(order, ticket).await.unwrap().repeat);
     }
     assert_eq!(world.settle(&shop).await.claimed, 5);
-    let _: Address = shop.recipient();
 }

@@ -18,7 +18,10 @@ async fn a_sale_in_the_native_asset_adds_up_to_the_wei() {
 
     let opening = terms(NATIVE, 100, 60);
     let escrow = world.open(PAYER, "native", &opening).await;
-    assert_eq!(world.balance(NATIVE, world.contract()).await, opening.balance.0 + opening.penalty.0);
+    assert_eq!(
+        world.balance(NATIVE, world.contract()).await,
+        opening.balance.0 + opening.penalty.0
+    );
     let shop = world.shop(Setup::new(MERCHANT)).await;
     world.finalize(&shop).await;
     let won = sell(&world, &escrow, &shop).await;
@@ -36,7 +39,10 @@ async fn a_sale_in_the_native_asset_adds_up_to_the_wei() {
     let after = Money::of(&world, NATIVE).await;
     assert_eq!(after.contract, 0);
     assert_eq!(after.payer + after.payer_gas, before.payer - won * PRIZE.0);
-    assert_eq!(after.merchant + after.merchant_gas, before.merchant + won * PRIZE.0);
+    assert_eq!(
+        after.merchant + after.merchant_gas,
+        before.merchant + won * PRIZE.0
+    );
 }
 
 #[tokio::test]
@@ -78,22 +84,37 @@ async fn sell(
     let (payer, orders) = world.payer(escrow);
     let seller = Seller::new(Counter::new(shop));
     for item in 0..PAYMENTS {
-        let purchase = Purchase { order: OrderId(hash("happy", item)), item };
+        let purchase = Purchase {
+            order: OrderId(hash("happy", item)),
+            item,
+        };
         let payment = payer.pay(&seller, &purchase).await.unwrap();
-        assert_eq!((payment.good, payment.order, payment.price), (item, purchase.order, Odds::Half.price()));
+        assert_eq!(
+            (payment.good, payment.order, payment.price),
+            (item, purchase.order, Odds::Half.price())
+        );
         assert!(payment.refusals.is_empty());
     }
     let totals = orders.order_totals(None).await.unwrap();
-    assert_eq!((totals.delivered.count, totals.all().unwrap().count), (PAYMENTS, PAYMENTS));
+    assert_eq!(
+        (totals.delivered.count, totals.all().unwrap().count),
+        (PAYMENTS, PAYMENTS)
+    );
 
     let won = shop.wins().await.len();
-    assert!((5..=35).contains(&won), "{won} of {PAYMENTS} at 1 in 2 is less likely than 10^-6");
+    assert!(
+        (5..=35).contains(&won),
+        "{won} of {PAYMENTS} at 1 in 2 is less likely than 10^-6"
+    );
     assert_eq!(shop.stage().await, WinStage::Won);
     let settled = world.settle(shop).await;
     let won = won as u128;
     assert_eq!((u128::from(settled.claimed), settled.skipped), (won, 0));
     assert_eq!((settled.paid, settled.owed), (won * PRIZE.0, 0));
-    assert_eq!(world.credit(escrow.record.asset, shop.recipient()).await, won * PRIZE.0);
+    assert_eq!(
+        world.credit(escrow.record.asset, shop.recipient()).await,
+        won * PRIZE.0
+    );
     shop.follow().await;
     let now = world.escrow(escrow.key.clone()).await;
     assert_eq!(now.record.balance.0, escrow.record.balance.0 - won * PRIZE.0);

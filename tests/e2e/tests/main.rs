@@ -1,5 +1,8 @@
 //! The roles against a real chain, one story a test: payers and merchants in this process, the chain in anvil.
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test, and names its line")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a failed unwrap is a failed test, and names its line"
+)]
 
 mod admission;
 mod constants;

@@ -1,8 +1,8 @@
 //! Who may claim.
 
+use bindings::ticket::TicketEscrow;
 use chain::ChainError;
 use merchant::ticket::{ClaimStepError, Step};
-use bindings::ticket::TicketEscrow;
 use micropay_e2e::{NATIVE, Odds, PRIZE, Setup, World, terms};
 use storage::WinStage;
 
@@ -32,14 +32,30 @@ async fn an_operator_claims_for_a_merchant_and_a_stranger_cannot() {
     // Approved, the same claim goes on. The merchant is paid, not the operator.
     let operator = shop.account.address();
     let merchant = world.sender(1);
-    world.call(&merchant, TicketEscrow::setOperatorCall { operator, approved: true }).await;
+    world
+        .call(
+            &merchant,
+            TicketEscrow::setOperatorCall {
+                operator,
+                approved: true,
+            },
+        )
+        .await;
     let settled = world.settle(&shop).await;
     assert_eq!((settled.claimed, settled.paid), (3, 3 * PRIZE.0));
     assert_eq!(world.credit(NATIVE, merchant.address()).await, 3 * PRIZE.0);
     assert_eq!(world.credit(NATIVE, operator).await, 0);
 
     // And when the right is taken away, it is gone.
-    world.call(&merchant, TicketEscrow::setOperatorCall { operator, approved: false }).await;
+    world
+        .call(
+            &merchant,
+            TicketEscrow::setOperatorCall {
+                operator,
+                approved: false,
+            },
+        )
+        .await;
     shop.sell(&escrow, 4).await;
     shop.claimer.ask();
     assert!(matches!(shop.step().await, Step::Queued(..)));

@@ -28,7 +28,10 @@ async fn payments_go_on_while_the_mirror_is_young_and_claims_wait() {
         let seen = Instant::now();
         let (payer, _) = world.payer(&escrow);
         let seller = Seller::new(Counter::new(&shop));
-        let purchase = |item| Purchase { order: OrderId(hash("outage", item)), item };
+        let purchase = |item| Purchase {
+            order: OrderId(hash("outage", item)),
+            item,
+        };
         payer.pay(&seller, &purchase(1)).await.unwrap();
         shop.claimer.ask();
         assert!(matches!(shop.step().await, Step::Queued(..)));
@@ -36,12 +39,21 @@ async fn payments_go_on_while_the_mirror_is_young_and_claims_wait() {
         // Down. What is sold is sold from memory; what needs the chain waits where it is.
         switch.set(mode);
         let error = shop.try_follow().await.unwrap_err();
-        assert!(matches!(&error, FollowError::Chain(error) if error.retry() && is_outage(error)), "{error}");
+        assert!(
+            matches!(&error, FollowError::Chain(error) if error.retry() && is_outage(error)),
+            "{error}"
+        );
         let error = shop.try_step().await.unwrap_err();
-        assert!(matches!(&error, ClaimStepError::Chain(chain) if error.retry() && is_outage(chain)), "{error}");
+        assert!(
+            matches!(&error, ClaimStepError::Chain(chain) if error.retry() && is_outage(chain)),
+            "{error}"
+        );
         assert_eq!(shop.state_of(1).await.stage(), WinStage::Queued);
         payer.pay(&seller, &purchase(2)).await.unwrap();
-        assert!(seen.elapsed() < Duration::from_secs(2), "too slow a machine to tell");
+        assert!(
+            seen.elapsed() < Duration::from_secs(2),
+            "too slow a machine to tell"
+        );
 
         // Too long: no ticket is taken any more, none is lost, and the payer is told to come back with the same one.
         tokio::time::sleep(Duration::from_secs(2).saturating_sub(seen.elapsed())).await;
@@ -58,13 +70,16 @@ async fn payments_go_on_while_the_mirror_is_young_and_claims_wait() {
 
         // Back. The refused order is delivered with the ticket it always had, and everything is claimed.
         switch.set(Mode::Pass);
-        shop.follow().await;
+        while shop.try_follow().await.is_err() {}
         let payment = payer.pay(&seller, &purchase(3)).await.unwrap();
         assert_eq!(payment.order, purchase(3).order);
         let arrived = seller.api().arrived();
         assert_eq!(arrived[arrived.len() - 2..], [arrived[arrived.len() - 1]; 2]);
         let settled = world.settle(&shop).await;
-        assert_eq!((settled.claimed, settled.paid, settled.skipped), (3, 3 * PRIZE.0, 0));
+        assert_eq!(
+            (settled.claimed, settled.paid, settled.skipped),
+            (3, 3 * PRIZE.0, 0)
+        );
     }
 }
 
@@ -72,12 +87,16 @@ async fn payments_go_on_while_the_mirror_is_young_and_claims_wait() {
 async fn a_claim_whose_broadcast_was_lost_is_sent_again_and_paid_once() {
     let world = World::new().await;
     let switch = Switch::start(world.anvil.url()).await;
-    let config =
-        ChainConfig { request_timeout: Duration::from_millis(200), ..ChainConfig::new(world.anvil.chain_id()) };
+    let config = ChainConfig {
+        request_timeout: Duration::from_millis(200),
+        ..ChainConfig::new(world.anvil.chain_id())
+    };
     let client = ChainClient::connect(switch.url.clone(), config).await.unwrap();
     let escrow = world.open(0, "broadcast", &terms(NATIVE, 100, 20)).await;
     let store = MemoryStore::new(world.merchant_identity(1));
-    let shop = world.shop_on(&client, Setup::new(1).odds(Odds::Sure), store).await;
+    let shop = world
+        .shop_on(&client, Setup::new(1).odds(Odds::Sure), store)
+        .await;
     world.finalize(&shop).await;
 
     // Cut at any moment of the step that prepares, saves and broadcasts.
@@ -94,8 +113,13 @@ async fn a_claim_whose_broadcast_was_lost_is_sent_again_and_paid_once() {
             assert!(error.retry(), "{error}");
         }
         switch.set(Mode::Pass);
+        while shop.try_follow().await.is_err() {} // connections that were cut are found out one by one
         let settled = world.settle(&shop).await;
-        assert_eq!((settled.claimed, settled.paid, settled.skipped), (1, PRIZE.0, 0), "round {round}");
+        assert_eq!(
+            (settled.claimed, settled.paid, settled.skipped),
+            (1, PRIZE.0, 0),
+            "round {round}"
+        );
     }
     assert_eq!(world.credit(NATIVE, shop.recipient()).await, 8 * PRIZE.0);
 }

@@ -11,7 +11,10 @@ use protocol::ticket::{
 use storage::{OrderState, OrderStore, WinStore};
 
 fn purchase(item: u64) -> Purchase<u64> {
-    Purchase { order: OrderId(hash("purchase", item)), item }
+    Purchase {
+        order: OrderId(hash("purchase", item)),
+        item,
+    }
 }
 
 #[tokio::test]
@@ -26,7 +29,10 @@ async fn a_lost_answer_is_asked_for_again_with_the_same_ticket() {
     for fault in [Fault::LoseAnswer, Fault::LoseRequest, Fault::LoseAnswer] {
         seller.api().fail(fault);
         let error = payer.pay(&seller, &purchase(1)).await.unwrap_err();
-        assert!(matches!(&error, PayError::Api(ApiError::Transport(_))) && error.retry(), "{error}");
+        assert!(
+            matches!(&error, PayError::Api(ApiError::Transport(_))) && error.retry(),
+            "{error}"
+        );
     }
     let payment = payer.pay(&seller, &purchase(1)).await.unwrap();
     assert_eq!((payment.good, payment.order), (1, purchase(1).order));
@@ -59,13 +65,24 @@ async fn a_ticket_under_a_closed_commitment_is_replaced_by_one_new_order() {
     assert_eq!(payment.refusals, ["commitment-closed"]);
     assert_ne!(payment.order, purchase(2).order);
     let refused = orders.order(purchase(2).order).await.unwrap().unwrap();
-    assert_eq!(refused.state, OrderState::Refused { rule: "commitment-closed".into() });
+    assert_eq!(
+        refused.state,
+        OrderState::Refused {
+            rule: "commitment-closed".into()
+        }
+    );
     let replacement = orders.order(payment.order).await.unwrap().unwrap();
-    assert_eq!((replacement.replaces, replacement.state), (Some(purchase(2).order), OrderState::Delivered));
+    assert_eq!(
+        (replacement.replaces, replacement.state),
+        (Some(purchase(2).order), OrderState::Delivered)
+    );
     assert!(replacement.ticket.nonce() > refused.ticket.nonce());
 
     // Asked again, the purchase leads to the replacement, and to no third ticket.
-    assert_eq!(payer.pay(&seller, &purchase(2)).await.unwrap().ticket, payment.ticket);
+    assert_eq!(
+        payer.pay(&seller, &purchase(2)).await.unwrap().ticket,
+        payment.ticket
+    );
     assert_eq!(issued(&orders, payer.escrow()).await, 3);
     // The refused ticket was never drawn.
     assert_eq!(shop.wins().await.len(), 2);
@@ -80,7 +97,11 @@ struct Hostile {
 
 impl Hostile {
     fn new(quote: Quote, retry: Retry) -> Self {
-        Self { quote, retry, got: Mutex::default() }
+        Self {
+            quote,
+            retry,
+            got: Mutex::default(),
+        }
     }
 
     fn got(&self) -> Vec<B256> {
@@ -99,7 +120,12 @@ impl MerchantApi for Hostile {
     async fn buy(&self, _: OrderId, _: &u64, ticket: &Ticket<Issued>) -> Result<Answer<u64>, ApiError> {
         self.got.lock().unwrap().push(ticket.digest());
         let quote = Some(self.quote);
-        Ok(Answer::Refused { rule: "commitment-closed".into(), message: "as always".into(), retry: self.retry, quote })
+        Ok(Answer::Refused {
+            rule: "commitment-closed".into(),
+            message: "as always".into(),
+            retry: self.retry,
+            quote,
+        })
     }
 }
 
@@ -112,7 +138,11 @@ async fn a_merchant_that_always_wants_a_fresh_ticket_gets_four_for_a_purchase() 
             PayError::TooManyRefusals { tickets: 4, rule } => assert_eq!(rule, "commitment-closed"),
             error => panic!("{error}"),
         }
-        assert_eq!(hostile.api().got().len(), 4, "asked for again, a purchase costs nothing more");
+        assert_eq!(
+            hostile.api().got().len(),
+            4,
+            "asked for again, a purchase costs nothing more"
+        );
     }
     assert_eq!(issued(&orders, payer.escrow()).await, 4);
     assert_eq!(orders.order_totals(None).await.unwrap().refused.count, 4);
@@ -125,7 +155,10 @@ async fn a_refusal_that_no_fresh_ticket_mends_costs_no_fresh_ticket() {
     let later = Seller::new(Hostile::new(quote, Retry::Later));
     for _ in 0..3 {
         let error = payer.pay(&later, &purchase(1)).await.unwrap_err();
-        assert!(matches!(error, PayError::NotNow { .. }) && error.retry(), "{error}");
+        assert!(
+            matches!(error, PayError::NotNow { .. }) && error.retry(),
+            "{error}"
+        );
     }
     let got = later.api().got();
     assert_eq!(got, vec![got[0]; 3]);
@@ -133,7 +166,10 @@ async fn a_refusal_that_no_fresh_ticket_mends_costs_no_fresh_ticket() {
     // Never: that is that.
     let never = Seller::new(Hostile::new(quote, Retry::Never));
     let error = payer.pay(&never, &purchase(2)).await.unwrap_err();
-    assert!(matches!(error, PayError::Refused { .. }) && !error.retry(), "{error}");
+    assert!(
+        matches!(error, PayError::Refused { .. }) && !error.retry(),
+        "{error}"
+    );
     assert_eq!(never.api().got().len(), 1);
     assert_eq!(issued(&orders, payer.escrow()).await, 2);
 }
@@ -141,11 +177,22 @@ async fn a_refusal_that_no_fresh_ticket_mends_costs_no_fresh_ticket() {
 #[tokio::test]
 async fn no_hostile_quote_gets_a_ticket() {
     let friend = Address::repeat_byte(7);
-    let limits = Limits { max_price: Amount(PRIZE.0 / 2), ..Limits::default() };
+    let limits = Limits {
+        max_price: Amount(PRIZE.0 / 2),
+        ..Limits::default()
+    };
     let (world, payer, orders, good) = quoted("hostile", limits.clone()).await;
-    let at = |threshold: WinThreshold| Quote { win_threshold: threshold, price: threshold.price(PRIZE), ..good };
+    let at = |threshold: WinThreshold| Quote {
+        win_threshold: threshold,
+        price: threshold.price(PRIZE),
+        ..good
+    };
     let dear = Odds::Sure.threshold();
-    let double = Quote { prize: Amount(PRIZE.0 * 2), price: Amount(PRIZE.0), ..good };
+    let double = Quote {
+        prize: Amount(PRIZE.0 * 2),
+        price: Amount(PRIZE.0),
+        ..good
+    };
     let max = WinThreshold(alloy::primitives::U256::MAX);
 
     let refused = |quote: Quote| {
@@ -163,37 +210,88 @@ async fn no_hostile_quote_gets_a_ticket() {
     let price = Odds::Sure.price();
     let limit = limits.max_price;
     assert_eq!(refused(at(dear)).await, LimitError::PriceTooHigh { price, limit });
-    let lie = Quote { price: Amount(1), ..at(dear) };
-    let expected = QuoteError::PriceNotWorth { price: Amount(1), worth: price };
+    let lie = Quote {
+        price: Amount(1),
+        ..at(dear)
+    };
+    let expected = QuoteError::PriceNotWorth {
+        price: Amount(1),
+        worth: price,
+    };
     assert_eq!(refused(lie).await, LimitError::Quote(expected));
-    let expected = QuoteError::WrongAsset { got: world.token, escrow: NATIVE };
-    assert_eq!(refused(Quote { asset: world.token, ..good }).await, LimitError::Quote(expected));
-    let expected = QuoteError::WrongPrize { got: Amount(PRIZE.0 * 2), escrow: PRIZE };
+    let expected = QuoteError::WrongAsset {
+        got: world.token,
+        escrow: NATIVE,
+    };
+    assert_eq!(
+        refused(Quote {
+            asset: world.token,
+            ..good
+        })
+        .await,
+        LimitError::Quote(expected)
+    );
+    let expected = QuoteError::WrongPrize {
+        got: Amount(PRIZE.0 * 2),
+        escrow: PRIZE,
+    };
     assert_eq!(refused(double).await, LimitError::Quote(expected));
     let expected = QuoteError::ThresholdAboveMax { got: max, max: dear };
     assert_eq!(refused(at(max)).await, LimitError::Quote(expected));
-    let floored = Quote { nonce_floor: Nonce(1), ..good };
-    let expected = LimitError::FloorAboveIssued { floor: Nonce(1), next: Nonce(1) };
+    let floored = Quote {
+        nonce_floor: Nonce(1),
+        ..good
+    };
+    let expected = LimitError::FloorAboveIssued {
+        floor: Nonce(1),
+        next: Nonce(1),
+    };
     assert_eq!(refused(floored).await, expected);
-    let absurd = Quote { nonce_floor: Nonce(u64::MAX), ..good };
-    let expected = LimitError::FloorAboveIssued { floor: Nonce(u64::MAX), next: Nonce(1) };
+    let absurd = Quote {
+        nonce_floor: Nonce(u64::MAX),
+        ..good
+    };
+    let expected = LimitError::FloorAboveIssued {
+        floor: Nonce(u64::MAX),
+        next: Nonce(1),
+    };
     assert_eq!(refused(absurd).await, expected);
     let (wanted, limit) = (Seconds::DAY.times(2), Seconds::DAY);
-    let long = Quote { min_ticket_life: wanted, ticket_life: wanted, ..good };
+    let long = Quote {
+        min_ticket_life: wanted,
+        ticket_life: wanted,
+        ..good
+    };
     assert_eq!(refused(long).await, LimitError::LifeTooLong { wanted, limit });
-    let none = Quote { min_ticket_life: Seconds(2), ticket_life: Seconds(1), ..good };
-    let expected = QuoteError::NoTicketLife { min: Seconds(2), max: Seconds(1) };
+    let none = Quote {
+        min_ticket_life: Seconds(2),
+        ticket_life: Seconds(1),
+        ..good
+    };
+    let expected = QuoteError::NoTicketLife {
+        min: Seconds(2),
+        max: Seconds(1),
+    };
     assert_eq!(refused(none).await, LimitError::Quote(expected));
     assert_eq!(orders.order_totals(None).await.unwrap().all().unwrap().count, 0);
 
     // A payer with a list pays nobody else: the commitment of another comes with another's name.
     let escrow = world.escrow(world_key("hostile")).await;
-    let limits = Limits { recipients: [friend].into(), ..Limits::default() };
+    let limits = Limits {
+        recipients: [friend].into(),
+        ..Limits::default()
+    };
     let (careful, orders) = world.payer_with(&escrow, limits);
     let hostile = Seller::new(Hostile::new(good, Retry::Never));
     match careful.pay(&hostile, &purchase(1)).await.unwrap_err() {
         PayError::Limit(error) => {
-            assert_eq!(error, LimitError::RecipientNotAllowed { got: good.recipient, listed: 1 });
+            assert_eq!(
+                error,
+                LimitError::RecipientNotAllowed {
+                    got: good.recipient,
+                    listed: 1
+                }
+            );
         }
         other => panic!("{other}"),
     }
@@ -205,7 +303,13 @@ async fn no_hostile_quote_gets_a_ticket() {
     let hostile = Seller::new(Hostile::new(good, Retry::Never));
     last.pay(&hostile, &purchase(1)).await.unwrap_err();
     match last.pay(&hostile, &purchase(2)).await.unwrap_err() {
-        PayError::Limit(error) => assert_eq!(error, LimitError::CapReached { next: Nonce(2), cap: Nonce(2) }),
+        PayError::Limit(error) => assert_eq!(
+            error,
+            LimitError::CapReached {
+                next: Nonce(2),
+                cap: Nonce(2)
+            }
+        ),
         other => panic!("{other}"),
     }
     assert_eq!(issued(&orders, small.address()).await, 1);
@@ -219,14 +323,20 @@ async fn a_ticket_under_the_commitment_of_another_is_worth_nothing_to_either() {
     let honest = world.shop(Setup::new(1).odds(Odds::Sure)).await;
     world.finalize(&honest).await;
     let thief = world.sender(2).address();
-    let quote = Quote { recipient: thief, ..honest.quote(&escrow) };
+    let quote = Quote {
+        recipient: thief,
+        ..honest.quote(&escrow)
+    };
     let hostile = Seller::new(Hostile::new(quote, Retry::Never));
     let (payer, orders) = world.payer(&escrow);
     payer.pay(&hostile, &purchase(1)).await.unwrap_err();
     let ticket = orders.order(purchase(1).order).await.unwrap().unwrap().ticket;
 
     let error = honest.accept(purchase(1).order, ticket).await.unwrap_err();
-    assert_eq!(error.to_string(), format!("ticket pays {thief}, I am {}", honest.recipient()));
+    assert_eq!(
+        error.to_string(),
+        format!("ticket pays {thief}, I am {}", honest.recipient())
+    );
     assert!(honest.wins().await.is_empty());
     // The honest merchant's own tickets under that commitment are not harmed.
     assert!(honest.sell(&escrow, 2).await.won);
@@ -247,7 +357,12 @@ fn world_key(name: &str) -> std::sync::Arc<protocol::ticket::EscrowKey> {
 async fn quoted(
     name: &str,
     limits: Limits,
-) -> (World, payer::ticket::Payer<storage::MemoryStore>, storage::MemoryStore, Quote) {
+) -> (
+    World,
+    payer::ticket::Payer<storage::MemoryStore>,
+    storage::MemoryStore,
+    Quote,
+) {
     let world = World::new().await;
     let escrow: Escrow = world.open(0, name, &terms(NATIVE, 100, 10)).await;
     let shop = world.shop(Setup::new(1)).await;

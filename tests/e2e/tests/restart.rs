@@ -31,10 +31,19 @@ async fn a_restart_honours_winners_refuses_old_commitments_and_keeps_floors() {
     drop(shop);
 
     // Later lives.
-    let mut shop = world.shop_on(&world.client, setup.clone(), SqliteStore::open(&file, identity).await.unwrap()).await;
+    let mut shop = world
+        .shop_on(
+            &world.client,
+            setup.clone(),
+            SqliteStore::open(&file, identity).await.unwrap(),
+        )
+        .await;
     for life in 2..=4 {
         let quote = shop.quote(&escrow);
-        assert!(commitments.insert(quote.commitment), "r1 is used a second time in life {life}");
+        assert!(
+            commitments.insert(quote.commitment),
+            "r1 is used a second time in life {life}"
+        );
         assert_eq!(quote.nonce_floor, Nonce(2), "the floor of the first life");
 
         // Who bought with the winner gets its good, again and again; nobody else does, not even who comes first.
@@ -53,14 +62,23 @@ async fn a_restart_honours_winners_refuses_old_commitments_and_keeps_floors() {
             other => panic!("{other:?}"),
         }
         // And floors hold for fresh tickets.
-        match shop.accept(OrderId(hash("floor", life)), shop.ticket(&escrow, 2)).await {
+        match shop
+            .accept(OrderId(hash("floor", life)), shop.ticket(&escrow, 2))
+            .await
+        {
             Err(AcceptError::Refused(Refusal::NonceNotAboveFloor { nonce, floor })) => {
                 assert_eq!((nonce, floor), (Nonce(2), Nonce(2)));
             }
             other => panic!("{other:?}"),
         }
         shop.store.close().await.unwrap();
-        shop = world.shop_on(&world.client, setup.clone(), SqliteStore::open(&file, identity).await.unwrap()).await;
+        shop = world
+            .shop_on(
+                &world.client,
+                setup.clone(),
+                SqliteStore::open(&file, identity).await.unwrap(),
+            )
+            .await;
     }
 
     // The last life claims what the first one won, and what it sells itself.
@@ -82,9 +100,14 @@ async fn a_claim_goes_on_where_the_last_process_left_it() {
     let file = folder.path().join("merchant.sqlite");
     let open = || SqliteStore::open(&file, world.merchant_identity(1));
 
-    for (nonce, stage) in [WinStage::Won, WinStage::Queued, WinStage::Sent, WinStage::Mined].into_iter().enumerate() {
+    for (nonce, stage) in [WinStage::Won, WinStage::Queued, WinStage::Sent, WinStage::Mined]
+        .into_iter()
+        .enumerate()
+    {
         let nonce = nonce as u64 + 1;
-        let shop = world.shop_on(&world.client, setup.clone(), open().await.unwrap()).await;
+        let shop = world
+            .shop_on(&world.client, setup.clone(), open().await.unwrap())
+            .await;
         shop.sell(&escrow, nonce).await;
         shop.claimer.ask();
         while shop.state_of(nonce).await.stage() != stage {
@@ -92,11 +115,21 @@ async fn a_claim_goes_on_where_the_last_process_left_it() {
         }
         shop.store.close().await.unwrap();
 
-        let shop = world.shop_on(&world.client, setup.clone(), open().await.unwrap()).await;
+        let shop = world
+            .shop_on(&world.client, setup.clone(), open().await.unwrap())
+            .await;
         assert_eq!(shop.state_of(nonce).await.stage(), stage);
         let settled = world.settle(&shop).await;
-        assert_eq!((settled.claimed, settled.skipped), (1, 0), "restarted as {}", stage.name());
-        assert_eq!(world.credit(NATIVE, shop.recipient()).await, u128::from(nonce) * PRIZE.0);
+        assert_eq!(
+            (settled.claimed, settled.skipped),
+            (1, 0),
+            "restarted as {}",
+            stage.name()
+        );
+        assert_eq!(
+            world.credit(NATIVE, shop.recipient()).await,
+            u128::from(nonce) * PRIZE.0
+        );
         shop.store.close().await.unwrap();
     }
 }

@@ -62,7 +62,10 @@ impl Scene {
     async fn other(&self, account_nonce: Option<u64>, fees: Option<Fees>) -> Prepared {
         let account = &self.shop.account;
         let value = U256::from(1);
-        account.prepare(account.address(), Bytes::new(), value, account_nonce, fees).await.unwrap()
+        account
+            .prepare(account.address(), Bytes::new(), value, account_nonce, fees)
+            .await
+            .unwrap()
     }
 }
 
@@ -72,10 +75,17 @@ async fn a_dropped_transaction_is_sent_again_as_it_is() {
     let sent = scene.claim().await.transactions;
     for _ in 0..3 {
         assert!(scene.world.anvil.drop_transaction(sent[0].hash).await.unwrap());
-        assert_eq!(scene.shop.step().await, Step::Sent(scene.claim().await.id, sent[0].hash));
+        assert_eq!(
+            scene.shop.step().await,
+            Step::Sent(scene.claim().await.id, sent[0].hash)
+        );
         assert!(matches!(scene.shop.step().await, Step::Pending(..)));
     }
-    assert_eq!(scene.claim().await.transactions, sent, "no second transaction was made");
+    assert_eq!(
+        scene.claim().await.transactions,
+        sent,
+        "no second transaction was made"
+    );
     scene.ends_well(1).await;
 }
 
@@ -89,8 +99,14 @@ async fn a_stuck_transaction_is_sent_again_with_a_higher_fee() {
         let sent = scene.claim().await.transactions;
         assert_eq!(sent.len(), bumps + 1);
         let [old, new] = [&sent[bumps - 1], &sent[bumps]];
-        assert_eq!(old.account_nonce, new.account_nonce, "one of them is mined at most");
-        assert!(new.max_fee_per_gas * 10 >= old.max_fee_per_gas * 11, "nodes ask for a tenth more");
+        assert_eq!(
+            old.account_nonce, new.account_nonce,
+            "one of them is mined at most"
+        );
+        assert!(
+            new.max_fee_per_gas * 10 >= old.max_fee_per_gas * 11,
+            "nodes ask for a tenth more"
+        );
         assert!(new.max_priority_fee_per_gas > old.max_priority_fee_per_gas);
     }
     scene.ends_well(2).await;
@@ -139,7 +155,10 @@ async fn a_superseded_transaction_that_a_reorg_brings_back_pays_once_and_counts(
         assert!(matches!(scene.shop.step().await, Step::Mined(..)));
 
         // The other one goes, the first one comes back, and the second behind it.
-        anvil.reorg_with(2, &[(first.raw.clone(), 0), (second.raw.clone(), 1)]).await.unwrap();
+        anvil
+            .reorg_with(2, &[(first.raw.clone(), 0), (second.raw.clone(), 1)])
+            .await
+            .unwrap();
         scene.ends_well(winners).await;
     }
 }
@@ -156,5 +175,8 @@ async fn other_transactions_of_the_same_account_do_no_harm() {
         scene.shop.account.broadcast(&other.raw).await.unwrap();
         assert_eq!(scene.world.settle(&scene.shop).await.claimed, 1);
     }
-    assert_eq!(scene.world.credit(NATIVE, scene.shop.recipient()).await, 4 * PRIZE.0);
+    assert_eq!(
+        scene.world.credit(NATIVE, scene.shop.recipient()).await,
+        4 * PRIZE.0
+    );
 }

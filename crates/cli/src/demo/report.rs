@@ -144,24 +144,80 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let yes = |ok: bool| if ok { "yes" } else { "NO" };
         let [low, high] = self.interval_99;
-        let band = if self.in_interval() { "" } else { " — outside: chance does that once in 100 runs" };
-        writeln!(f, "{}", rows(&[
-            ("file", format!("{} pieces, {} bytes", self.pieces, self.bytes)),
-            ("SHA-256", format!("{} {:x}", if self.sha256_ok { "as sold:" } else { "DIFFERS:" }, self.sha256)),
-            ("tickets", format!("{} accepted, {} refused and replaced", self.accepted, self.refused)),
-            ("wins", format!("{} of {:.2} expected, 99 % within {low}..{high}{band}", self.won, self.expected_wins)),
-            ("claims", format!("{} winners in {} transactions, {:.0} gas each", self.claimed, self.claim_transactions,
-                self.gas_per_claim())),
-            ("gas", format!("{:.0} per payment, everything included", self.gas_per_payment())),
-            ("paid out", ether(wei(self.paid_out()))),
-            ("conserved", yes(self.conserved()).to_owned()),
-            ("time", format!("{:.1} s, of which {:.1} s selling ({:.0} payments/s)", self.elapsed_s, self.sale_s,
-                self.payments_per_s())),
-        ]))?;
-        writeln!(f, "\n{:<10} {:>23} {:>23} {:>20} {:>16}", "wei", "before", "after", "gained besides gas", "gas paid")?;
+        let band = if self.in_interval() {
+            ""
+        } else {
+            " — outside: chance does that once in 100 runs"
+        };
+        writeln!(
+            f,
+            "{}",
+            rows(&[
+                ("file", format!("{} pieces, {} bytes", self.pieces, self.bytes)),
+                (
+                    "SHA-256",
+                    format!(
+                        "{} {:x}",
+                        if self.sha256_ok { "as sold:" } else { "DIFFERS:" },
+                        self.sha256
+                    )
+                ),
+                (
+                    "tickets",
+                    format!(
+                        "{} accepted, {} refused and replaced",
+                        self.accepted, self.refused
+                    )
+                ),
+                (
+                    "wins",
+                    format!(
+                        "{} of {:.2} expected, 99 % within {low}..{high}{band}",
+                        self.won, self.expected_wins
+                    )
+                ),
+                (
+                    "claims",
+                    format!(
+                        "{} winners in {} transactions, {:.0} gas each",
+                        self.claimed,
+                        self.claim_transactions,
+                        self.gas_per_claim()
+                    )
+                ),
+                (
+                    "gas",
+                    format!("{:.0} per payment, everything included", self.gas_per_payment())
+                ),
+                ("paid out", ether(wei(self.paid_out()))),
+                ("conserved", yes(self.conserved()).to_owned()),
+                (
+                    "time",
+                    format!(
+                        "{:.1} s, of which {:.1} s selling ({:.0} payments/s)",
+                        self.elapsed_s,
+                        self.sale_s,
+                        self.payments_per_s()
+                    )
+                ),
+            ])
+        )?;
+        writeln!(
+            f,
+            "\n{:<10} {:>23} {:>23} {:>20} {:>16}",
+            "wei", "before", "after", "gained besides gas", "gas paid"
+        )?;
         for (index, party) in self.parties.iter().enumerate() {
             let end = if index + 1 == self.parties.len() { "" } else { "\n" };
-            write!(f, "{:<10} {:>23} {:>23} {:>20} {:>16}{end}", party.name, party.before, party.after, party.net(), party.gas_fee)?;
+            write!(
+                f,
+                "{:<10} {:>23} {:>23} {:>20} {:>16}{end}",
+                party.name,
+                party.before,
+                party.after,
+                party.net(),
+                party.gas_fee
+            )?;
         }
         Ok(())
     }

@@ -21,7 +21,6 @@ use protocol::ticket::{Domain, EscrowKey};
 use serde_json::Value;
 use storage::{SqliteStore, StoreIdentity};
 use tempfile::TempDir;
-use url::Url;
 
 pub(crate) const PASSWORD: &str = "correct horse";
 /// Names of the keys in a [`World`]'s home: development accounts 0, 1, 2 …, and the escrow key.
@@ -40,8 +39,14 @@ pub(crate) fn micropay(home: &Path) -> Command {
             command.env(kept, value);
         }
     }
-    command.env("HOME", home).env("MICROPAY_HOME", home.join("micropay")).env("MICROPAY_PASSWORD", PASSWORD);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .env("HOME", home)
+        .env("MICROPAY_HOME", home.join("micropay"))
+        .env("MICROPAY_PASSWORD", PASSWORD);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command
 }
 
@@ -71,11 +76,13 @@ impl Said {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// The one JSON error on standard error, with this code; nothing on standard output.
+    /// The JSON error that ends standard error, with this code; nothing on standard output.
     #[track_caller]
     pub(crate) fn json_error(&self, code: i32) -> String {
         assert_eq!((self.code, self.out.as_str()), (code, ""), "{self:?}");
-        let error: Value = serde_json::from_str(&self.err).unwrap_or_else(|error| panic!("{error}: {self:?}"));
+        // Before it there may be warnings, a JSON value a line.
+        let last = self.err.lines().last().unwrap_or_default();
+        let error: Value = serde_json::from_str(last).unwrap_or_else(|error| panic!("{error}: {self:?}"));
         assert_eq!(error["code"], code, "{self:?}");
         error["error"].as_str().unwrap().to_owned()
     }
@@ -93,7 +100,11 @@ pub(crate) fn run_with_input(mut command: Command, input: &str) -> Said {
 
 /// Runs futures of a test that is not asynchronous itself.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
 }
 
 /// The escrow key of every world, known so that tests can sign with it, too.
@@ -115,11 +126,17 @@ impl World {
 
     /// With a block every second, so that blocks become final by themselves.
     pub(crate) fn ticking() -> Self {
-        Self::with(&AnvilOptions { block_time: Some(1), ..AnvilOptions::default() })
+        Self::with(&AnvilOptions {
+            block_time: Some(1),
+            ..AnvilOptions::default()
+        })
     }
 
     fn with(options: &AnvilOptions) -> Self {
-        let world = Self { anvil: Anvil::spawn(options).unwrap(), home: TempDir::new().unwrap() };
+        let world = Self {
+            anvil: Anvil::spawn(options).unwrap(),
+            home: TempDir::new().unwrap(),
+        };
         for (index, name) in ACCOUNTS.iter().enumerate() {
             world.import(name, &Anvil::key(index).to_bytes().to_string());
         }
@@ -136,7 +153,9 @@ impl World {
 
     pub(crate) fn micropay(&self) -> Command {
         let mut command = micropay(self.home.path());
-        command.env("MICROPAY_RPC_URL", self.anvil.url().as_str()).env("MICROPAY_FINALITY", "1");
+        command
+            .env("MICROPAY_RPC_URL", self.anvil.url().as_str())
+            .env("MICROPAY_FINALITY", "1");
         command
     }
 
@@ -162,8 +181,19 @@ impl World {
     pub(crate) fn open_escrow(&self, balance: &str, tickets: u32) {
         let tickets = tickets.to_string();
         self.json(&[
-            "escrow", "open", ESCROW, "--from", PAYER, "--prize", "0.001", "--balance", balance, "--tickets", &tickets,
-            "--rate", "1/2",
+            "escrow",
+            "open",
+            ESCROW,
+            "--from",
+            PAYER,
+            "--prize",
+            "0.001",
+            "--balance",
+            balance,
+            "--tickets",
+            &tickets,
+            "--rate",
+            "1/2",
         ]);
     }
 
@@ -176,7 +206,11 @@ impl World {
     }
 
     pub(crate) fn client(&self) -> ChainClient {
-        block_on(ChainClient::connect(self.anvil.url(), ChainConfig::new(self.anvil.chain_id()))).unwrap()
+        block_on(ChainClient::connect(
+            self.anvil.url(),
+            ChainConfig::new(self.anvil.chain_id()),
+        ))
+        .unwrap()
     }
 
     /// A file to sell.
@@ -200,26 +234,37 @@ impl World {
     }
 
     pub(crate) async fn payer_store(&self) -> SqliteStore {
-        self.store("payer.sqlite", StoreIdentity::payer(self.domain())).await
+        self.store("payer.sqlite", StoreIdentity::payer(self.domain()))
+            .await
     }
 
     /// Of the merchant [`SHOP`].
     pub(crate) async fn merchant_store(&self) -> SqliteStore {
         let identity = StoreIdentity::merchant(self.domain(), self.shop());
-        self.store(&format!("merchant-{:x}.sqlite", self.shop()), identity).await
+        self.store(&format!("merchant-{:x}.sqlite", self.shop()), identity)
+            .await
     }
 
     async fn store(&self, file: &str, identity: StoreIdentity) -> SqliteStore {
         let domain = self.domain();
         let folder = format!("micropay/stores/{}-{:x}", domain.chain_id(), domain.contract());
-        SqliteStore::open(self.home.path().join(folder).join(file), identity).await.unwrap()
+        SqliteStore::open(self.home.path().join(folder).join(file), identity)
+            .await
+            .unwrap()
     }
 
     /// A merchant that sells `goods`; `args` come last.
     pub(crate) fn merchant(&self, from: &str, goods: &Path, args: &[&str]) -> Merchant {
         let mut command = self.micropay();
-        command.args(["--json", "-v", "merchant", "run", "--from", from, "--file"]).arg(goods);
-        command.args(["--listen", "127.0.0.1:0", "--price", "0.00025", "--poll-ms", "100", "--claim-batch", "4"]);
+        command
+            .args(["--json", "-v", "merchant", "run", "--from", from, "--file"])
+            .arg(goods);
+        command.args(["--price", "0.00025", "--poll-ms", "100"]);
+        for default in [["--listen", "127.0.0.1:0"], ["--claim-batch", "4"]] {
+            if !args.contains(&default[0]) {
+                command.args(default);
+            }
+        }
         command.args(args);
         Merchant::start(command)
     }
@@ -227,7 +272,16 @@ impl World {
     /// Buys from `address` to a new file `name`, which also names the purchase.
     pub(crate) fn pay(&self, address: SocketAddr, name: &str) -> Command {
         let mut command = self.micropay();
-        command.args(["--json", "pay", &address.to_string(), "--escrow", ESCROW, "--purchase", name, "--out"]);
+        command.args([
+            "--json",
+            "pay",
+            &address.to_string(),
+            "--escrow",
+            ESCROW,
+            "--purchase",
+            name,
+            "--out",
+        ]);
         command.arg(self.path(name));
         command
     }
@@ -237,7 +291,9 @@ impl World {
         let mut list = Value::Null;
         eventually("all winners are final", || {
             list = self.json(&["claim", "list", shop]);
-            ["won", "queued", "sent", "mined"].iter().all(|stage| list["wins"][stage] == 0)
+            ["won", "queued", "sent", "mined"]
+                .iter()
+                .all(|stage| list["wins"][stage] == 0)
         });
         list
     }
@@ -260,25 +316,34 @@ impl Merchant {
         thread::spawn({
             let hello = Arc::clone(&hello);
             // Killed in the middle of its line it has said nothing.
-            move || out.lines().map_while(Result::ok).for_each(|line| {
-                *hello.lock() = serde_json::from_str(&line).ok();
-            })
+            move || {
+                out.lines().map_while(Result::ok).for_each(|line| {
+                    *hello.lock() = serde_json::from_str(&line).ok();
+                });
+            }
         });
         let err = BufReader::new(child.stderr.take().unwrap());
         thread::spawn({
             let log = Arc::clone(&log);
-            move || err.lines().map_while(Result::ok).for_each(|line| {
-                let mut log = log.lock();
-                log.push_str(&line);
-                log.push('\n');
-            })
+            move || {
+                err.lines().map_while(Result::ok).for_each(|line| {
+                    let mut log = log.lock();
+                    log.push_str(&line);
+                    log.push('\n');
+                });
+            }
         });
         Self { child, hello, log }
     }
 
     /// Where it listens, once it does.
     pub(crate) fn try_address(&self) -> Option<SocketAddr> {
-        Some(self.hello.lock().as_ref()?["listening"].as_str()?.parse().unwrap())
+        Some(
+            self.hello.lock().as_ref()?["listening"]
+                .as_str()?
+                .parse()
+                .unwrap(),
+        )
     }
 
     pub(crate) fn address(&mut self) -> SocketAddr {
@@ -302,7 +367,11 @@ impl Merchant {
 
     /// Ends it as a service manager does. Its exit code.
     pub(crate) fn stop(mut self) -> Option<i32> {
-        kill(Pid::from_raw(self.child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+        kill(
+            Pid::from_raw(self.child.id().try_into().unwrap()),
+            Signal::SIGTERM,
+        )
+        .unwrap();
         self.child.wait().unwrap().code()
     }
 

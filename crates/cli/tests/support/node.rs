@@ -33,8 +33,13 @@ pub(crate) struct Node {
 impl Node {
     pub(crate) fn in_front_of(node: &Url) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-        let proxy = Self { url, weather: Arc::new(Mutex::new(Weather::Fine)) };
+        let url = format!("http://{}", listener.local_addr().unwrap())
+            .parse()
+            .unwrap();
+        let proxy = Self {
+            url,
+            weather: Arc::new(Mutex::new(Weather::Fine)),
+        };
         let (server, behind) = (proxy.clone(), format!("127.0.0.1:{}", node.port().unwrap()));
         thread::spawn(move || {
             for stream in listener.incoming() {
@@ -61,7 +66,11 @@ impl Node {
                 // Until the client has had enough.
                 client.read_exact(&mut [0])
             }
-            Weather::Html => respond(&mut client, "text/html", b"<html><h1>Scheduled maintenance</h1></html>"),
+            Weather::Html => respond(
+                &mut client,
+                "text/html",
+                b"<html><h1>Scheduled maintenance</h1></html>",
+            ),
             Weather::WrongChain if body.windows(11).any(|part| part == b"eth_chainId") => {
                 let request: Value = serde_json::from_slice(&body)?;
                 let answer = json!({ "jsonrpc": "2.0", "id": request["id"], "result": "0x1" }).to_string();
@@ -100,7 +109,9 @@ fn read_body(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
         bytes.extend_from_slice(&chunk[..count]);
-        let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+        let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
+            continue;
+        };
         let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
         let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
         let length: usize = length.map_or(0, |length| length.trim().parse().unwrap());

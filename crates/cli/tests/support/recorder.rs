@@ -55,21 +55,30 @@ impl Recorder {
     }
 
     fn connection(&self, payer: TcpStream) -> std::io::Result<()> {
-        let Some(merchant) = *self.merchant.lock() else { return Ok(()) };
+        let Some(merchant) = *self.merchant.lock() else {
+            return Ok(());
+        };
         let merchant = TcpStream::connect(merchant)?;
         payer.set_nodelay(true)?;
         merchant.set_nodelay(true)?;
         let (mut from_payer, mut from_merchant) = (BufReader::new(payer), BufReader::new(merchant));
         loop {
-            let Some(line) = read_line(&mut from_payer)? else { return Ok(()) };
+            let Some(line) = read_line(&mut from_payer)? else {
+                return Ok(());
+            };
             let index = {
                 let mut exchanges = self.exchanges.lock();
-                exchanges.push(Exchange { request: serde_json::from_slice(&line)?, reply: None });
+                exchanges.push(Exchange {
+                    request: serde_json::from_slice(&line)?,
+                    reply: None,
+                });
                 exchanges.len() - 1
             };
             thread::sleep(LATENCY);
             from_merchant.get_mut().write_all(&line)?;
-            let Some(line) = read_line(&mut from_merchant)? else { return Ok(()) };
+            let Some(line) = read_line(&mut from_merchant)? else {
+                return Ok(());
+            };
             // Delivered as soon as the merchant has let go of it.
             self.exchanges.lock()[index].reply = Some(serde_json::from_slice(&line)?);
             from_payer.get_mut().write_all(&line)?;

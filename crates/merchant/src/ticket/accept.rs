@@ -6,8 +6,8 @@ use std::sync::Arc;
 use alloy_primitives::Address;
 use chain::Mirror;
 use protocol::ticket::{
-    Admission, Amount, Domain, Drawn, Issued, OrderId, Policy, PolicyError, Quote, Refusal,
-    Seconds, Seed, Ticket, Timestamp, accept, quote,
+    Admission, Amount, Domain, Drawn, Issued, OrderId, Policy, PolicyError, Quote, Refusal, Seconds, Seed,
+    Ticket, Timestamp, accept, quote,
 };
 use storage::{ClaimStore, SeedStore, StoreError, WinStore};
 use tracing::info;
@@ -99,7 +99,15 @@ where
             book.restore_win(win, view.head.or(view.last_final).map(|record| record.payer));
         }
         info!(%recipient, boot, winners = unfinished.len(), "merchant started");
-        Ok(Arc::new(Self { recipient, price, policy, book, mirror, store, domain }))
+        Ok(Arc::new(Self {
+            recipient,
+            price,
+            policy,
+            book,
+            mirror,
+            store,
+            domain,
+        }))
     }
 
     /// The domain of the tickets it takes.
@@ -146,7 +154,12 @@ where
             Entered::Judge(known, place) => (known, place),
             Entered::Busy => return Err(AcceptError::Busy(digest)),
             Entered::Repeat => {
-                return Ok(Receipt { price, repeat: true, won: false, quote: self.quote(escrow)? });
+                return Ok(Receipt {
+                    price,
+                    repeat: true,
+                    won: false,
+                    quote: self.quote(escrow)?,
+                });
             }
         };
 
@@ -161,7 +174,10 @@ where
             policy: &self.policy,
             escrow: view.as_view(),
             // Never refreshed is older than any limit.
-            mirror_age: self.mirror.age().map_or(Seconds(u64::MAX), |age| Seconds(age.as_secs())),
+            mirror_age: self
+                .mirror
+                .age()
+                .map_or(Seconds(u64::MAX), |age| Seconds(age.as_secs())),
             unclaimed_wins: known.unclaimed,
             payer_unclaimed_wins: known.payer_unclaimed,
             known_key: known.key.as_ref(),
@@ -187,6 +203,11 @@ where
                 true
             }
         };
-        Ok(Receipt { price, repeat: false, won, quote: self.quote(escrow)? })
+        Ok(Receipt {
+            price,
+            repeat: false,
+            won,
+            quote: self.quote(escrow)?,
+        })
     }
 }

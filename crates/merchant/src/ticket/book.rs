@@ -10,9 +10,7 @@ use std::sync::Arc;
 
 use alloy_primitives::{Address, B256};
 use parking_lot::Mutex;
-use protocol::ticket::{
-    Domain, EscrowPublicKey, Issued, Nonce, OrderId, Seed, Session, SessionId, Ticket,
-};
+use protocol::ticket::{Domain, EscrowPublicKey, Issued, Nonce, OrderId, Seed, Session, SessionId, Ticket};
 use storage::WinRecord;
 
 /// Closed commitments remembered per escrow; only to name the refusal.
@@ -85,7 +83,13 @@ pub(crate) struct Place {
 
 impl Book {
     pub(crate) fn new(domain: Domain, seed: Seed, recipient: Address, boot: u64) -> Arc<Self> {
-        Arc::new(Self { domain, seed, recipient, boot, pages: Mutex::default() })
+        Arc::new(Self {
+            domain,
+            seed,
+            recipient,
+            boot,
+            pages: Mutex::default(),
+        })
     }
 
     fn entry<'p>(&self, pages: &'p mut Pages, escrow: Address) -> &'p mut Entry {
@@ -101,7 +105,16 @@ impl Book {
     }
 
     fn session(&self, escrow: Address, serial: u64) -> Session {
-        Session::derive(&self.domain, &self.seed, self.recipient, escrow, SessionId { boot: self.boot, serial })
+        Session::derive(
+            &self.domain,
+            &self.seed,
+            self.recipient,
+            escrow,
+            SessionId {
+                boot: self.boot,
+                serial,
+            },
+        )
     }
 
     /// The live session and floor of an escrow, for a quote. Only for escrows that exist: an entry is memory.
@@ -142,7 +155,16 @@ impl Book {
         if !nonce_seen {
             entry.in_flight.insert(nonce);
         }
-        Entered::Judge(Box::new(known), Place { book: Arc::clone(self), escrow, nonce, digest, owned: !nonce_seen })
+        Entered::Judge(
+            Box::new(known),
+            Place {
+                book: Arc::clone(self),
+                escrow,
+                nonce,
+                digest,
+                owned: !nonce_seen,
+            },
+        )
     }
 
     /// What was in the store when this process started: a winner without its outcome. `payer` as far as the mirror knows.
@@ -153,7 +175,13 @@ impl Book {
             pages.unclaimed_of(payer, ticket.escrow());
         }
         let entry = self.entry(&mut pages, ticket.escrow());
-        entry.seen.insert(ticket.nonce(), Seen { digest: ticket.digest(), order: win.order });
+        entry.seen.insert(
+            ticket.nonce(),
+            Seen {
+                digest: ticket.digest(),
+                order: win.order,
+            },
+        );
         entry.unclaimed += 1;
     }
 
@@ -171,7 +199,9 @@ impl Book {
         let mut pages = self.pages.lock();
         let entry = self.entry(&mut pages, escrow);
         let in_flight = entry.in_flight.first().copied();
-        let highest = nonces.filter(|nonce| in_flight.is_none_or(|lowest| *nonce < lowest)).max()?;
+        let highest = nonces
+            .filter(|nonce| in_flight.is_none_or(|lowest| *nonce < lowest))
+            .max()?;
         entry.floor = entry.floor.max(highest);
         let serial = entry.session.id().serial + 1;
         entry.closed.push_back(entry.session.commitment());
@@ -194,7 +224,8 @@ impl Entry {
     /// Unclaimed wins, those among them that are being stored. What is in flight counts: a loser is judged without
     /// waiting for anything, so that nearly all that is found in flight has won.
     fn exposure(&self) -> u32 {
-        self.unclaimed.saturating_add(u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX))
+        self.unclaimed
+            .saturating_add(u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX))
     }
 }
 
@@ -203,7 +234,10 @@ impl Pages {
     fn unclaimed_of(&mut self, payer: Address, escrow: Address) -> u32 {
         let own = self.payers.entry(payer).or_default();
         own.insert(escrow);
-        own.iter().filter_map(|escrow| self.escrows.get(escrow)).map(Entry::exposure).fold(0, u32::saturating_add)
+        own.iter()
+            .filter_map(|escrow| self.escrows.get(escrow))
+            .map(Entry::exposure)
+            .fold(0, u32::saturating_add)
     }
 }
 
@@ -214,7 +248,13 @@ impl Place {
         let mut pages = book.pages.lock();
         let entry = book.entry(&mut pages, self.escrow);
         entry.in_flight.remove(&self.nonce);
-        entry.seen.insert(self.nonce, Seen { digest: self.digest, order });
+        entry.seen.insert(
+            self.nonce,
+            Seen {
+                digest: self.digest,
+                order,
+            },
+        );
         entry.key = Some(key);
         if won {
             entry.unclaimed += 1;
@@ -233,7 +273,10 @@ impl Drop for Place {
     fn drop(&mut self) {
         if self.owned {
             let mut pages = self.book.pages.lock();
-            self.book.entry(&mut pages, self.escrow).in_flight.remove(&self.nonce);
+            self.book
+                .entry(&mut pages, self.escrow)
+                .in_flight
+                .remove(&self.nonce);
         }
     }
 }
@@ -292,7 +335,8 @@ mod tests {
         }
 
         fn close(&self, nonces: &[u64]) -> Option<Nonce> {
-            self.book.close(self.key.address(), nonces.iter().map(|nonce| Nonce(*nonce)))
+            self.book
+                .close(self.key.address(), nonces.iter().map(|nonce| Nonce(*nonce)))
         }
     }
 
@@ -300,13 +344,20 @@ mod tests {
     fn two_copies_of_a_ticket_are_judged_once() {
         let stand = stand();
         let ticket = stand.ticket(1, 1);
-        let Entered::Judge(known, place) = stand.enter(&ticket, 1) else { panic!("the first is judged") };
+        let Entered::Judge(known, place) = stand.enter(&ticket, 1) else {
+            panic!("the first is judged")
+        };
         assert!(!known.nonce_seen);
         assert!(matches!(stand.enter(&ticket, 1), Entered::Busy));
         drop(place); // refused: the nonce is free again
         stand.settle(&ticket, 1, false);
-        assert!(matches!(stand.enter(&ticket, 1), Entered::Repeat), "same ticket, same order");
-        let Entered::Judge(known, _place) = stand.enter(&ticket, 2) else { panic!("another order is judged") };
+        assert!(
+            matches!(stand.enter(&ticket, 1), Entered::Repeat),
+            "same ticket, same order"
+        );
+        let Entered::Judge(known, _place) = stand.enter(&ticket, 2) else {
+            panic!("another order is judged")
+        };
         assert!(known.nonce_seen, "one ticket buys one thing");
     }
 
@@ -314,21 +365,33 @@ mod tests {
     fn another_ticket_with_a_nonce_in_flight_waits_for_the_verdict() {
         let stand = stand();
         let (first, second) = (stand.ticket(1, 1), stand.ticket(1, 2));
-        let Entered::Judge(_, place) = stand.enter(&first, 1) else { panic!("the first is judged") };
+        let Entered::Judge(_, place) = stand.enter(&first, 1) else {
+            panic!("the first is judged")
+        };
         assert!(matches!(stand.enter(&second, 2), Entered::Busy));
         assert!(matches!(stand.enter(&first, 1), Entered::Busy), "still in flight");
         drop(place); // refused: forged, say
         stand.settle(&second, 2, false);
-        let Entered::Judge(known, _place) = stand.enter(&first, 1) else { panic!("judged, to be refused") };
+        let Entered::Judge(known, _place) = stand.enter(&first, 1) else {
+            panic!("judged, to be refused")
+        };
         assert!(known.nonce_seen);
     }
 
     #[test]
     fn what_is_in_flight_counts_as_won() {
         let stand = stand();
-        let Entered::Judge(known, _first) = stand.enter(&stand.ticket(1, 1), 1) else { panic!("judged") };
-        assert_eq!((known.unclaimed, known.payer_unclaimed), (0, 0), "a ticket does not count itself");
-        let Entered::Judge(known, _second) = stand.enter(&stand.ticket(2, 1), 2) else { panic!("judged") };
+        let Entered::Judge(known, _first) = stand.enter(&stand.ticket(1, 1), 1) else {
+            panic!("judged")
+        };
+        assert_eq!(
+            (known.unclaimed, known.payer_unclaimed),
+            (0, 0),
+            "a ticket does not count itself"
+        );
+        let Entered::Judge(known, _second) = stand.enter(&stand.ticket(2, 1), 2) else {
+            panic!("judged")
+        };
         assert_eq!((known.unclaimed, known.payer_unclaimed), (1, 1));
     }
 
@@ -336,9 +399,15 @@ mod tests {
     fn a_claim_stays_below_what_is_in_flight() {
         let stand = stand();
         let before = stand.book.quote(stand.key.address()).0;
-        let Entered::Judge(_, place) = stand.enter(&stand.ticket(5, 1), 1) else { panic!("judged") };
+        let Entered::Judge(_, place) = stand.enter(&stand.ticket(5, 1), 1) else {
+            panic!("judged")
+        };
         assert_eq!(stand.close(&[6, 9]), None, "both above the one in flight");
-        assert_eq!(stand.book.quote(stand.key.address()).0, before, "nothing was closed");
+        assert_eq!(
+            stand.book.quote(stand.key.address()).0,
+            before,
+            "nothing was closed"
+        );
         assert_eq!(stand.close(&[3, 4, 9]), Some(Nonce(4)));
         let (session, floor) = stand.book.quote(stand.key.address());
         assert_eq!(floor, Nonce(4));
@@ -353,11 +422,18 @@ mod tests {
         let ticket = stand.ticket(9, 1);
         stand.settle(&stand.ticket(1, 1), 1, true);
         stand.close(&[1]);
-        let Entered::Judge(known, _) = stand.enter(&ticket, 2) else { panic!("judged") };
+        let Entered::Judge(known, _) = stand.enter(&ticket, 2) else {
+            panic!("judged")
+        };
         assert!(known.commitment_closed);
-        assert_eq!((known.floor, known.unclaimed, known.payer_unclaimed), (Nonce(1), 1, 1));
+        assert_eq!(
+            (known.floor, known.unclaimed, known.payer_unclaimed),
+            (Nonce(1), 1, 1)
+        );
         stand.book.settled(stand.key.address(), 1);
-        let Entered::Judge(known, _) = stand.enter(&stand.ticket(10, 1), 3) else { panic!("judged") };
+        let Entered::Judge(known, _) = stand.enter(&stand.ticket(10, 1), 3) else {
+            panic!("judged")
+        };
         assert_eq!((known.commitment_closed, known.unclaimed), (false, 0));
     }
 
@@ -368,7 +444,11 @@ mod tests {
             stand.settle(&stand.ticket(nonce, 1), 1, false);
         }
         let seen = |stand: &Stand| stand.book.pages.lock().escrows[&stand.key.address()].seen.len();
-        assert_eq!(seen(&stand), SEEN_KEPT + 50, "above the floor every nonce is remembered");
+        assert_eq!(
+            seen(&stand),
+            SEEN_KEPT + 50,
+            "above the floor every nonce is remembered"
+        );
         stand.close(&[SEEN_KEPT as u64]);
         stand.settle(&stand.ticket(SEEN_KEPT as u64 + 51, 1), 1, false);
         assert_eq!(seen(&stand), SEEN_KEPT);

@@ -12,7 +12,7 @@ use alloy_sol_types::{SolCall, SolError};
 use bindings::ticket::TicketEscrow::{self, TicketEscrowEvents};
 use bindings::ticket::Winner;
 use chain::{ChainError, Fate, Fees, Mined, Prepared, Sender};
-use protocol::ticket::{Amount, ClaimError, EscrowRecord, Nonce, Seconds, Timestamp, groups};
+use protocol::ticket::{Amount, ClaimError, EscrowRecord, Nonce, Seconds, Status, Timestamp, groups};
 use storage::{
     ClaimId, ClaimRecord, ClaimState, ClaimStore, Outcome, SeedStore, StoreError, TxRecord, WinRecord,
     WinStage, WinStore,
@@ -81,7 +81,9 @@ pub enum ClaimStepError {
     #[error(transparent)]
     Claim(#[from] ClaimError),
     /// A final transaction says nothing of a winner that it should have claimed.
-    #[error("transaction {hash} is final, but has no event for ticket {digest} (escrow {escrow}, nonce {nonce})")]
+    #[error(
+        "transaction {hash} is final, but has no event for ticket {digest} (escrow {escrow}, nonce {nonce})"
+    )]
     NoOutcome {
         /// The transaction.
         hash: B256,
@@ -112,7 +114,13 @@ where
     /// A claimer that sends from `sender`: the merchant's own account or one it approved as operator. A transaction that
     /// waits longer than `bump_after` is sent again with a higher fee.
     pub fn new(merchant: Arc<Merchant<S>>, sender: Sender, policy: ClaimPolicy, bump_after: Seconds) -> Self {
-        Self { merchant, sender, policy, bump_after, asked: AtomicBool::new(false) }
+        Self {
+            merchant,
+            sender,
+            policy,
+            bump_after,
+            asked: AtomicBool::new(false),
+        }
     }
 
     /// Asks for a claim at the next step, however small.
@@ -144,14 +152,23 @@ where
         }
         if won.is_empty() {
             self.asked.store(false, Ordering::Relaxed);
-            return Ok(Step::Waited(Decision::Wait { ready: 0, settling: 0 }));
+            return Ok(Step::Waited(Decision::Wait {
+                ready: 0,
+                settling: 0,
+            }));
         }
         let escrows = self.escrows(&won);
         let waiting: Vec<Waiting> = won.iter().filter_map(|win| waiting(win, &escrows)).collect();
         let market = Market {
             now,
             // Unknown fees only mean that value is not weighed against gas.
-            wei_per_gas: self.sender.client().market_fees().await.ok().map(|fees| fees.max_fee_per_gas),
+            wei_per_gas: self
+                .sender
+                .client()
+                .market_fees()
+                .await
+                .ok()
+                .map(|fees| fees.max_fee_per_gas),
             escrows: &escrows,
             asked: self.asked.load(Ordering::Relaxed),
         };
@@ -162,12 +179,19 @@ where
         let highest = self.close_sessions(&won, winners);
         if highest.is_empty() {
             // Lower nonces are being judged this very moment.
-            return Ok(Step::Waited(Decision::Wait { ready: 0, settling: waiting.len() }));
+            return Ok(Step::Waited(Decision::Wait {
+                ready: 0,
+                settling: waiting.len(),
+            }));
         }
         // Read again: winners with lower nonces may have been stored since, while the node told its fees. Left out, they
         // would be buried. From now on the floors keep further ones away.
         let won = store.wins(WinStage::Won).await?;
-        let below = |win: &&WinRecord| highest.get(&win.ticket.escrow()).is_some_and(|h| win.ticket.nonce() <= *h);
+        let below = |win: &&WinRecord| {
+            highest
+                .get(&win.ticket.escrow())
+                .is_some_and(|h| win.ticket.nonce() <= *h)
+        };
         let digests: Vec<B256> = won.iter().filter(below).map(|win| win.ticket.digest()).collect();
         let claim = store.queue(&digests, now).await?;
         self.asked.store(false, Ordering::Relaxed);
@@ -181,7 +205,10 @@ where
         let chosen: BTreeSet<B256> = chosen.iter().copied().collect();
         let mut by_escrow: BTreeMap<Address, Vec<Nonce>> = BTreeMap::new();
         for win in won.iter().filter(|win| chosen.contains(&win.ticket.digest())) {
-            by_escrow.entry(win.ticket.escrow()).or_default().push(win.ticket.nonce());
+            by_escrow
+                .entry(win.ticket.escrow())
+                .or_default()
+                .push(win.ticket.nonce());
         }
         let close = |(escrow, nonces): (Address, Vec<Nonce>)| {
             Some((escrow, self.merchant.book.close(escrow, nonces.into_iter())?))
@@ -195,14 +222,24 @@ where
         let mut gone = 0;
         for win in won.iter().filter(|win| win.ticket.expiry() < final_time) {
             let (got, limit) = (U256::from(final_time.0), U256::from(win.ticket.expiry().0));
-            self.give_up(win, TicketEscrow::TicketExpired::SELECTOR.into(), got, limit).await?;
+            self.give_up(win, TicketEscrow::TicketExpired::SELECTOR.into(), got, limit)
+                .await?;
             gone += 1;
         }
         Ok(gone)
     }
 
-    async fn give_up(&self, win: &WinRecord, reason: B32, got: U256, limit: U256) -> Result<(), ClaimStepError> {
-        self.merchant.store.give_up(win.ticket.digest(), reason, got, limit).await?;
+    async fn give_up(
+        &self,
+        win: &WinRecord,
+        reason: B32,
+        got: U256,
+        limit: U256,
+    ) -> Result<(), ClaimStepError> {
+        self.merchant
+            .store
+            .give_up(win.ticket.digest(), reason, got, limit)
+            .await?;
         self.merchant.book.settled(win.ticket.escrow(), 1);
         error!(ticket = %win.ticket.digest(), escrow = %win.ticket.escrow(), nonce = %win.ticket.nonce(),
             %reason, %got, %limit, "a winner is lost");
@@ -234,6 +271,10 @@ where
                 if let [win] = claim.wins.as_slice()
                     && let Some((reason, got, limit)) = refusal(&revert.data)
                 {
+                    if !self.is_final(win, reason) {
+                        warn!(claim = %claim.id, %revert, "the claim would be refused now; waiting for that to be final");
+                        return Ok(Step::Pending(claim.id));
+                    }
                     self.merchant.store.release(claim.id).await?;
                     self.give_up(win, reason, got, limit).await?;
                     return Ok(Step::GaveUp(1));
@@ -241,6 +282,20 @@ where
                 Err(ChainError::Reverted(revert).into())
             }
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether the refusal of a winner can no longer be undone by a reorg, nor be the work of a transaction of our own whose
+    /// receipt the node does not show yet.
+    fn is_final(&self, win: &WinRecord, reason: B32) -> bool {
+        use TicketEscrow::{EscrowNotPaying, NonceNotAboveLast, TicketExpired};
+        let record = self.merchant.mirror.view(win.ticket.escrow()).last_final;
+        match reason.0 {
+            TicketExpired::SELECTOR => win.ticket.expiry() < self.merchant.mirror.final_block().timestamp,
+            NonceNotAboveLast::SELECTOR => record
+                .is_some_and(|record| win.ticket.nonce() <= record.pair(win.ticket.recipient()).last_nonce),
+            EscrowNotPaying::SELECTOR => record.is_some_and(|record| record.status == Status::Closed),
+            _ => true, // follows from the ticket and the escrow's terms alone
         }
     }
 
@@ -263,11 +318,15 @@ where
             .into(),
             _ => {
                 let groups = groups(&tickets).expect("stored winners are one recipient's, one per nonce");
-                TicketEscrow::claimBatchCall { recipient, groups }.abi_encode().into()
+                TicketEscrow::claimBatchCall { recipient, groups }
+                    .abi_encode()
+                    .into()
             }
         };
         let contract = self.merchant.domain().contract();
-        self.sender.prepare(contract, data, U256::ZERO, account_nonce, replaces).await
+        self.sender
+            .prepare(contract, data, U256::ZERO, account_nonce, replaces)
+            .await
     }
 
     async fn save_and_broadcast(
@@ -284,7 +343,10 @@ where
             max_priority_fee_per_gas: prepared.max_priority_fee_per_gas,
             sent_at: now,
         };
-        self.merchant.store.add_transaction(claim.id, &transaction).await?;
+        self.merchant
+            .store
+            .add_transaction(claim.id, &transaction)
+            .await?;
         self.sender.broadcast(&prepared.raw).await?;
         info!(claim = %claim.id, hash = %prepared.hash, max_fee = prepared.max_fee_per_gas, "claim sent");
         Ok(Step::Sent(claim.id, prepared.hash))
@@ -311,7 +373,9 @@ where
                     max_fee_per_gas: newest.max_fee_per_gas,
                     max_priority_fee_per_gas: newest.max_priority_fee_per_gas,
                 };
-                let higher = self.prepare(claim, Some(newest.account_nonce), Some(fees)).await?;
+                let higher = self
+                    .prepare(claim, Some(newest.account_nonce), Some(fees))
+                    .await?;
                 warn!(claim = %claim.id, old = %newest.hash, "claim is stuck; sending it with a higher fee");
                 self.save_and_broadcast(claim, &higher, now).await
             }
@@ -330,7 +394,10 @@ where
     }
 
     async fn mined(&self, claim: &ClaimRecord, mined: &Mined) -> Result<Step, ClaimStepError> {
-        self.merchant.store.mined(claim.id, mined.hash, mined.block).await?;
+        self.merchant
+            .store
+            .mined(claim.id, mined.hash, mined.block)
+            .await?;
         info!(claim = %claim.id, hash = %mined.hash, block = mined.block.number, "claim mined");
         Ok(Step::Mined(claim.id, mined.hash))
     }
@@ -370,7 +437,11 @@ where
         if claim.dropped.is_empty() {
             return Ok(Some(Vec::new())); // the rest share one account nonce
         }
-        let others = claim.transactions.iter().chain(&claim.dropped).filter(|tx| tx.hash != hash);
+        let others = claim
+            .transactions
+            .iter()
+            .chain(&claim.dropped)
+            .filter(|tx| tx.hash != hash);
         let mined = self.mined_of(others).await?;
         let last_final = self.merchant.mirror.final_block().number;
         let settled = mined.iter().all(|mined| mined.block.number <= last_final);
@@ -395,7 +466,10 @@ where
             return Ok(Step::Pending(claim.id));
         }
         let all = claim.transactions.iter().chain(&claim.dropped);
-        let account_nonce = all.clone().find(|tx| tx.hash == hash).map_or(0, |tx| tx.account_nonce);
+        let account_nonce = all
+            .clone()
+            .find(|tx| tx.hash == hash)
+            .map_or(0, |tx| tx.account_nonce);
         let Fate::Mined(mined) = self.sender.fate(&[hash], account_nonce).await? else {
             return Ok(Step::Pending(claim.id)); // the chain moved between two looks
         };
@@ -407,7 +481,10 @@ where
         };
         let outcomes = outcomes(claim, &mined, &others, &self.escrows(&claim.wins))?;
         let settled = settled(&outcomes, mined.gas_used);
-        self.merchant.store.finalize(claim.id, &outcomes, mined.gas_used, mined.effective_gas_price).await?;
+        self.merchant
+            .store
+            .finalize(claim.id, &outcomes, mined.gas_used, mined.effective_gas_price)
+            .await?;
         for win in &claim.wins {
             self.merchant.book.settled(win.ticket.escrow(), 1);
         }
@@ -418,16 +495,25 @@ where
 }
 
 /// What an event says of a winner.
-fn outcome_of(event: &TicketEscrowEvents, escrows: &BTreeMap<Address, EscrowRecord>) -> Option<((Address, u64), Outcome)> {
+fn outcome_of(
+    event: &TicketEscrowEvents,
+    escrows: &BTreeMap<Address, EscrowRecord>,
+) -> Option<((Address, u64), Outcome)> {
     match event {
         TicketEscrowEvents::Claimed(claimed) => {
-            let prize = escrows.get(&claimed.escrow).map_or(Amount::ZERO, |record| record.prize);
+            let prize = escrows
+                .get(&claimed.escrow)
+                .map_or(Amount::ZERO, |record| record.prize);
             let owed = Amount(claimed.owed.saturating_to());
             let paid = prize.checked_sub(owed).unwrap_or_default();
             Some(((claimed.escrow, claimed.nonce), Outcome::Final { paid, owed }))
         }
         TicketEscrowEvents::TicketSkipped(skipped) => {
-            let outcome = Outcome::Refused { reason: skipped.reason, got: skipped.got, limit: skipped.limit };
+            let outcome = Outcome::Refused {
+                reason: skipped.reason,
+                got: skipped.got,
+                limit: skipped.limit,
+            };
             Some(((skipped.escrow, skipped.nonce), outcome))
         }
         _ => None,
@@ -463,9 +549,13 @@ fn refusal(data: &Bytes) -> Option<(B32, U256, U256)> {
     ];
     let (selector, values) = data.split_first_chunk::<4>()?;
     let (got, limit) = values.split_at_checked(32)?;
-    known
-        .contains(selector)
-        .then(|| Some((B32::from(*selector), U256::try_from_be_slice(got)?, U256::try_from_be_slice(limit)?)))?
+    known.contains(selector).then(|| {
+        Some((
+            B32::from(*selector),
+            U256::try_from_be_slice(got)?,
+            U256::try_from_be_slice(limit)?,
+        ))
+    })?
 }
 
 /// What the events of a claim's transactions say of each of its winners. A winner that one of them skipped because another
@@ -477,7 +567,12 @@ fn outcomes(
     escrows: &BTreeMap<Address, EscrowRecord>,
 ) -> Result<Vec<(B256, Outcome)>, ClaimStepError> {
     let mut found: BTreeMap<(Address, u64), Outcome> = BTreeMap::new();
-    for (ticket, outcome) in mined.events.iter().chain(others).filter_map(|event| outcome_of(event, escrows)) {
+    for (ticket, outcome) in mined
+        .events
+        .iter()
+        .chain(others)
+        .filter_map(|event| outcome_of(event, escrows))
+    {
         let known = found.entry(ticket).or_insert(outcome);
         if matches!(outcome, Outcome::Final { .. }) {
             *known = outcome;
@@ -486,7 +581,12 @@ fn outcomes(
     let outcome = |win: &WinRecord| {
         let (digest, escrow, nonce) = (win.ticket.digest(), win.ticket.escrow(), win.ticket.nonce());
         let outcome = found.get(&(escrow, nonce.0));
-        let outcome = outcome.ok_or(ClaimStepError::NoOutcome { hash: mined.hash, digest, escrow, nonce })?;
+        let outcome = outcome.ok_or(ClaimStepError::NoOutcome {
+            hash: mined.hash,
+            digest,
+            escrow,
+            nonce,
+        })?;
         if let Outcome::Refused { reason, got, limit } = outcome {
             error!(ticket = %digest, %escrow, %nonce, %reason, %got, %limit, "the contract left out a winner");
         }
@@ -496,7 +596,10 @@ fn outcomes(
 }
 
 fn settled(outcomes: &[(B256, Outcome)], gas_used: u64) -> Settled {
-    let mut settled = Settled { gas_used, ..Settled::default() };
+    let mut settled = Settled {
+        gas_used,
+        ..Settled::default()
+    };
     for (_, outcome) in outcomes {
         match outcome {
             Outcome::Final { paid, owed } => {

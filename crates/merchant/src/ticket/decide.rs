@@ -120,13 +120,24 @@ impl fmt::Display for Because {
         match self {
             Self::Asked => write!(f, "asked for"),
             Self::Batch { got, needed } => write!(f, "{got} winners wait, a batch is {needed}"),
-            Self::ValueOverGas { value_wei, gas_wei, factor } => {
-                write!(f, "worth {value_wei} wei, gas {gas_wei} wei, factor wanted {factor}")
+            Self::ValueOverGas {
+                value_wei,
+                gas_wei,
+                factor,
+            } => {
+                write!(
+                    f,
+                    "worth {value_wei} wei, gas {gas_wei} wei, factor wanted {factor}"
+                )
             }
             Self::Age { got, limit } => write!(f, "the oldest has waited {got} s, limit {limit} s"),
             Self::Expiry { at } => write!(f, "a winner expires at {at}"),
             Self::Withdrawal { escrow, at } => write!(f, "{escrow} withdraws at {at}"),
-            Self::Insolvency { escrow, balance, needed } => {
+            Self::Insolvency {
+                escrow,
+                balance,
+                needed,
+            } => {
                 write!(f, "{escrow} has {balance}, its winners here need {needed}")
             }
         }
@@ -181,9 +192,16 @@ pub struct Market<'a> {
 pub fn decide(waiting: &[Waiting], market: &Market<'_>, policy: &ClaimPolicy) -> Decision {
     let (ready, settling) = ready(waiting, market, policy);
     let Some(because) = because(&ready, market, policy) else {
-        return Decision::Wait { ready: ready.len(), settling };
+        return Decision::Wait {
+            ready: ready.len(),
+            settling,
+        };
     };
-    let winners = ready.into_iter().take(policy.max_batch).map(|w| w.digest).collect();
+    let winners = ready
+        .into_iter()
+        .take(policy.max_batch)
+        .map(|w| w.digest)
+        .collect();
     Decision::Claim { winners, because }
 }
 
@@ -221,7 +239,10 @@ fn because(ready: &[&Waiting], market: &Market<'_>, policy: &ClaimPolicy) -> Opt
         .or_else(|| insolvency(ready, market))
         .or_else(|| age(ready, market, policy))
         .or_else(|| {
-            (ready.len() >= policy.batch).then_some(Because::Batch { got: ready.len(), needed: policy.batch })
+            (ready.len() >= policy.batch).then_some(Because::Batch {
+                got: ready.len(),
+                needed: policy.batch,
+            })
         })
         .or_else(|| value_over_gas(ready, market, policy))
 }
@@ -259,18 +280,30 @@ fn insolvency(ready: &[&Waiting], market: &Market<'_>) -> Option<Because> {
 fn age(ready: &[&Waiting], market: &Market<'_>, policy: &ClaimPolicy) -> Option<Because> {
     let oldest = ready.iter().map(|w| w.won_at).min()?;
     let got = market.now.0.saturating_sub(oldest.0);
-    (got >= policy.max_age_secs).then_some(Because::Age { got, limit: policy.max_age_secs })
+    (got >= policy.max_age_secs).then_some(Because::Age {
+        got,
+        limit: policy.max_age_secs,
+    })
 }
 
 fn value_over_gas(ready: &[&Waiting], market: &Market<'_>, policy: &ClaimPolicy) -> Option<Because> {
     let batch = &ready[..ready.len().min(policy.max_batch)];
-    let escrows = batch.iter().map(|w| w.escrow).collect::<std::collections::BTreeSet<_>>().len();
+    let escrows = batch
+        .iter()
+        .map(|w| w.escrow)
+        .collect::<std::collections::BTreeSet<_>>()
+        .len();
     let gas = GAS_BASE + GAS_PER_TICKET * batch.len() as u128 + GAS_PER_ESCROW * escrows as u128;
     let gas_wei = gas.saturating_mul(market.wei_per_gas?);
     let units = batch.iter().fold(0u128, |sum, w| sum.saturating_add(w.prize.0));
     let value_wei = units.saturating_mul(policy.wei_per_unit?);
-    (value_wei >= gas_wei.saturating_mul(u128::from(policy.value_over_gas)))
-        .then_some(Because::ValueOverGas { value_wei, gas_wei, factor: policy.value_over_gas })
+    (value_wei >= gas_wei.saturating_mul(u128::from(policy.value_over_gas))).then_some(
+        Because::ValueOverGas {
+            value_wei,
+            gas_wei,
+            factor: policy.value_over_gas,
+        },
+    )
 }
 
 #[cfg(test)]
@@ -327,8 +360,12 @@ mod tests {
         let mut one = record(100);
         change(&mut one);
         let escrows = BTreeMap::from([(escrow(1), one), (escrow(2), record(100))]);
-        let market =
-            Market { now: Timestamp(NOW), wei_per_gas: Some(wei_per_gas), escrows: &escrows, asked: false };
+        let market = Market {
+            now: Timestamp(NOW),
+            wei_per_gas: Some(wei_per_gas),
+            escrows: &escrows,
+            asked: false,
+        };
         decide(waiting, &market, policy)
     }
 
@@ -340,13 +377,22 @@ mod tests {
     }
 
     fn policy() -> ClaimPolicy {
-        ClaimPolicy { wei_per_unit: Some(1), ..ClaimPolicy::default() }
+        ClaimPolicy {
+            wei_per_unit: Some(1),
+            ..ClaimPolicy::default()
+        }
     }
 
     #[test]
     fn one_small_winner_waits() {
         let decision = ask(&[winner(1, 5, 60)], |_| (), &policy(), 10_000_000_000);
-        assert_eq!(decision, Decision::Wait { ready: 1, settling: 0 });
+        assert_eq!(
+            decision,
+            Decision::Wait {
+                ready: 1,
+                settling: 0
+            }
+        );
         assert_eq!(decision.to_string(), "wait: 1 winners ready, 0 settling");
     }
 
@@ -356,9 +402,22 @@ mod tests {
         let cheap = 100_000_000; // wei per gas: 122,000 gas cost 1.2e13 wei, the prize is 1e15
         let because = reason(ask(&[winner(1, 5, 60)], |_| (), &policy(), cheap));
         let gas_wei = (GAS_BASE + GAS_PER_TICKET + GAS_PER_ESCROW) * cheap;
-        assert_eq!(because, Some(Because::ValueOverGas { value_wei: PRIZE, gas_wei, factor: 20 }));
-        assert_eq!(reason(ask(&[winner(1, 5, 60)], |_| (), &policy(), cheap * 10)), None);
-        let no_rate = ClaimPolicy { wei_per_unit: None, ..policy() };
+        assert_eq!(
+            because,
+            Some(Because::ValueOverGas {
+                value_wei: PRIZE,
+                gas_wei,
+                factor: 20
+            })
+        );
+        assert_eq!(
+            reason(ask(&[winner(1, 5, 60)], |_| (), &policy(), cheap * 10)),
+            None
+        );
+        let no_rate = ClaimPolicy {
+            wei_per_unit: None,
+            ..policy()
+        };
         assert_eq!(reason(ask(&[winner(1, 5, 60)], |_| (), &no_rate, cheap)), None);
     }
 
@@ -384,16 +443,33 @@ mod tests {
     #[test]
     fn deadlines_go_before_gas() {
         let margin = policy().deadline_margin_secs;
-        let expiring = Waiting { expiry: Timestamp(NOW + margin), ..winner(1, 5, 60) };
+        let expiring = Waiting {
+            expiry: Timestamp(NOW + margin),
+            ..winner(1, 5, 60)
+        };
         let because = reason(ask(&[expiring], |_| (), &policy(), u128::MAX));
-        assert_eq!(because, Some(Because::Expiry { at: Timestamp(NOW + margin) }));
+        assert_eq!(
+            because,
+            Some(Because::Expiry {
+                at: Timestamp(NOW + margin)
+            })
+        );
 
         let at = Timestamp(NOW + margin);
         let withdrawing = |record: &mut EscrowRecord| record.withdraw_at = Some(at);
         let because = reason(ask(&[winner(1, 5, 60)], withdrawing, &policy(), u128::MAX));
-        assert_eq!(because, Some(Because::Withdrawal { escrow: escrow(1), at }));
+        assert_eq!(
+            because,
+            Some(Because::Withdrawal {
+                escrow: escrow(1),
+                at
+            })
+        );
         let later = |record: &mut EscrowRecord| record.withdraw_at = Some(Timestamp(NOW + margin + 1));
-        assert_eq!(reason(ask(&[winner(1, 5, 60)], later, &policy(), u128::MAX)), None);
+        assert_eq!(
+            reason(ask(&[winner(1, 5, 60)], later, &policy(), u128::MAX)),
+            None
+        );
     }
 
     #[test]
@@ -404,7 +480,11 @@ mod tests {
         let needed = Amount(2 * PRIZE);
         assert_eq!(
             because,
-            Some(Because::Insolvency { escrow: escrow(1), balance: Amount(3 * PRIZE - 1), needed })
+            Some(Because::Insolvency {
+                escrow: escrow(1),
+                balance: Amount(3 * PRIZE - 1),
+                needed
+            })
         );
         let enough = |record: &mut EscrowRecord| record.balance = Amount(3 * PRIZE);
         assert_eq!(reason(ask(&two, enough, &policy(), u128::MAX)), None);
@@ -433,14 +513,26 @@ mod tests {
         assert_eq!(winners.len(), 2);
         assert!(winners.contains(&ready.digest) && winners.contains(&other.digest));
         assert!(!winners.contains(&old.digest));
-        assert_eq!(decide(&all, &market(false), &policy()), Decision::Wait { ready: 2, settling: 2 });
+        assert_eq!(
+            decide(&all, &market(false), &policy()),
+            Decision::Wait {
+                ready: 2,
+                settling: 2
+            }
+        );
     }
 
     #[test]
     fn a_batch_is_bounded_and_takes_the_lowest_nonces() {
-        let policy = ClaimPolicy { batch: 2, max_batch: 3, ..policy() };
+        let policy = ClaimPolicy {
+            batch: 2,
+            max_batch: 3,
+            ..policy()
+        };
         let all: Vec<_> = (1..=9).rev().map(|nonce| winner(1, nonce, 60)).collect();
-        let Decision::Claim { winners, .. } = ask(&all, |_| (), &policy, 1) else { panic!("a batch") };
+        let Decision::Claim { winners, .. } = ask(&all, |_| (), &policy, 1) else {
+            panic!("a batch")
+        };
         let lowest: Vec<_> = (1..=3).map(|nonce| winner(1, nonce, 60).digest).collect();
         assert_eq!(winners, lowest);
     }

@@ -26,7 +26,11 @@ pub async fn follow_once(follower: &mut Follower, store: &impl MirrorStore) -> R
     let before = follower.mirror().final_block();
     let polled = follower.poll().await?;
     if polled.rolled_back > 0 {
-        warn!(blocks = polled.rolled_back, head = polled.head.number, "the chain was reorganised");
+        warn!(
+            blocks = polled.rolled_back,
+            head = polled.head.number,
+            "the chain was reorganised"
+        );
     }
     if polled.final_block != before {
         store.save_mirror(polled.final_block, &polled.changed).await?;

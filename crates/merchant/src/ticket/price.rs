@@ -37,7 +37,10 @@ impl Price {
     /// Whether some escrow can pay this price.
     pub fn check(&self) -> Result<(), PriceError> {
         if self.min_prize > self.max_prize {
-            return Err(PriceError::PrizeRange { min: self.min_prize, max: self.max_prize });
+            return Err(PriceError::PrizeRange {
+                min: self.min_prize,
+                max: self.max_prize,
+            });
         }
         WinThreshold::for_price(self.price, self.min_prize)?;
         Ok(())
@@ -49,6 +52,10 @@ impl Price {
         let prize = escrow.prize.clamp(self.min_prize, self.max_prize);
         let win_threshold =
             WinThreshold::for_price(self.price, prize).expect("checked for the smallest prize");
-        Offer { asset: self.asset, prize, win_threshold }
+        Offer {
+            asset: self.asset,
+            prize,
+            win_threshold,
+        }
     }
 }

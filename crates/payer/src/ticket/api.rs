@@ -66,12 +66,18 @@ pub enum ApiError {
         rule: String,
         /// The refusal in words.
         message: String,
+        /// What can help.
+        retry: Retry,
     },
 }
 
 impl ApiError {
     /// Whether asking again can help.
     pub fn retry(&self) -> bool {
-        matches!(self, Self::Transport(_) | Self::NotKept(_))
+        match self {
+            Self::Transport(_) | Self::NotKept(_) => true,
+            Self::Malformed(_) => false,
+            Self::Refused { retry, .. } => *retry == Retry::Later,
+        }
     }
 }

@@ -55,9 +55,17 @@ impl EscrowSteps {
 
     /// Opens the escrow of `key` (section 2.1, "Escrow Set-up").
     pub async fn open(&self, key: &EscrowKey, opening: &Opening) -> Result<Mined, EscrowError> {
-        let Opening { asset, prize, max_threshold, ticket_cap, penalty, balance } = *opening;
-        let deposit =
-            balance.checked_add(penalty).ok_or(EscrowError::DepositTooLarge { balance, penalty })?;
+        let Opening {
+            asset,
+            prize,
+            max_threshold,
+            ticket_cap,
+            penalty,
+            balance,
+        } = *opening;
+        let deposit = balance
+            .checked_add(penalty)
+            .ok_or(EscrowError::DepositTooLarge { balance, penalty })?;
         let signed = bindings::ticket::Opening {
             escrow: key.address(),
             payer: self.sender.address(),
@@ -67,7 +75,9 @@ impl EscrowSteps {
             ticketCap: ticket_cap.0,
             penalty: penalty.into(),
         };
-        let possession = key.sign(self.sender.client().domain().opening_digest(&signed)).to_sol();
+        let possession = key
+            .sign(self.sender.client().domain().opening_digest(&signed))
+            .to_sol();
         let terms = bindings::ticket::Terms {
             asset,
             prize: signed.prize,
@@ -76,13 +86,31 @@ impl EscrowSteps {
             penalty: signed.penalty,
         };
         let amount = deposit.into();
-        let call = TicketEscrow::openCall { escrow: key.address(), terms, amount, possession };
+        let call = TicketEscrow::openCall {
+            escrow: key.address(),
+            terms,
+            amount,
+            possession,
+        };
         self.deposit(asset, deposit, call).await
     }
 
     /// Adds to the shared balance. Anyone may.
-    pub async fn top_up(&self, escrow: Address, asset: Address, amount: Amount) -> Result<Mined, EscrowError> {
-        self.deposit(asset, amount, TicketEscrow::topUpCall { escrow, amount: amount.into() }).await
+    pub async fn top_up(
+        &self,
+        escrow: Address,
+        asset: Address,
+        amount: Amount,
+    ) -> Result<Mined, EscrowError> {
+        self.deposit(
+            asset,
+            amount,
+            TicketEscrow::topUpCall {
+                escrow,
+                amount: amount.into(),
+            },
+        )
+        .await
     }
 
     /// Raises the cap to `ticket_cap` and the penalty by `amount`.
@@ -93,7 +121,11 @@ impl EscrowSteps {
         ticket_cap: Nonce,
         amount: Amount,
     ) -> Result<Mined, EscrowError> {
-        let call = TicketEscrow::raiseCapCall { escrow, ticketCap: ticket_cap.0, amount: amount.into() };
+        let call = TicketEscrow::raiseCapCall {
+            escrow,
+            ticketCap: ticket_cap.0,
+            amount: amount.into(),
+        };
         self.deposit(asset, amount, call).await
     }
 
@@ -105,12 +137,19 @@ impl EscrowSteps {
         prizes: u32,
         until: Timestamp,
     ) -> Result<Mined, EscrowError> {
-        self.send(TicketEscrow::earmarkCall { escrow, recipient, prizes, until: until.0 }).await
+        self.send(TicketEscrow::earmarkCall {
+            escrow,
+            recipient,
+            prizes,
+            until: until.0,
+        })
+        .await
     }
 
     /// Takes back what is left of an expired earmark.
     pub async fn release_earmark(&self, escrow: Address, recipient: Address) -> Result<Mined, EscrowError> {
-        self.send(TicketEscrow::releaseEarmarkCall { escrow, recipient }).await
+        self.send(TicketEscrow::releaseEarmarkCall { escrow, recipient })
+            .await
     }
 
     /// Starts the delay of a withdrawal.
@@ -136,12 +175,21 @@ impl EscrowSteps {
         creditors: Vec<Address>,
         amount: Amount,
     ) -> Result<Mined, EscrowError> {
-        let call = TicketEscrow::cureCall { escrow, creditors, amount: amount.into() };
+        let call = TicketEscrow::cureCall {
+            escrow,
+            creditors,
+            amount: amount.into(),
+        };
         self.deposit(asset, amount, call).await
     }
 
     /// A call that takes `amount` of `asset` from the sender, with its approval first where the asset is a token.
-    async fn deposit(&self, asset: Address, amount: Amount, call: impl SolCall) -> Result<Mined, EscrowError> {
+    async fn deposit(
+        &self,
+        asset: Address,
+        amount: Amount,
+        call: impl SolCall,
+    ) -> Result<Mined, EscrowError> {
         let client = self.sender.client();
         let contract = client.config().contract;
         let mut value = U256::from(amount.0);
@@ -149,15 +197,26 @@ impl EscrowSteps {
             value = U256::ZERO;
             let allowance = client.allowance(asset, self.sender.address(), contract).await?;
             if allowance < U256::from(amount.0) {
-                let approve = IERC20::approveCall { spender: contract, amount: amount.into() };
-                self.sender.send(asset, approve.abi_encode().into(), U256::ZERO).await?;
+                let approve = IERC20::approveCall {
+                    spender: contract,
+                    amount: amount.into(),
+                };
+                self.sender
+                    .send(asset, approve.abi_encode().into(), U256::ZERO)
+                    .await?;
             }
         }
-        Ok(self.sender.send(contract, Bytes::from(call.abi_encode()), value).await?)
+        Ok(self
+            .sender
+            .send(contract, Bytes::from(call.abi_encode()), value)
+            .await?)
     }
 
     async fn send(&self, call: impl SolCall) -> Result<Mined, EscrowError> {
         let contract = self.sender.client().config().contract;
-        Ok(self.sender.send(contract, Bytes::from(call.abi_encode()), U256::ZERO).await?)
+        Ok(self
+            .sender
+            .send(contract, Bytes::from(call.abi_encode()), U256::ZERO)
+            .await?)
     }
 }

@@ -18,7 +18,11 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_price: Amount::MAX, max_ticket_life: Seconds::DAY, recipients: BTreeSet::new() }
+        Self {
+            max_price: Amount::MAX,
+            max_ticket_life: Seconds::DAY,
+            recipients: BTreeSet::new(),
+        }
     }
 }
 
@@ -62,7 +66,9 @@ pub enum LimitError {
     },
     /// The merchant has claimed a nonce that this payer has not issued: the payer's store is older than its tickets, or
     /// the merchant lies. A ticket with a lower nonce would be refused.
-    #[error("the merchant's floor is {floor}, but the next nonce is {next}; is this store an old copy? then skip the nonces issued since")]
+    #[error(
+        "the merchant's floor is {floor}, but the next nonce is {next}; is this store an old copy? then skip the nonces issued since"
+    )]
     FloorAboveIssued {
         /// Highest nonce in any claim, as the merchant says.
         floor: Nonce,
@@ -76,7 +82,10 @@ impl Limits {
     pub(crate) fn check(&self, quote: &Quote, escrow: &EscrowRecord, next: Nonce) -> Result<(), LimitError> {
         quote.check(escrow)?;
         if quote.price > self.max_price {
-            return Err(LimitError::PriceTooHigh { price: quote.price, limit: self.max_price });
+            return Err(LimitError::PriceTooHigh {
+                price: quote.price,
+                limit: self.max_price,
+            });
         }
         if !self.recipients.is_empty() && !self.recipients.contains(&quote.recipient) {
             return Err(LimitError::RecipientNotAllowed {
@@ -91,10 +100,16 @@ impl Limits {
             });
         }
         if next >= escrow.ticket_cap {
-            return Err(LimitError::CapReached { next, cap: escrow.ticket_cap });
+            return Err(LimitError::CapReached {
+                next,
+                cap: escrow.ticket_cap,
+            });
         }
         if quote.nonce_floor >= next {
-            return Err(LimitError::FloorAboveIssued { floor: quote.nonce_floor, next });
+            return Err(LimitError::FloorAboveIssued {
+                floor: quote.nonce_floor,
+                next,
+            });
         }
         Ok(())
     }

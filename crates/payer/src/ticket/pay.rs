@@ -6,11 +6,9 @@ use std::sync::Arc;
 
 use alloy_primitives::{Address, B256, keccak256};
 use parking_lot::Mutex;
-use protocol::ticket::{
-    Amount, Domain, EscrowKey, EscrowRecord, OrderId, Quote, Retry, Ticket, Timestamp,
-};
+use protocol::ticket::{Amount, Domain, EscrowKey, EscrowRecord, OrderId, Quote, Retry, Ticket, Timestamp};
 use storage::{OrderRecord, OrderRequest, OrderState, OrderStore, StoreError};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::{Answer, ApiError, LimitError, Limits, MerchantApi};
 
@@ -123,7 +121,10 @@ impl PayError {
 impl<M> Seller<M> {
     /// A merchant whose terms are not known yet.
     pub fn new(api: M) -> Self {
-        Self { api, quote: Mutex::new(None) }
+        Self {
+            api,
+            quote: Mutex::new(None),
+        }
     }
 
     /// The merchant.
@@ -142,7 +143,14 @@ impl<S: OrderStore> Payer<S> {
         store: S,
         edges: Edges,
     ) -> Self {
-        Self { domain, key, escrow, limits, store, edges }
+        Self {
+            domain,
+            key,
+            escrow,
+            limits,
+            store,
+            edges,
+        }
     }
 
     /// Address of the escrow key.
@@ -185,7 +193,10 @@ impl<S: OrderStore> Payer<S> {
             order = replacement(order);
         }
         let rule = refusals.last().cloned().unwrap_or_default();
-        Err(PayError::TooManyRefusals { tickets: MAX_TICKETS, rule })
+        Err(PayError::TooManyRefusals {
+            tickets: MAX_TICKETS,
+            rule,
+        })
     }
 
     /// Load, decide, save.
@@ -200,7 +211,8 @@ impl<S: OrderStore> Payer<S> {
             Some(quote) => quote,
             None => seller.api.quote(self.escrow()).await?,
         };
-        self.limits.check(&quote, &self.escrow, self.store.next_nonce(self.escrow()).await?)?;
+        self.limits
+            .check(&quote, &self.escrow, self.store.next_nonce(self.escrow()).await?)?;
 
         let now = (self.edges.now)();
         let life_limit = now.plus(self.limits.max_ticket_life);
@@ -234,11 +246,17 @@ impl<S: OrderStore> Payer<S> {
                 debug!(%order, ticket = %record.ticket.digest(), "delivered");
                 Ok(Sent::Delivered(good))
             }
-            Answer::Refused { rule, message, retry, quote } => {
-                if retry == Retry::NewQuote {
-                    debug!(%order, %rule, %message, "refused, a fresh ticket will do"); // sessions close all the time
-                } else {
-                    warn!(%order, %rule, %message, "refused");
+            Answer::Refused {
+                rule,
+                message,
+                retry,
+                quote,
+            } => {
+                match retry {
+                    // Sessions close all the time.
+                    Retry::NewQuote => debug!(%order, %rule, %message, "refused, a fresh ticket will do"),
+                    Retry::Later => info!(%order, %rule, %message, "refused for now"),
+                    Retry::Never => warn!(%order, %rule, %message, "refused"),
                 }
                 *seller.quote.lock() = quote;
                 if retry == Retry::Later {
@@ -249,7 +267,9 @@ impl<S: OrderStore> Payer<S> {
                     // It was paid and delivered before: never a second ticket.
                     return Err(PayError::Refused { order, rule, message });
                 }
-                self.store.resolve(order, OrderState::Refused { rule: rule.clone() }).await?;
+                self.store
+                    .resolve(order, OrderState::Refused { rule: rule.clone() })
+                    .await?;
                 match retry {
                     Retry::NewQuote => Ok(Sent::Refused(rule)),
                     _ => Err(PayError::Refused { order, rule, message }),
@@ -273,5 +293,7 @@ enum Sent<G> {
 /// The order that takes the place of a refused one. It follows from it, so that a payer that was killed in between comes
 /// to the same.
 fn replacement(order: OrderId) -> OrderId {
-    OrderId(keccak256([b"micropay/order/replacement/v1".as_slice(), order.0.as_slice()].concat()))
+    OrderId(keccak256(
+        [b"micropay/order/replacement/v1".as_slice(), order.0.as_slice()].concat(),
+    ))
 }

@@ -101,6 +101,32 @@ abstract contract TicketGhost is TicketWorld {
         return timesReached[place];
     }
 
+    /// @dev In the order of {Step}.
+    function stepNames() public pure returns (string[20] memory) {
+        return [
+            "open",
+            "topUp",
+            "raiseCap",
+            "earmark",
+            "releaseEarmark",
+            "requestWithdraw",
+            "cancelWithdraw",
+            "withdraw",
+            "pay (honest tickets admitted)",
+            "claim",
+            "claimBatch",
+            "selfDeal",
+            "claimUnasked (must be refused)",
+            "cure",
+            "burn",
+            "proveEquivocation",
+            "withdrawCredit",
+            "setOperator",
+            "donate",
+            "warp"
+        ];
+    }
+
     // ── acting ──
 
     /// @dev Makes a call whose outcome is known: `expected` is the revert data, empty for success.
@@ -108,7 +134,7 @@ abstract contract TicketGhost is TicketWorld {
         internal
         returns (bool ok)
     {
-        string memory name = string.concat("outcome of step ", vm.toString(uint256(step)));
+        string memory name = string.concat("the answer to ", stepNames()[uint256(step)]);
         bytes memory answer;
         vm.prank(caller);
         (ok, answer) = address(escrows).call{value: value}(data);

@@ -213,29 +213,8 @@ contract TicketInvariantTest is Test {
         string[] memory places,
         uint256[] memory times,
         uint256[25] memory moves
-    ) private pure {
-        string[20] memory names = [
-            "open",
-            "topUp",
-            "raiseCap",
-            "earmark",
-            "releaseEarmark",
-            "requestWithdraw",
-            "cancelWithdraw",
-            "withdraw",
-            "pay (honest tickets admitted)",
-            "claim",
-            "claimBatch",
-            "selfDeal",
-            "claimUnasked (must be refused)",
-            "cure",
-            "burn",
-            "proveEquivocation",
-            "withdrawCredit",
-            "setOperator",
-            "donate",
-            "warp"
-        ];
+    ) private view {
+        string[20] memory names = handler.stepNames();
         console.log("step: succeeded, refused with the predicted error");
         for (uint256 s; s < 20; ++s) {
             console.log(names[s], did[s], refused[s]);
