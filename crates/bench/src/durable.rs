@@ -2,6 +2,8 @@
 //! file on disk that flushes every winner before it is answered. Checks alone are timed in turns with it on the same core,
 //! which tells what bookkeeping and storing cost on top.
 
+use std::fmt;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +19,7 @@ use storage::{SqliteStore, StoreIdentity, WinStore};
 use tokio::task::JoinSet;
 
 use crate::clock::process_time;
-use crate::market::Market;
+use crate::market::{Market, ONE_IN};
 use crate::ratio::Ratio;
 use crate::wire;
 
@@ -55,6 +57,34 @@ pub struct Durable {
     pub core_share: f64,
 }
 
+impl fmt::Display for Durable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let core = if self.pinned {
+            "one core"
+        } else {
+            "not held on one core"
+        };
+        writeln!(
+            f,
+            "durable, {core}, {IN_FLIGHT} payments in flight: {} tickets, {} winners on disk with {} flushes",
+            self.tickets, self.wins, self.commits
+        )?;
+        writeln!(f, "  per second               {:>8} {:>8}", "accepted", "checked")?;
+        writeln!(
+            f,
+            "  of wall time             {:>8.0} {:>8.0}   {:.0} % of the core was ours",
+            self.tickets_per_s,
+            self.checks_per_s,
+            self.core_share * 100.0
+        )?;
+        write!(
+            f,
+            "  of the core's own time   {:>8.0} {:>8.0}   accept = {:.3} x check",
+            self.tickets_per_core_s, self.checks_per_core_s, self.accept_over_check.median
+        )
+    }
+}
+
 /// Accepts tickets for some seconds with a store in `folder`, which should be on the disk that matters.
 ///
 /// # Errors
@@ -72,7 +102,9 @@ pub fn run(folder: &Path) -> Result<Durable> {
         let thread = thread::Builder::new()
             .name("one-core".into())
             .spawn_scoped(scope, work)?;
-        thread.join().map_err(|_| eyre!("the measuring thread panicked"))?
+        thread
+            .join()
+            .map_err(|_| eyre!("the measuring thread panicked"))?
     })
 }
 
@@ -83,7 +115,11 @@ async fn measure(folder: &Path, pinned: bool) -> Result<Durable> {
     let store = SqliteStore::open(folder.path().join("store.db"), identity).await?;
     let merchant = market.merchant(store.clone()).await?;
     let messages = Arc::new(messages(&market, &merchant)?);
-    let checks: Vec<Vec<u8>> = market.tickets(CHECKS_PER_ROUND / 128)?.iter().map(wire::to_abi).collect();
+    let checks: Vec<Vec<u8>> = market
+        .tickets(CHECKS_PER_ROUND / ONE_IN as usize)?
+        .iter()
+        .map(wire::to_abi)
+        .collect();
 
     let (mut wins, mut accepting, mut checking) = (0, Spent::default(), Spent::default());
     let mut ratios = Vec::new();
@@ -184,7 +220,7 @@ async fn accept(
     market: &Arc<Market>,
     merchant: &Arc<Merchant<SqliteStore>>,
     messages: &Arc<Vec<Vec<u8>>>,
-    range: std::ops::Range<usize>,
+    range: Range<usize>,
 ) -> Result<usize> {
     let next = Arc::new(AtomicUsize::new(range.start));
     let mut payments = JoinSet::new();

@@ -1,5 +1,5 @@
 //! What the benchmarks pay with: one merchant and some payers, each with an escrow for 2^15 tickets of 1/128, the penalty
-//! just adequate. Everything is the same in each run but for the merchant's process, which draws its session anew.
+//! just adequate. Everything is the same in each run.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -73,11 +73,7 @@ impl Market {
             let seed = Seed::new(bytes32("seed", 0).0);
             let id = SessionId { boot: 1, serial: 0 };
             let session = Session::derive(&domain, &seed, recipient, key.address(), id);
-            Escrow {
-                key,
-                record,
-                session,
-            }
+            Escrow { key, record, session }
         };
         Self {
             domain,

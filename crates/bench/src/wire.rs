@@ -24,7 +24,11 @@ struct TicketJson {
 /// The seven fields as ABI words, then `r ‖ s ‖ v`.
 #[must_use]
 pub fn to_abi(ticket: &Ticket<Issued>) -> Vec<u8> {
-    [ticket.fields().abi_encode(), ticket.signature().to_bytes().to_vec()].concat()
+    [
+        ticket.fields().abi_encode(),
+        ticket.signature().to_bytes().to_vec(),
+    ]
+    .concat()
 }
 
 /// Reads [`to_abi`], strictly.

@@ -56,6 +56,7 @@ const NOT_FOR_SOLC: &[&str] = &[
     "script",
     "out",
     "cache_path",
+    "broadcast",
     "snapshots",
     "libs",
     "auto_detect_remappings",

@@ -323,7 +323,7 @@ impl Scene {
             Spoiled::OtherEscrow => fields.escrow = recipient,
             Spoiled::ThresholdAtMax => fields.winThreshold = max,
             Spoiled::ThresholdAboveMax => {
-                fields.winThreshold = max + U256::from(1 + self.random.below(2) * 1_000_000)
+                fields.winThreshold = max + U256::from(1 + self.random.below(2) * 1_000_000);
             }
             Spoiled::ThresholdZero => fields.winThreshold = U256::ZERO,
             Spoiled::NonceAgain => fields.nonce = last.saturating_sub(self.random.below(3)),

@@ -129,7 +129,7 @@ async fn a_claim_whose_account_nonce_was_used_by_another_is_sent_under_the_next(
     assert_eq!(scene.shop.stage().await, WinStage::Queued);
     assert!(matches!(scene.shop.step().await, Step::Sent(..)));
     let claim = scene.claim().await;
-    assert_eq!(claim.dropped, [first.clone()]);
+    assert_eq!(claim.dropped, std::slice::from_ref(&first));
     assert_eq!(claim.transactions[0].account_nonce, first.account_nonce + 1);
     scene.ends_well(2).await;
 }

@@ -116,6 +116,9 @@ contract TicketHandler is TicketPayerSteps {
         act(Step.SELF_DEAL, sybil, 0, abi.encodeCall(escrows.claimBatch, (sybil, groups)), "");
         _checkBatch(sybil, credit);
         if (sim.settled != 0) reach("a sybil paid itself");
+        if (sim.pair.earmarkPrizes != 0 && book[e].status == ITicketEscrow.Status.CLOSED && !book[e].burned) {
+            reach("an earmark claimed after its withdrawal");
+        }
         _afterClaim(e, sybil, sim);
         observe(Step.SELF_DEAL, e);
     }
@@ -329,12 +332,15 @@ contract TicketHandler is TicketPayerSteps {
         }
     }
 
-    /// @dev Where a sham recipient may get something: its earmark of a burned escrow, the balance beside another's earmark,
+    /// @dev Where a sham recipient may get something: its earmark of a closed escrow, the balance beside another's earmark,
     /// its own earmark, or any balance or debt.
     function _pickSham(uint256 seed) private view returns (uint256 e, address sybil) {
         for (uint256 i; i < ESCROWS * SYBILS; ++i) {
             (e, sybil) = (i / SYBILS, sybils[i % SYBILS]);
-            if (book[e].burned && escrows.pairOf(escrowOfKey[e], sybil).earmarkPrizes != 0) return (e, sybil);
+            // Closed with an earmark: burned, it still pays; withdrawn, the money is gone and only the number is left.
+            if (book[e].status != ITicketEscrow.Status.CLOSED) continue;
+            if (!book[e].burned && pick(seed, "gone", 2) == 0) continue;
+            if (escrows.pairOf(escrowOfKey[e], sybil).earmarkPrizes != 0) return (e, sybil);
         }
         uint256 kind = pick(seed, "sham", 4);
         if (kind < 3) {

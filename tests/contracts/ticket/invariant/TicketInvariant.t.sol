@@ -241,7 +241,7 @@ contract TicketInvariantTest is Test {
     }
 
     function _places() private pure returns (string[] memory list) {
-        list = new string[](17);
+        list = new string[](20);
         list[0] = "an honest ticket that won";
         list[1] = "a claim by an operator";
         list[2] = "a claim paid from an earmark";
@@ -259,6 +259,9 @@ contract TicketInvariantTest is Test {
         list[14] = "an earmark burned after its escrow";
         list[15] = "a withdrawal with an earmark that was over";
         list[16] = "a winner that its merchant let expire";
+        list[17] = "a withdrawal stopped by an earmark";
+        list[18] = "an earmark claimed after its withdrawal";
+        list[19] = "a cure that was too little";
     }
 
     // ── helpers ──

@@ -54,7 +54,7 @@ abstract contract TicketPayerSteps is TicketGhost {
         address caller = someone(seed, payerOf(e));
         address recipient = pick(seed, "sham", 2) == 0 ? sybils[pick(seed, "sybil", SYBILS)] : merchant_(seed);
         uint32 prizes = pick(seed, "many", 4) == 0 ? uint32(pick(seed, "prizes", 4)) : 1;
-        uint64 until = uint64(vm.getBlockTimestamp() + 2 days - pick(seed, "until", 50 hours));
+        uint64 until = uint64(vm.getBlockTimestamp() + 5 days - pick(seed, "until", 122 hours));
         ITicketEscrow.Escrow memory before = state(e);
         ITicketEscrow.Pair memory pair = escrows.pairOf(escrowOfKey[e], recipient);
         bytes memory expected = payerOnly(caller, before, ITicketEscrow.Status.OPEN);
@@ -135,6 +135,7 @@ abstract contract TicketPayerSteps is TicketGhost {
             );
         } else if (expected.length == 0 && before.earmarked != 0 && vm.getBlockTimestamp() <= releaseAt) {
             expected = abi.encodeWithSelector(ITicketEscrow.EarmarkLive.selector, vm.getBlockTimestamp(), releaseAt);
+            reach("a withdrawal stopped by an earmark");
         }
         bytes memory data = abi.encodeCall(escrows.withdraw, (escrowOfKey[e]));
         if (act(Step.WITHDRAW, caller, 0, data, expected)) {
@@ -166,6 +167,7 @@ abstract contract TicketPayerSteps is TicketGhost {
             expected = abi.encodeWithSelector(ITicketEscrow.NothingOwed.selector, escrowOfKey[e]);
         } else if (amount < owed) {
             expected = abi.encodeWithSelector(ITicketEscrow.DebtNotCovered.selector, amount, owed);
+            reach("a cure that was too little");
         }
         uint256[] memory owedTo = new uint256[](creditors.length);
         for (uint256 i; i < creditors.length; ++i) {
