@@ -207,6 +207,13 @@ fn tickets_that_break_a_rule(world: &World, address: SocketAddr, quote_request: 
             &json!({ "type": "buy", "order": B256::repeat_byte(order), "piece": piece, "ticket": ticket }),
         )
     };
+    // Terms are given as soon as the escrow is there, tickets taken once it is final.
+    let other = EscrowKey::from_bytes(&[7; 32]).unwrap();
+    let forged = ticket(world, &other, &quote, |_| {});
+    eventually("the escrow is final", || {
+        buy(&mut wire, 1, 0, &forged)["rule"] != "escrow-missing"
+    });
+    assert_refused(&buy(&mut wire, 1, 0, &forged), "wrong-signer", "never");
     let key = raw_key();
     let good = ticket(world, &key, &quote, |_| {});
     let with_signature = |signature: Vec<u8>| {
@@ -239,15 +246,6 @@ fn tickets_that_break_a_rule(world: &World, address: SocketAddr, quote_request: 
             "never",
         );
     }
-    let other = EscrowKey::from_bytes(&[7; 32]).unwrap();
-    assert_refused(
-        &buy(&mut wire, 1, 0, &ticket(world, &other, &quote, |_| {})),
-        "wrong-signer",
-        "never",
-    );
-    let mut elsewhere = quote.clone();
-    elsewhere["commitment"] = json!(B256::repeat_byte(3));
-
     type Change = fn(&mut bindings::ticket::Ticket);
     let rules: [(Change, &str, &str); 9] = [
         (

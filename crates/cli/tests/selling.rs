@@ -82,6 +82,11 @@ fn a_sale_and_its_claims() {
     );
 
     // Once it has gone, `claim now` claims by itself.
+    assert!(
+        world
+            .error(1, &["merchant", "resync", SHOP])
+            .contains("is running")
+    );
     run(world.pay(address, "more")).json();
     assert_eq!(merchant.stop(), Some(0));
     let left = world.json(&["claim", "list", SHOP])["wins"]["final"]
@@ -99,6 +104,11 @@ fn a_sale_and_its_claims() {
     );
     world.json(&["credit", "withdraw", "--from", SHOP]);
     assert_paid(&world, 0);
+
+    // A merchant that has forgotten the chain reads it anew, and sells on.
+    assert_eq!(world.json(&["merchant", "resync", SHOP])["forgotten"], true);
+    let mut merchant = world.merchant(SHOP, &goods, &calm);
+    assert_eq!(run(world.pay(merchant.address(), "after")).json()["payments"], 65);
 }
 
 #[test]

@@ -109,6 +109,14 @@ fn an_escrow_from_opening_to_withdrawal() {
             .contains("refused")
     );
 
+    // A payer whose store is an old copy leaves out the nonces that it may have used. It never goes back.
+    let skip =
+        |above: &str| world.json(&["escrow", "skip-nonces", ESCROW, "--above", above])["nextNonce"].clone();
+    assert_eq!(
+        (skip("50"), skip("7"), skip("51")),
+        (json!(51), json!(51), json!(52))
+    );
+
     // An earmark, by key name; and its release.
     world.json(&[
         "escrow", "earmark", ESCROW, SHOP, "3", "--life", "2d", "--from", PAYER,
