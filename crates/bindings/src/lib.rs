@@ -1,7 +1,10 @@
 //! Solidity seen from Rust: the only `sol!` calls of the workspace. ABI and bytecode are committed under `abi/` and
 //! written by `cargo xtask bindings`, so that `cargo build` needs no solc and a signed message is declared once, as a
 //! struct in the Solidity interface.
-#![allow(missing_docs, reason = "generated from the ABI; the documentation is in contracts/*/I*.sol")]
+#![allow(
+    missing_docs,
+    reason = "generated from the ABI; the documentation is in contracts/*/I*.sol"
+)]
 #![allow(clippy::too_many_arguments, reason = "generated from the ABI")]
 
 /// The ticket scheme's contract (`contracts/ticket/ITicketEscrow.sol`).

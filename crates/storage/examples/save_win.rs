@@ -38,7 +38,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
             tasks.spawn(async move {
                 for ticket in wins.iter().skip(lane as usize).step_by(waiting as usize) {
                     // Only after this may the good be delivered.
-                    store.save_win(ticket, micropay_storage::conformance::fixture::order(1), Amount(1), Timestamp(0)).await?;
+                    store
+                        .save_win(
+                            ticket,
+                            micropay_storage::conformance::fixture::order(1),
+                            Amount(1),
+                            Timestamp(0),
+                        )
+                        .await?;
                 }
                 Ok::<_, micropay_storage::StoreError>(())
             });

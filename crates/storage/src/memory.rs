@@ -214,7 +214,13 @@ impl OrderStore for MemoryStore {
 }
 
 impl WinStore for MemoryStore {
-    async fn save_win(&self, ticket: &Ticket<Won>, order: OrderId, price: Amount, at: Timestamp) -> Result<bool> {
+    async fn save_win(
+        &self,
+        ticket: &Ticket<Won>,
+        order: OrderId,
+        price: Amount,
+        at: Timestamp,
+    ) -> Result<bool> {
         let mut tables = self.tables.lock();
         let key = (ticket.escrow(), ticket.nonce());
         let got = ticket.digest();

@@ -21,7 +21,7 @@ async fn payments_go_on_while_the_mirror_is_young_and_claims_wait() {
         let client = ChainClient::connect(switch.url.clone(), config).await.unwrap();
         let escrow = world.open(0, "outage", &terms(NATIVE, 100, 20)).await;
         let mut setup = Setup::new(1).odds(Odds::Sure);
-        setup.policy.max_mirror_age = Seconds(1);
+        setup.policy.max_mirror_age = Seconds(2);
         let store = MemoryStore::new(world.merchant_identity(1));
         let shop = world.shop_on(&client, setup, store).await;
         world.finalize(&shop).await;
@@ -51,17 +51,17 @@ async fn payments_go_on_while_the_mirror_is_young_and_claims_wait() {
         assert_eq!(shop.state_of(1).await.stage(), WinStage::Queued);
         payer.pay(&seller, &purchase(2)).await.unwrap();
         assert!(
-            seen.elapsed() < Duration::from_secs(2),
+            seen.elapsed() < Duration::from_secs(3),
             "too slow a machine to tell"
         );
 
         // Too long: no ticket is taken any more, none is lost, and the payer is told to come back with the same one.
-        tokio::time::sleep(Duration::from_secs(2).saturating_sub(seen.elapsed())).await;
+        tokio::time::sleep(Duration::from_secs(3).saturating_sub(seen.elapsed())).await;
         for _ in 0..2 {
             match payer.pay(&seller, &purchase(3)).await.unwrap_err() {
                 PayError::NotNow { rule, message, .. } => {
                     assert_eq!(rule, "mirror-stale");
-                    assert_eq!(message, "my view of the chain is 2 s old, I accept up to 1 s");
+                    assert!(message.ends_with("old, I accept up to 2 s"), "{message}");
                 }
                 error => panic!("{error}"),
             }

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use serde_json::json;
 
 use super::wei;
-use crate::output::{ether, rows};
+use crate::output::{count, ether, rows};
 
 /// The demo's result. Amounts in wei, times in seconds.
 pub(super) struct Report {
@@ -179,9 +179,9 @@ impl fmt::Display for Report {
                 (
                     "claims",
                     format!(
-                        "{} winners in {} transactions, {:.0} gas each",
-                        self.claimed,
-                        self.claim_transactions,
+                        "{} in {}, {:.0} gas each",
+                        count(self.claimed, "winner"),
+                        count(self.claim_transactions, "transaction"),
                         self.gas_per_claim()
                     )
                 ),

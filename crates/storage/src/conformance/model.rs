@@ -269,7 +269,12 @@ async fn apply(store: &impl Store, op: &Op) -> Result<String, String> {
             variant,
         } => show(
             store
-                .save_win(&win(escrow, nonce, variant), order(nonce), Amount(u128::from(nonce)), at)
+                .save_win(
+                    &win(escrow, nonce, variant),
+                    order(nonce),
+                    Amount(u128::from(nonce)),
+                    at,
+                )
                 .await,
         ),
         Op::GiveUp { escrow, nonce } => {

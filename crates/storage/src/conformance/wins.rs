@@ -7,7 +7,12 @@ pub async fn win_is_stored_once<B: Backend>() {
     let (_place, store) = fresh::<B>().await;
     let ticket = win(0, 7, 0);
     assert!(store.save_win(&ticket, ORDER, Amount(5), AT).await.unwrap());
-    assert!(!store.save_win(&ticket, ORDER, Amount(6), Timestamp(1)).await.unwrap());
+    assert!(
+        !store
+            .save_win(&ticket, ORDER, Amount(6), Timestamp(1))
+            .await
+            .unwrap()
+    );
     let stored = store.win(ticket.digest()).await.unwrap().unwrap();
     assert_eq!(stored.ticket, ticket);
     assert_eq!(
@@ -43,7 +48,12 @@ pub async fn extreme_values_survive<B: Backend>() {
     let (place, store) = fresh::<B>().await;
     let ticket = fixture::extreme_win();
     let price = Amount(u128::MAX);
-    assert!(store.save_win(&ticket, ORDER, price, Timestamp(u64::MAX)).await.unwrap());
+    assert!(
+        store
+            .save_win(&ticket, ORDER, price, Timestamp(u64::MAX))
+            .await
+            .unwrap()
+    );
     let huge = crate::OrderRequest {
         price,
         at: Timestamp(u64::MAX),
@@ -119,7 +129,12 @@ pub async fn extreme_values_survive<B: Backend>() {
 pub async fn one_bad_win_does_not_fail_the_others<B: Backend>() {
     let (_place, store) = fresh::<B>().await;
     for nonce in (0..300).step_by(10) {
-        assert!(store.save_win(&win(0, nonce, 0), ORDER, Amount(1), AT).await.unwrap());
+        assert!(
+            store
+                .save_win(&win(0, nonce, 0), ORDER, Amount(1), AT)
+                .await
+                .unwrap()
+        );
     }
     let mut tasks = Vec::new();
     for nonce in 0..300 {

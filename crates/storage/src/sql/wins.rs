@@ -25,7 +25,13 @@ const SELECT: &str =
 const UNFINISHED: &str = "w.paid IS NULL AND w.reason IS NULL";
 
 impl WinStore for SqliteStore {
-    async fn save_win(&self, ticket: &Ticket<Won>, order: OrderId, price: Amount, at: Timestamp) -> Result<bool> {
+    async fn save_win(
+        &self,
+        ticket: &Ticket<Won>,
+        order: OrderId,
+        price: Amount,
+        at: Timestamp,
+    ) -> Result<bool> {
         self.writer
             .write(SaveWin {
                 ticket: ticket.clone(),
