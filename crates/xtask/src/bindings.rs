@@ -120,7 +120,7 @@ pub fn write(root: &Path) -> Result<Vec<String>> {
 /// Compiles and compares with the committed files.
 ///
 /// # Errors
-/// As [`write`]; and, naming each file and the command that mends it, when a committed file is missing, differs, or
+/// As [`write()`]; and, naming each file and the command that mends it, when a committed file is missing, differs, or
 /// belongs to no contract of [`BINDINGS`].
 pub fn check(root: &Path) -> Result<()> {
     let drift = drift(root, &compile(root)?)?;

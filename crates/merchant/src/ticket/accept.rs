@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use alloy_primitives::Address;
+use alloy_primitives::{Address, B256};
 use chain::Mirror;
 use protocol::ticket::{
     Admission, Amount, Domain, Drawn, Issued, OrderId, Policy, PolicyError, Quote, Refusal, Seconds, Seed,
@@ -50,7 +50,7 @@ pub enum AcceptError {
     Refused(#[from] Refusal),
     /// A ticket with the same nonce is being judged for another request right now.
     #[error("ticket {0}, or another with its nonce, is being judged already; ask again")]
-    Busy(alloy_primitives::B256),
+    Busy(B256),
     /// It won and could not be stored: it is not accepted.
     #[error("the winner could not be stored: {0}")]
     Store(#[from] StoreError),
@@ -182,7 +182,10 @@ where
             payer_unclaimed_wins: known.payer_unclaimed,
             known_key: known.key.as_ref(),
         };
-        let accepted = accept(ticket, &admission)?;
+        let accepted = match accept(ticket, &admission) {
+            Ok(accepted) => accepted,
+            Err(refusal) => return self.repeat_of_a_winner(order, digest, price, refusal).await,
+        };
         let key = *accepted.key();
 
         // Save.
@@ -209,5 +212,35 @@ where
             won,
             quote: self.quote(escrow)?,
         })
+    }
+
+    /// A payer whose answer was lost may ask again when the book has forgotten its ticket: after a restart, or long after
+    /// the claim. A loser was worth nothing, so a fresh ticket will do; a winner is in the store, and is honoured.
+    async fn repeat_of_a_winner(
+        &self,
+        order: OrderId,
+        digest: B256,
+        price: Amount,
+        refusal: Refusal,
+    ) -> Result<Receipt, AcceptError> {
+        let forgotten = matches!(
+            refusal,
+            Refusal::CommitmentUnknown { .. }
+                | Refusal::CommitmentClosed { .. }
+                | Refusal::NonceNotAboveFloor { .. }
+        );
+        if forgotten
+            && let Some(win) = self.store.win(digest).await?
+            && win.order == order
+        {
+            let quote = self.quote(win.ticket.escrow())?;
+            return Ok(Receipt {
+                price,
+                repeat: true,
+                won: false,
+                quote,
+            });
+        }
+        Err(refusal.into())
     }
 }

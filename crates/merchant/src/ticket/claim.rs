@@ -308,7 +308,9 @@ where
         let tickets: Vec<_> = claim.wins.iter().map(|win| win.ticket.clone()).collect();
         let recipient = self.merchant.recipient;
         let data: Bytes = match tickets.as_slice() {
-            [win] => TicketEscrow::claimCall {
+            // Reverts with the reason where it cannot be paid, which the simulation shows. A replacement must go through
+            // whatever has become of the winner, or the account nonce stays blocked: a batch leaves it out instead.
+            [win] if account_nonce.is_none() => TicketEscrow::claimCall {
                 recipient,
                 escrow: win.escrow(),
                 r1: win.state().r1,
