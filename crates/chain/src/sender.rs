@@ -32,6 +32,9 @@ const TRANSACTION_GAS_CAP: u64 = 1 << 24;
 /// nodes behind one address. Only waited for, a little and then longer, where a transaction seems to be superseded.
 const RECEIPT_LAG: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(450)];
 
+/// Gas beyond the estimate, besides a quarter of it.
+const SPARE_GAS: u64 = 80_000;
+
 /// First pause between two looks at a transaction; doubles up to [`SenderConfig::poll_interval`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
@@ -238,8 +241,10 @@ impl Sender {
         };
         self.client.call(&request, At::Latest).await?;
         let estimate = self.client.estimate_gas(&request).await?;
-        // A quarter more, as the state may move before it is mined; what is not used is not paid.
+        // More, as the state may move before it is mined (a claim that finds a drained escrow writes three slots more); what
+        // is not used is not paid.
         let gas_limit = estimate
+            .saturating_add(SPARE_GAS)
             .saturating_add(estimate / 4)
             .min(estimate.max(TRANSACTION_GAS_CAP));
         let fees = self.fees(replaces).await?;

@@ -13,13 +13,18 @@ use payer::ticket::{Answer, ApiError, MerchantApi, PayError, Payer, Payment, Pur
 use protocol::ticket::{Issued, OrderId, Quote, Ticket};
 use serde_json::Value;
 use storage::SqliteStore;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::info;
 
+use crate::shop::PIECE_BYTES;
 use crate::wire::{QuoteJson, Reply, Request, TicketJson};
 
+/// Longest answer: a piece in hexadecimal and a quote.
+const MAX_ANSWER_BYTES: u64 = 16 * 1024;
+/// Largest file: 1 GiB.
+const MAX_PIECES: u64 = 1 << 20;
 /// Longest wait for an answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// Attempts per piece where trying again can help, with a pause that doubles.
@@ -59,13 +64,21 @@ impl TcpMerchant {
                 piece_bytes,
                 sha256,
                 recipient: _,
-            } => Ok(Catalog {
-                name,
-                bytes,
-                pieces,
-                piece_bytes,
-                sha256,
-            }),
+            } => {
+                let expected = bytes.div_ceil(PIECE_BYTES as u64);
+                if piece_bytes != PIECE_BYTES as u64 || pieces != expected || pieces > MAX_PIECES {
+                    return Err(ApiError::Malformed(format!(
+                        "a catalog of {pieces} pieces of {piece_bytes} bytes for a file of {bytes} bytes"
+                    )));
+                }
+                Ok(Catalog {
+                    name,
+                    bytes,
+                    pieces,
+                    piece_bytes,
+                    sha256,
+                })
+            }
             other => Err(unexpected(&other)),
         }
     }
@@ -85,7 +98,8 @@ impl TcpMerchant {
         line.push(b'\n');
         connection.write_all(&line).await.map_err(transport)?;
         let mut answer = Vec::new();
-        let read = timeout(ANSWER_LIMIT, connection.read_until(b'\n', &mut answer));
+        let mut bounded = (&mut connection).take(MAX_ANSWER_BYTES);
+        let read = timeout(ANSWER_LIMIT, bounded.read_until(b'\n', &mut answer));
         let read = read.await.map_err(|_| {
             ApiError::Transport(format!(
                 "{}: silent for {} s",
@@ -141,7 +155,7 @@ impl MerchantApi for TcpMerchant {
                 piece: got,
                 data,
                 quote,
-            } if got == *piece => Ok(Answer::Delivered {
+            } if got == *piece && data.len() <= PIECE_BYTES => Ok(Answer::Delivered {
                 good: data,
                 quote: Some(read_quote(quote)?),
             }),

@@ -92,6 +92,8 @@ async fn now(config: &Config, from: &str, pay_to: Option<&str>, out: Output) -> 
         Some(recipient) => keys::address_or_name(config, recipient)?,
         None => account.address(),
     };
+    // Another `claim now` may ask this one: it is at it already.
+    let _deaf = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::user_defined1())?;
     match stores::lock_merchant(&config.home, client.domain(), recipient)? {
         Locked::Held { pid } => {
             // Only the process that accepts may claim: it alone knows which nonces are in flight.

@@ -153,6 +153,8 @@ async fn serve(run: &Run, config: &Config, out: Output) -> eyre::Result<()> {
         None => account.address(),
     };
     let domain = client.domain();
+    // Before the lock, which tells others to send it: unheard, it would end the process.
+    let mut ask = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::user_defined1())?;
     let _lock = match stores::lock_merchant(&config.home, domain, recipient)? {
         Locked::Ours(lock) => lock,
         Locked::Held { pid } => {
@@ -209,7 +211,6 @@ async fn serve(run: &Run, config: &Config, out: Output) -> eyre::Result<()> {
             asset.show(price)
         ),
     )?;
-    let mut ask = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::user_defined1())?;
     let mut stop = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     loop {
         tokio::select! {

@@ -4,14 +4,17 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use alloy::primitives::{B256, Bytes};
+use alloy::primitives::{B256, Bytes, keccak256};
 use merchant::ticket::{AcceptError, Merchant};
 use protocol::ticket::{OrderId, Refusal, Retry};
 use sha2::{Digest, Sha256};
 use storage::SqliteStore;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::clock;
@@ -21,6 +24,10 @@ use crate::wire::{Reply, Request, RetryJson};
 pub(crate) const PIECE_BYTES: usize = 1024;
 /// Longest request line: a ticket is under 1 KiB.
 const MAX_LINE_BYTES: u64 = 16 * 1024;
+/// Connections at a time: well below the usual limit of open files, which the store and the node need, too.
+const MAX_CONNECTIONS: usize = 128;
+/// A connection that says nothing for so long, or does not take its answer, is closed.
+const IDLE_LIMIT: Duration = Duration::from_secs(20);
 
 /// What is sold.
 #[derive(Clone, Debug)]
@@ -112,11 +119,15 @@ pub(crate) struct Shop {
 impl Shop {
     /// Accepts connections for ever.
     pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener) {
+        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
+            // Whoever comes when all places are taken waits in the kernel's queue.
+            let place = Arc::clone(&room).acquire_owned().await.expect("never closed");
             match listener.accept().await {
                 Ok((stream, peer)) => {
                     let shop = Arc::clone(&self);
                     tokio::spawn(async move {
+                        let _place = place;
                         if let Err(error) = shop.connection(stream).await {
                             debug!(%peer, %error, "connection ended");
                         }
@@ -125,7 +136,7 @@ impl Shop {
                 // Out of file descriptors, most likely: the connections there are must end first.
                 Err(error) => {
                     warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                    tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }
         }
@@ -138,10 +149,8 @@ impl Shop {
         let mut line = Vec::new();
         loop {
             line.clear();
-            let read = (&mut lines)
-                .take(MAX_LINE_BYTES)
-                .read_until(b'\n', &mut line)
-                .await?;
+            let mut bounded = (&mut lines).take(MAX_LINE_BYTES);
+            let read = timeout(IDLE_LIMIT, bounded.read_until(b'\n', &mut line)).await??;
             if read == 0 {
                 return Ok(());
             }
@@ -153,7 +162,7 @@ impl Shop {
             };
             let mut text = serde_json::to_vec(&reply)?;
             text.push(b'\n');
-            write.write_all(&text).await?;
+            timeout(IDLE_LIMIT, write.write_all(&text)).await??;
             if !whole {
                 return Ok(()); // where the next message starts is anybody's guess
             }
@@ -192,7 +201,11 @@ impl Shop {
                     Ok(ticket) => ticket,
                     Err(error) => return self.refused(&Refusal::from(error), Some(escrow)),
                 };
-                match self.merchant.accept(OrderId(order), ticket, clock::now()).await {
+                match self
+                    .merchant
+                    .accept(self.order_of(order, piece), ticket, clock::now())
+                    .await
+                {
                     Ok(receipt) => {
                         if !receipt.repeat {
                             self.counts.accepted.fetch_add(1, Ordering::Relaxed);
@@ -219,6 +232,17 @@ impl Shop {
                 }
             }
         }
+    }
+
+    /// What a ticket pays for: this piece of this file, under this order. Were it the payer's order alone, its ticket would
+    /// be repeated for every piece.
+    fn order_of(&self, order: B256, piece: u64) -> OrderId {
+        let parts = [
+            order.as_slice(),
+            self.goods.sha256.as_slice(),
+            &piece.to_be_bytes(),
+        ];
+        OrderId(keccak256(parts.concat()))
     }
 
     fn refused(&self, refusal: &Refusal, escrow: Option<alloy::primitives::Address>) -> Reply {

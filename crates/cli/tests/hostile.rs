@@ -305,6 +305,10 @@ fn tickets_that_break_a_rule(world: &World, address: SocketAddr, quote_request: 
         "the same order and ticket: the same good"
     );
     assert_refused(&buy(&mut wire, 2, 1, &good), "nonce-seen", "never");
+    // One ticket buys one piece, whatever order it comes with (found in review: it once bought the whole file).
+    for piece in 1..20 {
+        assert_refused(&buy(&mut wire, 1, piece, &good), "nonce-seen", "never");
+    }
     let second = ticket(world, &key, &quote, |ticket| ticket.r2 = B256::repeat_byte(9));
     assert_refused(&buy(&mut wire, 1, 0, &second), "nonce-seen", "never");
 }

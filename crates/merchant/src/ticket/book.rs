@@ -212,6 +212,13 @@ impl Book {
         Some(highest)
     }
 
+    /// From now on this escrow's tickets need a nonce above this one.
+    pub(crate) fn raise_floor(&self, escrow: Address, nonce: Nonce) {
+        let mut pages = self.pages.lock();
+        let entry = self.entry(&mut pages, escrow);
+        entry.floor = entry.floor.max(nonce);
+    }
+
     /// Winners of this escrow got their outcome.
     pub(crate) fn settled(&self, escrow: Address, count: u32) {
         let mut pages = self.pages.lock();

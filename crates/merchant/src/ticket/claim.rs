@@ -157,6 +157,7 @@ where
                 settling: 0,
             }));
         }
+        self.raise_floors(&won, now);
         let escrows = self.escrows(&won);
         let waiting: Vec<Waiting> = won.iter().filter_map(|win| waiting(win, &escrows)).collect();
         let market = Market {
@@ -192,11 +193,24 @@ where
                 .get(&win.ticket.escrow())
                 .is_some_and(|h| win.ticket.nonce() <= *h)
         };
-        let digests: Vec<B256> = won.iter().filter(below).map(|win| win.ticket.digest()).collect();
+        // By escrow and rising nonce, so that what the bound cuts off is above what it leaves.
+        let below = won.iter().filter(below).take(self.policy.max_batch);
+        let digests: Vec<B256> = below.map(|win| win.ticket.digest()).collect();
         let claim = store.queue(&digests, now).await?;
         self.asked.store(false, Ordering::Relaxed);
         info!(%claim, winners = digests.len(), "{decision}");
         Ok(Step::Queued(claim, decision))
+    }
+
+    /// A winner that has settled lets nothing below it in any more. Otherwise a payer that counts its nonces down, and wins
+    /// every few seconds, would keep all its winners waiting for the youngest until they expire.
+    fn raise_floors(&self, won: &[WinRecord], now: Timestamp) {
+        let settle = Seconds(self.policy.settle_secs);
+        for win in won.iter().filter(|win| win.won_at.plus(settle) <= now) {
+            self.merchant
+                .book
+                .raise_floor(win.ticket.escrow(), win.ticket.nonce());
+        }
     }
 
     /// Closes the sessions whose `r1` the claim will reveal, and returns per escrow the highest nonce to claim, which
@@ -375,9 +389,15 @@ where
                     max_fee_per_gas: newest.max_fee_per_gas,
                     max_priority_fee_per_gas: newest.max_priority_fee_per_gas,
                 };
-                let higher = self
-                    .prepare(claim, Some(newest.account_nonce), Some(fees))
-                    .await?;
+                let higher = match self.prepare(claim, Some(newest.account_nonce), Some(fees)).await {
+                    Ok(higher) => higher,
+                    Err(error) => {
+                        // Too dear, or more than the account has: then the one there is must do, if the node forgot it.
+                        warn!(claim = %claim.id, hash = %newest.hash, %error, "claim is stuck and cannot be replaced");
+                        self.sender.broadcast(&newest.raw).await?;
+                        return Ok(Step::Pending(claim.id));
+                    }
+                };
                 warn!(claim = %claim.id, old = %newest.hash, "claim is stuck; sending it with a higher fee");
                 self.save_and_broadcast(claim, &higher, now).await
             }

@@ -34,7 +34,7 @@ impl Default for ClaimPolicy {
             settle_secs: 3,
             max_age_secs: 6 * 3600,
             batch: 32,
-            max_batch: 64,
+            max_batch: 256,
             value_over_gas: 20,
             deadline_margin_secs: 6 * 3600,
             wei_per_unit: None,
@@ -187,8 +187,9 @@ pub struct Market<'a> {
     pub asked: bool,
 }
 
-/// Decides whether to claim, and which. Winners come back by escrow in rising nonce order, oldest escrow first; of one
-/// escrow always the lowest nonces, because a paid nonce makes lower ones unclaimable.
+/// Decides whether to claim, and which. Escrows take turns, the one whose winners expire first in front, so that one with
+/// many winners does not keep the others waiting; of one escrow always the lowest nonces, because a paid nonce makes lower
+/// ones unclaimable.
 pub fn decide(waiting: &[Waiting], market: &Market<'_>, policy: &ClaimPolicy) -> Decision {
     let (ready, settling) = ready(waiting, market, policy);
     let Some(because) = because(&ready, market, policy) else {
@@ -222,8 +223,10 @@ fn ready<'w>(waiting: &'w [Waiting], market: &Market<'_>, policy: &ClaimPolicy) 
         group.truncate(settled);
     }
     groups.retain(|group| !group.is_empty());
-    groups.sort_by_key(|group| group.iter().map(|w| w.won_at).min());
-    let ready: Vec<&Waiting> = groups.into_iter().flatten().collect();
+    groups.sort_by_key(|group| group.iter().map(|w| w.expiry).min());
+    let longest = groups.iter().map(Vec::len).max().unwrap_or(0);
+    let turns = (0..longest).flat_map(|turn| groups.iter().filter_map(move |group| group.get(turn).copied()));
+    let ready: Vec<&Waiting> = turns.collect();
     let settling = waiting.len() - ready.len();
     (ready, settling)
 }
@@ -520,6 +523,28 @@ mod tests {
                 settling: 2
             }
         );
+    }
+
+    /// Nobody's many winners keep another's from being claimed in time.
+    #[test]
+    fn escrows_take_turns_and_the_one_that_expires_first_goes_first() {
+        let policy = ClaimPolicy {
+            batch: 2,
+            max_batch: 4,
+            ..policy()
+        };
+        let mut all: Vec<_> = (1..=100).map(|nonce| winner(1, nonce, 600)).collect();
+        let urgent = Waiting {
+            expiry: Timestamp(NOW + 10),
+            ..winner(2, 7, 60)
+        };
+        all.push(urgent.clone());
+        let Decision::Claim { winners, because } = ask(&all, |_| (), &policy, 1) else {
+            panic!("a deadline")
+        };
+        assert_eq!(because, Because::Expiry { at: urgent.expiry });
+        let first: Vec<_> = (1..=3).map(|nonce| winner(1, nonce, 600).digest).collect();
+        assert_eq!((winners[0], &winners[1..]), (urgent.digest, first.as_slice()));
     }
 
     #[test]

@@ -7,6 +7,8 @@ use chain::{ChainError, Follower};
 use storage::{MirrorStore, StoreError};
 use tracing::{info, warn};
 
+/// Pause between two attempts at a busy store.
+const SAVE_PAUSE: Duration = Duration::from_millis(200);
 /// Longest pause between two attempts at a failing node.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -33,7 +35,14 @@ pub async fn follow_once(follower: &mut Follower, store: &impl MirrorStore) -> R
         );
     }
     if polled.final_block != before {
-        store.save_mirror(polled.final_block, &polled.changed).await?;
+        // The follower tells each change once: one that is not saved would be missing after a restart, for ever.
+        while let Err(error) = store.save_mirror(polled.final_block, &polled.changed).await {
+            if !error.retry() {
+                return Err(error.into());
+            }
+            warn!(%error, "cannot save the mirror yet");
+            tokio::time::sleep(SAVE_PAUSE).await;
+        }
     }
     Ok(polled.behind == 0)
 }
@@ -58,10 +67,6 @@ pub async fn follow(mut follower: Follower, store: impl MirrorStore, pause: Dura
                 let age = follower.mirror().age().map(|age| age.as_secs());
                 warn!(%error, mirror_age_s = age, retry_in_s = wait.as_secs_f32(), "cannot read the chain; claims wait");
                 tokio::time::sleep(wait).await;
-            }
-            Err(FollowError::Store(error)) if error.retry() => {
-                warn!(%error, "cannot save the mirror");
-                tokio::time::sleep(pause).await;
             }
             Err(error) => return error,
         }
