@@ -9,8 +9,8 @@ NOT_GAS := --no-match-path 'tests/contracts/*/gas.t.sol'
 setup: ; @script/setup
 
 demo: setup ## Sell a file piece by piece on a local chain. ARGS="--payments 100 --json"
-	cargo build --release --package micropay-cli
-	target/release/micropay demo $(ARGS)
+	@cargo build --release --package micropay-cli
+	@target/release/micropay demo $(ARGS)
 
 test: test-contracts test-rust ## Everything that must pass
 test-contracts: setup

@@ -193,7 +193,7 @@ pub enum ChainError {
     /// changed: if it was the node that erred, polling again goes on as if nothing had happened.
     #[error(
         "block {} was final with hash {}, the chain now has {}: a reorg deeper than the configured finality. Check that \
-         the node is sane; then choose a greater depth, delete the saved mirror and let it be read anew",
+         the node is sane; then choose a greater depth, delete the saved mirror (micropay merchant resync) and let it be read anew",
         ours.number, ours.hash, theirs.map_or_else(|| "no such block".to_owned(), |hash| hash.to_string())
     )]
     FinalityBroken {

@@ -106,6 +106,14 @@ pub(crate) enum Escrow {
         #[arg(long, value_name = "KEY")]
         from: String,
     },
+    /// Burn the penalty of an escrow that was not cured in time (anyone may)
+    Burn {
+        /// Address or key name of the escrow
+        escrow: String,
+        /// Key of the account that pays the gas
+        #[arg(long, value_name = "KEY")]
+        from: String,
+    },
 }
 
 /// What a payer chooses at opening.
@@ -222,6 +230,11 @@ pub(crate) async fn run(command: &Escrow, config: &Config, out: Output) -> eyre:
                 &json!({ "escrow": escrow, "nextNonce": next.0 }),
                 format!("the next nonce of {escrow} is {next}"),
             )
+        }
+        Escrow::Burn { escrow, from } => {
+            let escrow = keys::address_or_name(config, escrow)?;
+            let mined = steps(config, &client, from)?.burn(escrow).await?;
+            done(out, "burned", escrow, &mined)
         }
         Escrow::Cure { escrow, from } => cure(config, &client, escrow, from, out).await,
     }

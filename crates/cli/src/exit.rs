@@ -104,7 +104,10 @@ fn known(cause: &(dyn Error + 'static)) -> Option<u8> {
     }
     if let Some(error) = cause.downcast_ref() {
         return Some(match error {
-            PayError::Limit(_) | PayError::Refused { .. } | PayError::TooManyRefusals { .. } => REFUSED,
+            PayError::Limit(_)
+            | PayError::Refused { .. }
+            | PayError::DeliveredBefore { .. }
+            | PayError::TooManyRefusals { .. } => REFUSED,
             PayError::NotNow { .. } => RETRY,
             PayError::Api(error) => api(error),
             PayError::Store(error) => store(error),

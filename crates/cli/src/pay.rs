@@ -84,7 +84,14 @@ pub(crate) async fn run(pay: &Pay, config: &Config, out: Output) -> eyre::Result
         );
     }
     let pieces = pay.pieces.unwrap_or(catalog.pieces).min(catalog.pieces);
-    let salt = sha256(pay.purchase.as_bytes());
+    // With the escrow: what one of them has begun is not what another pays for.
+    let salt = sha256(
+        &[
+            sha256(pay.purchase.as_bytes()).as_slice(),
+            key.address().as_slice(),
+        ]
+        .concat(),
+    );
 
     let bought = if let Some(bytes) = finished(pay, &store, &catalog, pieces, salt).await? {
         Bought {

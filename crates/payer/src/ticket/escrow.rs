@@ -183,6 +183,11 @@ impl EscrowSteps {
         self.deposit(asset, amount, call).await
     }
 
+    /// Closes an escrow that was not cured in time: penalty and leftover balance burn. Anyone may.
+    pub async fn burn(&self, escrow: Address) -> Result<Mined, EscrowError> {
+        self.send(TicketEscrow::burnCall { escrow }).await
+    }
+
     /// A call that takes `amount` of `asset` from the sender, with its approval first where the asset is a token.
     async fn deposit(
         &self,

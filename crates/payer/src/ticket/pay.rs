@@ -80,6 +80,16 @@ pub enum PayError {
         /// The refusal in words.
         message: String,
     },
+    /// The merchant delivered this before, and no longer knows the ticket. A second one is not issued.
+    #[error(
+        "order {order} was paid and delivered before, and the merchant has forgotten it ({rule}); to pay again, begin another purchase"
+    )]
+    DeliveredBefore {
+        /// The order.
+        order: OrderId,
+        /// Stable name of the rule.
+        rule: String,
+    },
     /// The merchant cannot take the ticket now; the same ticket may be taken later.
     #[error("order {order} has to wait ({rule}): {message}")]
     NotNow {
@@ -113,7 +123,10 @@ impl PayError {
             Self::Api(error) => error.retry(),
             Self::Store(error) => error.retry(),
             Self::NotNow { .. } => true,
-            Self::Limit(_) | Self::Refused { .. } | Self::TooManyRefusals { .. } => false,
+            Self::Limit(_)
+            | Self::Refused { .. }
+            | Self::DeliveredBefore { .. }
+            | Self::TooManyRefusals { .. } => false,
         }
     }
 }
@@ -264,8 +277,8 @@ impl<S: OrderStore> Payer<S> {
                     return Err(PayError::NotNow { order, rule, message });
                 }
                 if record.state == OrderState::Delivered {
-                    // It was paid and delivered before: never a second ticket.
-                    return Err(PayError::Refused { order, rule, message });
+                    // Never a second ticket.
+                    return Err(PayError::DeliveredBefore { order, rule });
                 }
                 self.store
                     .resolve(order, OrderState::Refused { rule: rule.clone() })
