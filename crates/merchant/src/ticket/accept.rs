@@ -6,8 +6,8 @@ use std::sync::Arc;
 use alloy_primitives::{Address, B256};
 use chain::Mirror;
 use protocol::ticket::{
-    Admission, Amount, Domain, Drawn, Issued, OrderId, Policy, PolicyError, Quote, Refusal, Seconds, Seed,
-    Ticket, Timestamp, accept, quote,
+    Admission, Amount, Domain, Drawn, Issued, Offer, OrderId, Policy, PolicyError, Quote, Refusal, Seconds,
+    Seed, Ticket, Timestamp, accept, quote,
 };
 use storage::{ClaimStore, SeedStore, StoreError, WinStore};
 use tracing::info;
@@ -130,8 +130,12 @@ where
         let view = self.mirror.view(escrow);
         let record = view.head.as_deref().or(view.last_final.as_deref());
         let record = record.ok_or(Refusal::EscrowMissing { escrow })?;
+        Ok(self.quote_for(escrow, &self.price.offer(record)))
+    }
+
+    fn quote_for(&self, escrow: Address, offer: &Offer) -> Quote {
         let (session, floor) = self.book.quote(escrow);
-        Ok(quote(&session, &self.price.offer(record), &self.policy, floor))
+        quote(&session, offer, &self.policy, floor)
     }
 
     /// Steps `accept` and `draw`. On `Ok` the payment is safe: a winner is on disk, a loser remembered. A winner is stored
@@ -158,7 +162,7 @@ where
                     price,
                     repeat: true,
                     won: false,
-                    quote: self.quote(escrow)?,
+                    quote: self.quote_for(escrow, &offer),
                 });
             }
         };
@@ -210,7 +214,7 @@ where
             price,
             repeat: false,
             won,
-            quote: self.quote(escrow)?,
+            quote: self.quote_for(escrow, &offer),
         })
     }
 
