@@ -152,10 +152,10 @@ async fn three_merchants_and_two_payers_at_once_conserve_every_wei() {
 /// Nonces arrive in any order while the claimer takes whatever it can: what was accepted is paid, each and every one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_accepted_winner_is_buried_by_a_claim_of_a_higher_nonce() {
-    const TICKETS: u64 = 600;
+    const TICKETS: u64 = 4_000;
     let folder = tempfile::tempdir().unwrap();
     let world = Arc::new(World::new().await);
-    let escrow = world.open(0, "buried", &terms(NATIVE, 2_000, 1_000)).await;
+    let escrow = world.open(0, "buried", &terms(NATIVE, 60_000, 4_000)).await;
     world.anvil.mine(3).await.unwrap();
     let store = SqliteStore::open(folder.path().join("s.sqlite"), world.merchant_identity(1))
         .await
@@ -182,7 +182,7 @@ async fn no_accepted_winner_is_buried_by_a_claim_of_a_higher_nonce() {
     assert_eq!(wins.len(), accepted, "what was accepted and won is stored");
     assert!(accepted > 100, "{accepted}");
     let claims = shop.claims().await.len();
-    assert!(claims > 1, "the claimer was at work meanwhile: {claims} claims");
+    assert!(claims > 5, "the claimer was at work meanwhile: {claims} claims");
     for win in &wins {
         assert_eq!(
             win.state,
