@@ -12,7 +12,7 @@ use micropay_e2e::{
 };
 use payer::ticket::{PayError, Payer, Purchase, Seller};
 use protocol::ticket::{Amount, Nonce, OrderId, Refusal, Retry};
-use storage::{MemoryStore, OrderStore, SqliteStore, Store, WinStage, WinState, WinStore};
+use storage::{ClaimStore, MemoryStore, OrderStore, SqliteStore, Store, WinStage, WinState, WinStore};
 use tokio::task::JoinSet;
 
 /// Follows, claims whenever there is something, and mines, until told to stop.
@@ -324,4 +324,22 @@ async fn copies_of_one_ticket_at_once_are_one_payment() {
         assert!(shop.accept(order, ticket).await.unwrap().repeat);
     }
     assert_eq!(world.settle(&shop).await.claimed, 5);
+}
+
+/// A block has only so much room, whatever has come together.
+#[tokio::test]
+async fn a_claim_is_never_larger_than_its_bound() {
+    let world = World::new().await;
+    let escrow = world.open(0, "bound", &terms(NATIVE, 100, 20)).await;
+    let mut setup = Setup::new(1).odds(Odds::Sure);
+    setup.claims.max_batch = 2;
+    let shop = world.shop(setup).await;
+    world.finalize(&shop).await;
+    for nonce in 1..=5 {
+        shop.sell(&escrow, nonce).await;
+    }
+    assert_eq!(world.settle(&shop).await.claimed, 5);
+    let sizes: Vec<_> = shop.store.claims(u32::MAX).await.unwrap();
+    let sizes: Vec<_> = sizes.iter().rev().map(|claim| claim.wins.len()).collect();
+    assert_eq!(sizes, [2, 2, 1]);
 }

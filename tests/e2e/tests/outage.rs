@@ -1,13 +1,15 @@
 //! The node is down, or hangs: payments go on while the mirror is young enough, claims wait, and all of it recovers.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use chain::{ChainClient, ChainConfig, ChainError};
-use merchant::ticket::{ClaimStepError, FollowError, Step};
+use chain::{ChainClient, ChainConfig, ChainError, Finality, Follower, FollowerConfig, Start};
+use merchant::ticket::{ClaimStepError, FollowError, Step, follow_once};
 use micropay_e2e::{Counter, Mode, NATIVE, Odds, PRIZE, Setup, Switch, World, hash, terms};
 use payer::ticket::{PayError, Purchase, Seller};
-use protocol::ticket::{OrderId, Seconds};
-use storage::{MemoryStore, WinStage};
+use protocol::ticket::{BlockRef, Escrows, OrderId, Seconds};
+use storage::{MemoryStore, MirrorStore, StoreError, WinStage};
 
 #[tokio::test]
 async fn payments_go_on_while_the_mirror_is_young_and_claims_wait() {
@@ -126,4 +128,61 @@ async fn a_claim_whose_broadcast_was_lost_is_sent_again_and_paid_once() {
 
 fn is_outage(error: &ChainError) -> bool {
     matches!(error, ChainError::Unreachable { .. } | ChainError::Timeout { .. })
+}
+
+/// A store that is busy for a while.
+struct Busy {
+    inner: MemoryStore,
+    refusals: AtomicU32,
+}
+
+impl MirrorStore for Busy {
+    async fn load_mirror(&self) -> storage::Result<Option<(BlockRef, Escrows)>> {
+        self.inner.load_mirror().await
+    }
+
+    async fn save_mirror(&self, cursor: BlockRef, changed: &Escrows) -> storage::Result<()> {
+        let busy = |left: u32| left.checked_sub(1);
+        if self
+            .refusals
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, busy)
+            .is_ok()
+        {
+            return Err(StoreError::Database {
+                doing: "saving the mirror",
+                source: Arc::new(std::io::Error::other("busy")),
+                transient: true,
+            });
+        }
+        self.inner.save_mirror(cursor, changed).await
+    }
+
+    async fn forget_mirror(&self) -> storage::Result<()> {
+        self.inner.forget_mirror().await
+    }
+}
+
+/// The follower tells a change once. Were one lost because the store was busy, a restart would go on from a cursor behind
+/// which an escrow, a withdrawal or a claim is missing.
+#[tokio::test]
+async fn a_busy_store_makes_no_hole_in_the_mirror() {
+    let world = World::new().await;
+    let config = FollowerConfig::new(Finality::Depth(2));
+    let start = Start::Deployed { block: 0 };
+    let mut follower = Follower::start(world.client.clone(), config, start)
+        .await
+        .unwrap();
+    let store = Busy {
+        inner: MemoryStore::new(world.merchant_identity(1)),
+        refusals: AtomicU32::new(0),
+    };
+    for name in ["first", "second"] {
+        let escrow = world.open(0, name, &terms(NATIVE, 100, 20)).await;
+        world.anvil.mine(3).await.unwrap();
+        store.refusals.store(2, Ordering::Relaxed);
+        while !follow_once(&mut follower, &store).await.unwrap() {}
+        let (cursor, escrows) = store.load_mirror().await.unwrap().unwrap();
+        assert_eq!(cursor, follower.mirror().final_block());
+        assert!(escrows.contains_key(&escrow.address()), "{name}");
+    }
 }

@@ -20,7 +20,8 @@ async fn a_restart_honours_winners_refuses_old_commitments_and_keeps_floors() {
     // First life: two winners claimed to the end, one stored and not claimed, one ticket never delivered.
     let store = SqliteStore::open(&file, identity).await.unwrap();
     let shop = world.shop_on(&world.client, setup.clone(), store).await;
-    shop.sell(&escrow, 1).await;
+    let (paid_order, paid) = (OrderId(hash("restart", 1)), shop.ticket(&escrow, 1));
+    assert!(shop.accept(paid_order, paid.clone()).await.unwrap().won);
     shop.sell(&escrow, 2).await;
     assert_eq!(world.settle(&shop).await.claimed, 2);
     let (order, winner) = (OrderId(hash("restart", 3)), shop.ticket(&escrow, 3));
@@ -53,6 +54,11 @@ async fn a_restart_honours_winners_refuses_old_commitments_and_keeps_floors() {
             let receipt = shop.accept(order, winner.clone()).await.unwrap();
             assert!(receipt.repeat);
         }
+
+        // Also with a winner that is paid and final long since: its payer must not have to pay again.
+        assert!(shop.accept(paid_order, paid.clone()).await.unwrap().repeat);
+        let thief = shop.accept(OrderId(hash("thief", life)), paid.clone()).await;
+        assert!(matches!(thief, Err(AcceptError::Refused(_))), "{thief:?}");
 
         // A ticket of an earlier life is refused: its session died with the process.
         match shop.accept(OrderId(hash("late", 4)), late.clone()).await {

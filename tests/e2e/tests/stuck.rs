@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use alloy::primitives::{Bytes, U256};
+use bindings::ticket::TicketEscrow;
 use chain::{Fees, Prepared};
 use merchant::ticket::Step;
 use micropay_e2e::{Escrow, NATIVE, Odds, PRIZE, Setup, Shop, World, terms};
@@ -179,4 +180,68 @@ async fn other_transactions_of_the_same_account_do_no_harm() {
         scene.world.credit(NATIVE, scene.shop.recipient()).await,
         4 * PRIZE.0
     );
+}
+
+/// Its replacement would revert for ever, and the account nonce would stay blocked, with every other winner behind it.
+#[tokio::test]
+async fn a_lone_winner_that_expires_in_the_pool_blocks_nobody() {
+    let scene = Scene::sent("lone", 1).await;
+    let first = scene.claim().await.transactions[0].clone();
+    assert!(scene.world.anvil.drop_transaction(first.hash).await.unwrap());
+    scene.world.forward(24 * 3600).await;
+    assert!(
+        matches!(scene.shop.step().await, Step::Sent(..)),
+        "replaced, whatever has become of the winner"
+    );
+    assert_eq!(scene.claim().await.transactions.len(), 2);
+    let mut skipped = None;
+    for _ in 0..50 {
+        scene.shop.follow().await;
+        if let Step::Final(_, settled) = scene.shop.step().await {
+            skipped = Some((settled.claimed, settled.skipped));
+            break;
+        }
+        scene.world.anvil.mine(1).await.unwrap();
+    }
+    assert_eq!(skipped, Some((0, 1)));
+
+    scene.world.anvil.set_automine(true).await.unwrap();
+    scene.shop.sell(&scene.escrow, 2).await;
+    assert_eq!(scene.world.settle(&scene.shop).await.claimed, 1);
+}
+
+/// A replacement can be impossible for a while (too dear, account empty, operator's right revoked). The transaction there is
+/// may still make it, so the node gets it back when it has forgotten it.
+#[tokio::test]
+async fn a_claim_that_cannot_be_replaced_is_given_back_to_the_node() {
+    let world = World::new().await;
+    let escrow = world.open(0, "irreplaceable", &terms(NATIVE, 100, 20)).await;
+    let mut setup = Setup::new(1).odds(Odds::Sure);
+    (setup.claims_from, setup.bump_after) = (5, Seconds(60));
+    let shop = world.shop(setup).await;
+    let operator = shop.account.address();
+    let merchant = world.sender(1);
+    let allow = |approved| TicketEscrow::setOperatorCall { operator, approved };
+    world.call(&merchant, allow(true)).await;
+    world.finalize(&shop).await;
+    for nonce in 1..=2 {
+        shop.sell(&escrow, nonce).await;
+    }
+    world.anvil.set_automine(false).await.unwrap();
+    shop.claimer.ask();
+    assert!(matches!(shop.step().await, Step::Queued(..)));
+    assert!(matches!(shop.step().await, Step::Sent(..)));
+    let sent = shop.store.claims(1).await.unwrap().remove(0).transactions;
+    assert!(world.anvil.drop_transaction(sent[0].hash).await.unwrap());
+    world.anvil.set_automine(true).await.unwrap();
+    world.call(&merchant, allow(false)).await;
+    world.anvil.set_automine(false).await.unwrap();
+
+    world.clock.forward(60);
+    let client = shop.account.client();
+    assert!(!client.knows_transaction(sent[0].hash).await.unwrap());
+    assert!(matches!(shop.step().await, Step::Pending(..)));
+    assert!(client.knows_transaction(sent[0].hash).await.unwrap());
+    let claim = shop.store.claims(1).await.unwrap().remove(0);
+    assert_eq!(claim.transactions, sent, "no replacement was made");
 }
