@@ -108,6 +108,11 @@ impl TcpMerchant {
             ))
         })?;
         read.map_err(transport)?;
+        if answer.len() as u64 >= MAX_ANSWER_BYTES {
+            return Err(ApiError::Malformed(format!(
+                "an answer of {MAX_ANSWER_BYTES} bytes or more"
+            )));
+        }
         if !answer.ends_with(b"\n") {
             return Err(ApiError::Transport(format!(
                 "{}: the connection was closed",

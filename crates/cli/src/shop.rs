@@ -27,7 +27,7 @@ const MAX_LINE_BYTES: u64 = 16 * 1024;
 /// Connections at a time: well below the usual limit of open files, which the store and the node need, too.
 const MAX_CONNECTIONS: usize = 128;
 /// A connection that says nothing for so long, or does not take its answer, is closed.
-const IDLE_LIMIT: Duration = Duration::from_secs(20);
+const IDLE_LIMIT: Duration = Duration::from_secs(10);
 
 /// What is sold.
 #[derive(Clone, Debug)]

@@ -1,14 +1,15 @@
 //! A merchant on the open network: whatever is sent to it is answered with a refusal, and it lives on.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
 use protocol::ticket::EscrowKey;
 use serde_json::{Value, json};
+use storage::OrderStore;
 
-use crate::support::{PAYER, SHOP, World, eventually, run, run_with_input};
+use crate::support::{PAYER, SHOP, World, block_on, escrow_key, eventually, run, run_with_input};
 
 /// Not the escrow of the payer's program, whose nonces these tests would take.
 fn raw_key() -> EscrowKey {
@@ -311,4 +312,64 @@ fn tickets_that_break_a_rule(world: &World, address: SocketAddr, quote_request: 
     }
     let second = ticket(world, &key, &quote, |ticket| ticket.r2 = B256::repeat_byte(9));
     assert_refused(&buy(&mut wire, 1, 0, &second), "nonce-seen", "never");
+}
+
+/// More connections than there are places, all silent: they are closed in time, and who means to buy is served.
+#[test]
+fn silent_connections_take_no_place_for_long() {
+    let world = World::ticking();
+    let (goods, content) = world.goods(2 * 1024);
+    world.open_escrow("10", 100);
+    let mut merchant = world.merchant(SHOP, &goods, &[]);
+    let address = merchant.address();
+    eventually("the escrow is known", || {
+        let quote = json!({ "type": "quote", "escrow": escrow_key().address() });
+        Wire::to(address).ask(&quote)["type"] == "quote"
+    });
+    let idle: Vec<_> = (0..150).map(|_| Wire::to(address)).collect();
+    run(world.pay(address, "bought")).json();
+    assert!(std::fs::read(world.path("bought")).unwrap() == content);
+    drop(idle);
+}
+
+/// A merchant that never ends its line gets no memory, and a catalog that does not add up no money.
+#[test]
+fn a_hostile_merchant_is_recognised_before_anything_is_paid() {
+    let world = World::ticking();
+    world.open_escrow("10", 100);
+    let catalog = |pieces: u64, piece_bytes: u64| {
+        let catalog = json!({
+            "type": "catalog", "name": "x", "bytes": 2_048, "pieces": pieces, "pieceBytes": piece_bytes,
+            "sha256": B256::ZERO, "recipient": world.shop(),
+        });
+        format!("{catalog}\n").into_bytes()
+    };
+    let answers = [
+        ("bytes or more", vec![b'x'; 1 << 20]),
+        ("catalog of 18446744073709551615 pieces", catalog(u64::MAX, 1_024)),
+        ("catalog of 2 pieces of 1 bytes", catalog(2, 1)),
+        ("cannot be read", b"<html>\n".to_vec()),
+    ];
+    for (words, answer) in answers {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let merchant = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut question = [0; 64];
+            let asked = stream.read(&mut question).unwrap();
+            // The payer may hang up in the middle of it.
+            let _ = stream.write_all(&answer);
+            asked
+        });
+        let said = run(world.pay(address, "never"));
+        assert_ne!(said.code, 0);
+        let error = said.json_error(said.code);
+        assert!(error.contains(words), "{error}");
+        assert!(merchant.join().unwrap() > 0);
+    }
+    let orders = block_on(async {
+        let store = world.payer_store().await;
+        store.order_totals(None).await.unwrap().all().unwrap().count
+    });
+    assert_eq!(orders, 0, "no ticket was issued");
 }
