@@ -1,9 +1,9 @@
 //! ECDSA on secp256k1, strict: 65 bytes `r ‖ s ‖ v`, `v` 27 or 28, `s` in the lower half (rule E2). This file holds all use
 //! of the two curve libraries: k256 signs (RFC 6979) and libsecp256k1 recovers and verifies.
 //!
-//! Why two, measured side by side (two shared cores, release): verify 61 µs in libsecp256k1 and 125 µs in k256, recover
-//! 76 and 145 µs, sign 98 (it re-blinds its context each time) and 52 µs. Checking a signature is nearly all that a
-//! merchant spends on a ticket, so each library does what it is faster at; `make bench` measures again.
+//! Why two: in one run of `make bench`, verifying takes k256 2.3 times as long as libsecp256k1 and recovering 2.1 times,
+//! while libsecp256k1 (which re-blinds its context each time) takes 1.5 times as long to sign. Checking a signature is
+//! nearly all that a merchant spends on a ticket, so each library does what it is faster at.
 //! `tests/signature.rs` holds the two against each other on random and on degenerate signatures.
 
 use core::fmt;
