@@ -1,0 +1,1 @@
+//! The payer's side: a reqwest middleware that pays.

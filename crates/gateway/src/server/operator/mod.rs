@@ -1,0 +1,1 @@
+//! What the operator sees: a page, metrics, and the watch over wins.

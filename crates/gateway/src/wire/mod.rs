@@ -1,0 +1,1 @@
+//! Header names, encodings and JSON shapes: the only place that knows them.
