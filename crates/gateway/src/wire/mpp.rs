@@ -1,0 +1,172 @@
+//! The `Payment` HTTP authentication scheme (`http.md` §2.4): challenge, credential, receipt. The challenge's id binds its
+//! parameters by an HMAC, so that the server remembers none of them.
+
+use std::fmt;
+
+use alloy_primitives::B256;
+use hmac::{Hmac, KeyInit, Mac};
+use protocol::ticket::Domain;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sha2::Sha256;
+
+use super::encoding::{from_base64_json, to_url};
+use super::{INTENT, METHOD, Payment, Requirements, SCHEME, WireError};
+
+/// Key of the challenges' ids, 32 secret bytes.
+#[derive(Clone)]
+pub struct ChallengeKey([u8; 32]);
+
+impl ChallengeKey {
+    /// Wraps 32 uniform secret bytes.
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl fmt::Debug for ChallengeKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ChallengeKey(..)")
+    }
+}
+
+/// The terms as the `Payment` scheme has them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Challenge {
+    /// Binds the other parameters.
+    pub id: String,
+    /// The server's name.
+    pub realm: String,
+    /// [`METHOD`].
+    pub method: String,
+    /// [`INTENT`].
+    pub intent: String,
+    /// The terms, JSON in base64url.
+    pub request: String,
+    /// RFC 3339.
+    pub expires: String,
+}
+
+/// A payment as the `Payment` scheme has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credential {
+    /// The ticket.
+    pub payment: Payment,
+    /// When the challenge expires, RFC 3339.
+    pub expires: String,
+}
+
+/// What became of a payment (`Payment-Receipt`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Receipt {
+    /// Always `success`: a refusal is a 402.
+    pub status: &'static str,
+    /// [`METHOD`].
+    pub method: &'static str,
+    /// RFC 3339.
+    pub timestamp: String,
+    /// Digest of the ticket.
+    pub reference: B256,
+    /// Terms of the next payment of this escrow on this route.
+    pub next: Requirements,
+}
+
+impl Challenge {
+    /// Makes a challenge for these terms.
+    pub fn new(key: &ChallengeKey, realm: &str, terms: &Requirements, expires: String) -> Self {
+        let mut details = serde_json::to_value(&terms.extra).expect("our shapes are JSON");
+        details["network"] = json!(terms.network);
+        details["maxTimeoutSeconds"] = json!(terms.max_timeout_seconds);
+        // serde_json's maps are sorted, so that this is the canonical form (RFC 8785) of what is in it: strings and
+        // small numbers.
+        let request = json!({
+            "amount": terms.amount.to_string(), "currency": terms.asset.to_checksum(None),
+            "recipient": terms.pay_to.to_checksum(None), "methodDetails": details,
+        });
+        let mut challenge = Self {
+            id: String::new(),
+            realm: realm.to_owned(),
+            method: METHOD.to_owned(),
+            intent: INTENT.to_owned(),
+            request: to_url(request.to_string().as_bytes()),
+            expires,
+        };
+        challenge.id = to_url(&challenge.mac(key).finalize().into_bytes());
+        challenge
+    }
+
+    /// The value of `WWW-Authenticate`.
+    pub fn header(&self) -> String {
+        let Self {
+            id,
+            realm,
+            method,
+            intent,
+            request,
+            expires,
+        } = self;
+        format!(
+            "Payment id=\"{id}\", realm=\"{}\", method=\"{method}\", intent=\"{intent}\", request=\"{request}\", \
+             expires=\"{expires}\"",
+            realm.replace(['"', '\\'], "")
+        )
+    }
+
+    fn mac(&self, key: &ChallengeKey) -> Hmac<Sha256> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&key.0).expect("any length is a key");
+        // Slots of the specification: digest and opaque are not used.
+        let slots = [
+            &self.realm,
+            &self.method,
+            &self.intent,
+            &self.request,
+            &self.expires,
+            "",
+            "",
+        ];
+        mac.update(slots.join("|").as_bytes());
+        mac
+    }
+
+    /// Whether it was made with this key and not changed since. In constant time.
+    fn verify(&self, key: &ChallengeKey) -> bool {
+        super::encoding::from_base64(&self.id).is_ok_and(|id| self.mac(key).verify_slice(&id).is_ok())
+    }
+}
+
+/// Reads the token of `Authorization: Payment <token>`.
+pub fn read_credential(token: &str, key: &ChallengeKey, domain: &Domain) -> Result<Credential, WireError> {
+    #[derive(Deserialize)]
+    struct Envelope {
+        challenge: Challenge,
+        payload: Value,
+    }
+    let Envelope { challenge, payload } = from_base64_json(token)?;
+    if (challenge.method.as_str(), challenge.intent.as_str()) != (METHOD, INTENT) {
+        return Err(WireError::Scheme {
+            got: format!("{}/{}", challenge.method, challenge.intent),
+            expected: "micropay/ticket",
+        });
+    }
+    if !challenge.verify(key) {
+        return Err(WireError::Challenge { got: challenge.id });
+    }
+    let request: Value = from_base64_json(&challenge.request)?;
+    let network = request
+        .pointer("/methodDetails/network")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    Requirements::check_kind(SCHEME, network, domain)?;
+    let payment = serde_json::from_value(payload).map_err(|error| WireError::Json(error.to_string()))?;
+    Ok(Credential {
+        payment,
+        expires: challenge.expires,
+    })
+}
+
+impl Receipt {
+    /// The header's value.
+    pub fn header(&self) -> String {
+        to_url(&serde_json::to_vec(self).expect("our shapes are JSON"))
+    }
+}
