@@ -107,6 +107,7 @@ fn known(cause: &(dyn Error + 'static)) -> Option<u8> {
             PayError::Limit(_)
             | PayError::Refused { .. }
             | PayError::DeliveredBefore { .. }
+            | PayError::Taken { .. }
             | PayError::TooManyRefusals { .. } => REFUSED,
             PayError::NotNow { .. } => RETRY,
             PayError::Api(error) => api(error),
