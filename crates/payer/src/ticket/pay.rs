@@ -310,6 +310,7 @@ impl<S: OrderStore> Payer<S> {
             recipient: quote.recipient,
             price: quote.price,
             replaces,
+            budgets: Vec::new(),
             at: now,
             budgets: budgets.to_vec(),
         };
