@@ -142,7 +142,11 @@ fn chain(error: &ChainError) -> u8 {
 }
 
 fn store(error: &StoreError) -> u8 {
-    if error.retry() { RETRY } else { FAILED }
+    match error {
+        StoreError::OverBudget { .. } => REFUSED,
+        _ if error.retry() => RETRY,
+        _ => FAILED,
+    }
 }
 
 fn api(error: &ApiError) -> u8 {

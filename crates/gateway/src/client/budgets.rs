@@ -83,9 +83,15 @@ mod tests {
                 accounts.iter().map(|budget| budget.limit.0).collect::<Vec<_>>(),
                 [9, u128::MAX, u128::MAX]
             );
-            accounts.into_iter().map(|budget| budget.account).collect::<Vec<_>>()
+            accounts
+                .into_iter()
+                .map(|budget| budget.account)
+                .collect::<Vec<_>>()
         };
-        assert_eq!(names(Address::ZERO), ["total", "day:1970-01-01", "host:api.example"]);
+        assert_eq!(
+            names(Address::ZERO),
+            ["total", "day:1970-01-01", "host:api.example"]
+        );
         let token = Address::repeat_byte(0x11);
         assert_eq!(names(token)[0], format!("total@{token}"));
     }

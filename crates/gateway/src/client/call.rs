@@ -21,8 +21,8 @@ use super::cache::Target;
 use super::error::ClientError;
 use super::middleware::Terms;
 use crate::wire::{
-    Advice, IDEMPOTENCY_KEY, PAYMENT_REQUIRED, PAYMENT_RESPONSE, PAYMENT_SIGNATURE, Payment,
-    PaymentResponse, PaymentSignature, Problem, Requirements, read_response,
+    Advice, IDEMPOTENCY_KEY, PAYMENT_REQUIRED, PAYMENT_RESPONSE, PAYMENT_SIGNATURE, Payment, PaymentResponse,
+    PaymentSignature, Problem, Requirements, read_response,
 };
 
 /// Longest body of a refusal that is read.
@@ -46,6 +46,11 @@ impl Replay {
     /// Whether it can be sent more than once.
     pub(super) fn again(&self) -> bool {
         self.again
+    }
+
+    /// Whether there is nothing left to send.
+    pub(super) fn spent(&self) -> bool {
+        self.request.lock().is_none()
     }
 
     /// A copy to send; of a stream the only one. `None`: it is gone.
@@ -87,10 +92,10 @@ impl<'a> Way<'a> {
 }
 
 /// See the module.
-pub(super) struct Call<'a> {
+pub(super) struct Call<'a, 'w> {
     /// Reads and remembers the seller's terms.
     pub(super) terms: &'a dyn Terms,
-    pub(super) way: &'a Way<'a>,
+    pub(super) way: &'a Way<'w>,
     pub(super) target: &'a Target,
     /// Its `Idempotency-Key`.
     pub(super) key: &'a HeaderValue,
@@ -112,20 +117,22 @@ pub(super) struct Notes {
     pub(super) wait: Mutex<Option<Duration>>,
     /// An answer for which the ticket was not taken: the upstream's own failure.
     pub(super) uncharged: Mutex<Option<Response>>,
+    /// The server said that it took the ticket.
+    pub(super) acknowledged: AtomicBool,
     /// Trying again is not for us to decide.
     pub(super) give_up: AtomicBool,
 }
 
-impl MerchantApi for Call<'_> {
+impl MerchantApi for Call<'_, '_> {
     type Item = Arc<Replay>;
     type Good = Response;
 
     /// The terms came with the 402 that began this call, or come with a refusal; there is nothing else to ask.
     async fn quote(&self, _: Address) -> Result<Quote, ApiError> {
         let cause = self.notes.cause.lock().as_ref().map(ToString::to_string);
-        Err(ApiError::Malformed(
-            cause.unwrap_or_else(|| "a refusal without terms for another ticket".into()),
-        ))
+        Err(ApiError::Malformed(cause.unwrap_or_else(|| {
+            "a refusal without terms for another ticket".into()
+        })))
     }
 
     async fn buy(
@@ -134,11 +141,8 @@ impl MerchantApi for Call<'_> {
         item: &Arc<Replay>,
         ticket: &Ticket<Issued>,
     ) -> Result<Answer<Response>, ApiError> {
-        let Some(mut request) = item.copy() else {
-            let origin = self.target.origin.to_string();
-            *self.notes.cause.lock() = Some(ClientError::BodySpent { origin });
-            return Err(ApiError::Malformed("the request's body is spent".into()));
-        };
+        let spent = || ApiError::Malformed("the request's body is spent".into());
+        let mut request = item.copy().ok_or_else(spent)?;
         let payment = PaymentSignature {
             payment: Payment::from(ticket),
             identifier: Some(self.order.to_string()),
@@ -155,7 +159,9 @@ impl MerchantApi for Call<'_> {
             Err(error) => {
                 let error = error.without_url(); // which may hold a secret of the caller's
                 let text = error.to_string();
-                self.notes.give_up.store(!worth_another_try(&error), Ordering::Relaxed);
+                self.notes
+                    .give_up
+                    .store(!worth_another_try(&error), Ordering::Relaxed);
                 *self.notes.failure.lock() = Some(error);
                 Err(ApiError::Transport(text))
             }
@@ -163,12 +169,13 @@ impl MerchantApi for Call<'_> {
     }
 }
 
-impl Call<'_> {
+impl Call<'_, '_> {
     async fn read(&self, answer: Response, item: &Replay, ticket: &Ticket<Issued>) -> Answer<Response> {
         let status = answer.status();
         let receipt = self.receipt(&answer, ticket.digest());
         let taken = receipt.as_ref().is_some_and(|receipt| receipt.success);
         if taken || status.is_success() || status.is_redirection() {
+            self.notes.acknowledged.store(taken, Ordering::Relaxed);
             let next = receipt.and_then(|receipt| receipt.extra.next);
             return Answer::Delivered {
                 good: answer,
@@ -176,7 +183,10 @@ impl Call<'_> {
             };
         }
         let fresh = self.fresh_terms(&answer);
-        let wait = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let wait = answer
+            .headers()
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok());
         *self.notes.wait.lock() = wait.and_then(|secs| secs.parse().ok()).map(Duration::from_secs);
         let (answer, problem) = read_problem(answer).await;
         match problem {
@@ -242,9 +252,9 @@ impl Call<'_> {
             };
         }
         // More balance is for the payer's owner to see to. And an upstream that may have begun on a request is not asked to
-        // do the same again unless HTTP says that it may be.
-        let upstream = matches!(status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT);
-        if retry == Advice::TopUp || (upstream && !is_idempotent(&self.target.method)) {
+        // do the same again unless HTTP says that it may be. (503: it was not asked.)
+        let may_have_begun = status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE;
+        if retry == Advice::TopUp || (may_have_begun && !is_idempotent(&self.target.method)) {
             self.notes.give_up.store(true, Ordering::Relaxed);
         }
         refused(rule, detail, retry.into(), quote, item)
@@ -288,9 +298,14 @@ fn refused(
 
 /// Our problem body, if it is one; else the answer as it came.
 async fn read_problem(answer: Response) -> (Response, Option<Problem>) {
-    let kind = answer.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let kind = answer
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
     if !kind.is_some_and(|kind| kind.starts_with("application/problem+json"))
-        || answer.content_length().is_some_and(|length| length > MAX_PROBLEM as u64)
+        || answer
+            .content_length()
+            .is_some_and(|length| length > MAX_PROBLEM as u64)
     {
         return (answer, None);
     }
@@ -300,10 +315,15 @@ async fn read_problem(answer: Response) -> (Response, Option<Problem>) {
         Ok(problem) => (answer, Some(problem)),
         Err(_) => {
             // The upstream's: put together again.
-            let mut whole = http::Response::builder().url(url).body(body).expect("no header is set");
+            let mut whole = http::Response::builder()
+                .url(url)
+                .body(body)
+                .expect("no header is set");
             *whole.status_mut() = answer.status();
             std::mem::swap(whole.headers_mut(), answer.headers_mut());
-            std::mem::swap(whole.extensions_mut(), answer.extensions_mut());
+            whole
+                .extensions_mut()
+                .extend(std::mem::take(answer.extensions_mut()));
             (whole.into(), None)
         }
     }
@@ -322,7 +342,14 @@ pub(super) async fn take_body(mut answer: Response) -> (Response, Vec<u8>) {
 
 /// RFC 9110 §9.2.2.
 fn is_idempotent(method: &Method) -> bool {
-    [Method::GET, Method::HEAD, Method::PUT, Method::DELETE, Method::TRACE].contains(method)
+    [
+        Method::GET,
+        Method::HEAD,
+        Method::PUT,
+        Method::DELETE,
+        Method::TRACE,
+    ]
+    .contains(method)
 }
 
 /// Whether a connection failed in a way that may be over in a moment. A time limit of the caller's is the caller's.

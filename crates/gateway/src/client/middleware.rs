@@ -12,7 +12,7 @@ use payer::ticket::{ApiError, PayError, Payer, Purchase, Seller};
 use protocol::ticket::{OrderId, Quote};
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Method, Request, Response, StatusCode, Url};
-use reqwest_middleware::{Middleware, Next, Result};
+use reqwest_middleware::{Middleware, Next};
 use storage::{OrderStore, StoreError};
 use tracing::{debug, info};
 use url::Host;
@@ -61,7 +61,13 @@ impl<S: OrderStore + Send + Sync + 'static> MicropayMiddleware<S> {
     }
 
     /// One request, without what it redirects to. `asked` is the origin that the caller meant.
-    async fn call(&self, request: Request, key: &HeaderValue, asked: &Origin, way: &Way<'_>) -> Result<Response> {
+    async fn call(
+        &self,
+        request: Request,
+        key: &HeaderValue,
+        asked: &Origin,
+        way: &Way<'_>,
+    ) -> reqwest_middleware::Result<Response> {
         let target = Target::from(&request);
         let call = Asked {
             secure: is_secure(request.url()),
@@ -93,7 +99,8 @@ impl<S: OrderStore + Send + Sync + 'static> MicropayMiddleware<S> {
         let mut plain = request.copy().expect("not sent yet");
         plain.headers_mut().insert(MICROPAY_ESCROW, self.escrow.clone());
         let mut answer = way.send(plain).await?;
-        if answer.status() != StatusCode::PAYMENT_REQUIRED || !answer.headers().contains_key(PAYMENT_REQUIRED) {
+        if answer.status() != StatusCode::PAYMENT_REQUIRED || !answer.headers().contains_key(PAYMENT_REQUIRED)
+        {
             return Ok(answer); // free, or sold in a way that is no concern of ours
         }
         if call.target.origin != *asked {
@@ -110,6 +117,12 @@ impl<S: OrderStore + Send + Sync + 'static> MicropayMiddleware<S> {
             return Ok(answer);
         }
         take_body(answer).await;
+        if request.spent() {
+            return Err(ClientError::BodySpent {
+                origin: call.target.origin.to_string(),
+            }
+            .into());
+        }
         self.pay(&call, &request, terms, quote, way).await
     }
 
@@ -121,7 +134,7 @@ impl<S: OrderStore + Send + Sync + 'static> MicropayMiddleware<S> {
         terms: Requirements,
         quote: Quote,
         way: &Way<'_>,
-    ) -> Result<Response> {
+    ) -> reqwest_middleware::Result<Response> {
         self.check_secure(asked)?;
         let (asset, recipient) = (quote.asset, quote.recipient);
         let budgets = self.budgets(asked, &quote);
@@ -145,6 +158,10 @@ impl<S: OrderStore + Send + Sync + 'static> MicropayMiddleware<S> {
             let error = match self.payer.pay_within(&seller, &purchase, &budgets).await {
                 Ok(payment) => {
                     let mut answer = payment.good;
+                    let acknowledged = notes.acknowledged.load(Ordering::Relaxed);
+                    if !acknowledged {
+                        self.cache.learn_free(&asked.target);
+                    }
                     answer.extensions_mut().insert(Paid {
                         ticket: payment.ticket,
                         price: payment.price,
@@ -153,6 +170,7 @@ impl<S: OrderStore + Send + Sync + 'static> MicropayMiddleware<S> {
                         order: payment.order,
                         key: asked.key_text(),
                         requests: way.requests(),
+                        acknowledged,
                     });
                     return Ok(answer);
                 }
@@ -173,7 +191,12 @@ impl<S: OrderStore + Send + Sync + 'static> MicropayMiddleware<S> {
         unreachable!("the attempts are counted")
     }
 
-    async fn would_pay(&self, asked: &Asked<'_>, terms: &Requirements, quote: &Quote) -> Result<WouldPay, ClientError> {
+    async fn would_pay(
+        &self,
+        asked: &Asked<'_>,
+        terms: &Requirements,
+        quote: &Quote,
+    ) -> Result<WouldPay, ClientError> {
         self.check_secure(asked)?;
         let budgets = self.budgets(asked, quote);
         self.payer
@@ -190,7 +213,9 @@ impl<S: OrderStore + Send + Sync + 'static> MicropayMiddleware<S> {
 
     fn budgets(&self, asked: &Asked<'_>, quote: &Quote) -> Vec<storage::Budget> {
         let now = (self.payer.edges().now)();
-        self.settings.budgets.accounts(&asked.target.host, quote.asset, now)
+        self.settings
+            .budgets
+            .accounts(&asked.target.host, quote.asset, now)
     }
 
     fn check_secure(&self, asked: &Asked<'_>) -> Result<(), ClientError> {
@@ -219,9 +244,9 @@ impl<S: OrderStore + Send + Sync + 'static> Terms for MicropayMiddleware<S> {
             source,
         };
         let header = answer.headers().get(PAYMENT_REQUIRED);
-        let header = header.and_then(|value| value.to_str().ok()).ok_or_else(|| {
-            unreadable(WireError::Base64("bytes that are no text".into()))
-        })?;
+        let header = header
+            .and_then(|value| value.to_str().ok())
+            .ok_or_else(|| unreadable(WireError::Base64("bytes that are no text".into())))?;
         let domain = self.payer.domain();
         let Some(terms) = read_required(header, domain).map_err(unreadable)? else {
             return Err(ClientError::NoCommonWay {
@@ -247,7 +272,12 @@ impl<S: OrderStore + Send + Sync + 'static> Terms for MicropayMiddleware<S> {
 
 #[async_trait]
 impl<S: OrderStore + Send + Sync + 'static> Middleware for MicropayMiddleware<S> {
-    async fn handle(&self, mut request: Request, extensions: &mut Extensions, next: Next<'_>) -> Result<Response> {
+    async fn handle(
+        &self,
+        mut request: Request,
+        extensions: &mut Extensions,
+        next: Next<'_>,
+    ) -> reqwest_middleware::Result<Response> {
         if request.method() == Method::OPTIONS || has_payment(&request) {
             return next.run(request, extensions).await;
         }

@@ -21,7 +21,6 @@ mod call;
 mod error;
 mod middleware;
 mod redirect;
-mod route;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -80,6 +79,9 @@ pub struct Paid {
     pub key: String,
     /// HTTP requests that this call took.
     pub requests: u32,
+    /// Whether the server said that it took this ticket. If not, the answer may have been free; the ticket counts against
+    /// budgets all the same, because it can still be claimed.
+    pub acknowledged: bool,
 }
 
 /// In [`reqwest::Response::extensions`] of a dry run: what the call would have cost. Nothing was signed.

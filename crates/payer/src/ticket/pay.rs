@@ -213,16 +213,8 @@ impl<S: OrderStore> Payer<S> {
     /// Whether a ticket for this quote would be signed now. Nothing is.
     pub async fn check(&self, quote: &Quote, budgets: &[Budget]) -> Result<(), PayError> {
         self.check_limits(quote).await?;
-        for Budget { account, limit } in budgets {
-            let spent = self.store.spent(account).await?;
-            if spent.checked_add(quote.price).is_none_or(|sum| sum > *limit) {
-                return Err(PayError::Store(StoreError::OverBudget {
-                    account: account.clone(),
-                    spent,
-                    price: quote.price,
-                    limit: *limit,
-                }));
-            }
+        for budget in budgets {
+            budget.charge(self.store.spent(&budget.account).await?, quote.price)?;
         }
         Ok(())
     }
@@ -310,7 +302,6 @@ impl<S: OrderStore> Payer<S> {
             recipient: quote.recipient,
             price: quote.price,
             replaces,
-            budgets: Vec::new(),
             at: now,
             budgets: budgets.to_vec(),
         };
