@@ -83,7 +83,8 @@ async fn carry(
                 server.write_all(sent).await.ok()?;
                 if committing {
                     // Answered, so it is done.
-                    server.read(&mut down).await.ok()?;
+                    let answered = server.read(&mut down).await.ok()?;
+                    assert!(answered > 0, "the server went away by itself");
                     cuts.fetch_add(1, Ordering::Relaxed);
                     return None;
                 }
