@@ -4,4 +4,6 @@
 pub mod client;
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(any(feature = "client", feature = "server"))]
+pub mod route;
 pub mod wire;

@@ -23,6 +23,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         recipient,
         price: Amount(1_000),
         replaces: None,
+        budgets: Vec::new(),
         at: Timestamp(1_800_000_000),
     };
     let sign = move |nonce: Nonce| {
@@ -40,7 +41,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
 
     let store = SqliteStore::open(&file, StoreIdentity::payer(domain)).await?;
-    let first = store.issue(request, sign.clone()).await?.into_record();
+    let first = store.issue(request.clone(), sign.clone()).await?.into_record();
     println!(
         "ticket {} with nonce {} is on the disk; now it may be sent",
         first.ticket.digest(),
@@ -54,7 +55,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         "after a restart the order has the same ticket: {}",
         again.ticket == first.ticket
     );
-    store.resolve(request.order, OrderState::Delivered).await?;
+    store.resolve(again.id, OrderState::Delivered).await?;
     println!(
         "it is {} now",
         store.orders(first.ticket.escrow()).await?[0].state

@@ -15,6 +15,7 @@
 
 mod claims;
 pub mod fixture;
+mod fleet;
 pub mod model;
 mod orders;
 mod store;
@@ -26,6 +27,7 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
 use alloy_primitives::{Address, B256, U256, aliases::B32};
@@ -33,12 +35,12 @@ use protocol::ticket::{Amount, Nonce, OrderId, Seed, Timestamp, WinThreshold};
 
 use self::fixture::{block, escrow, identity, order, request, sign, transaction, win};
 use crate::{
-    ClaimId, ClaimStage, ClaimState, ClaimStore, Issue, MirrorStore, OrderFilter, OrderStage, OrderState,
-    OrderStore, Outcome, Owner, Result, SeedStore, Store, StoreError, StoreIdentity, Total, WinFilter,
-    WinStage, WinState, WinStore,
+    Beat, Budget, ClaimId, ClaimStage, ClaimState, ClaimStore, FleetStore, Issue, MirrorStore, OrderFilter,
+    OrderStage, OrderState, OrderStore, Outcome, Owner, Result, SeedStore, Store, StoreError, StoreIdentity,
+    Total, WinFilter, WinStage, WinState, WinStore,
 };
 
-pub use self::{claims::*, orders::*, store::*, wins::*};
+pub use self::{claims::*, fleet::*, orders::*, store::*, wins::*};
 
 /// How the suite gets stores of one backend.
 pub trait Backend: Sized + Send + Sync + 'static {
@@ -73,11 +75,17 @@ macro_rules! conformance {
             panicking_signer_takes_no_nonce
             orders_only_move_forward
             orders_are_listed_and_counted
+            budgets_are_charged_with_the_ticket
+            order_over_budget_changes_nothing
+            concurrent_orders_never_exceed_a_budget
             concurrent_issues_take_distinct_nonces
             concurrent_issues_of_one_order_make_one_ticket
             impatient_callers_leave_no_gap_in_orders
             win_is_stored_once
             second_win_with_one_nonce_is_refused
+            win_at_or_below_the_floor_is_refused
+            delivery_is_noted
+            undelivered_win_can_be_void
             extreme_values_survive
             one_bad_win_does_not_fail_the_others
             claim_runs_from_queue_to_final
@@ -93,6 +101,13 @@ macro_rules! conformance {
             transaction_is_of_one_claim
             wins_are_listed_and_totalled
             claims_are_listed
+            round_is_acked_when_every_process_knows_it
+            floor_of_a_claim_reaches_newcomers_and_rounds
+            process_out_of_time_is_fenced_for_ever
+            process_that_left_is_not_waited_for
+            one_process_claims_and_the_next_takes_over
+            concurrent_processes_have_one_claimer
+            fleet_survives_a_restart
             mirror_moves_forward_only
             everything_survives_a_restart
             store_of_another_identity_is_refused

@@ -60,6 +60,16 @@ pub enum StoreError {
         /// Where it was to go.
         to: WinStage,
     },
+    /// Only a winner in no claim whose good was not delivered can be void.
+    #[error("winner {digest} is {state}{}, so its ticket is consumed and cannot be void", if *.delivered { " and delivered" } else { "" })]
+    NotVoid {
+        /// The ticket digest.
+        digest: B256,
+        /// Where it stands.
+        state: WinState,
+        /// Whether its good was delivered.
+        delivered: bool,
+    },
     /// A claim cannot take this step from where it stands.
     #[error("claim {claim} is {from} and cannot become {to}")]
     ClaimMove {
@@ -100,6 +110,36 @@ pub enum StoreError {
         stored: B256,
         /// Digest of the other one.
         got: B256,
+    },
+    /// The escrow's tickets up to the floor are or may be claimed already, so this one could never be.
+    #[error("nonce {nonce} of escrow {escrow} is not above the floor {floor}")]
+    BelowFloor {
+        /// The escrow.
+        escrow: Address,
+        /// The ticket's nonce.
+        nonce: Nonce,
+        /// The highest nonce that can no longer be claimed.
+        floor: Nonce,
+    },
+    /// The process's lease has run out, or it left; others have gone on without it.
+    #[error(
+        "process {boot} is out: its lease has run out or it left; it must accept nothing more under this number"
+    )]
+    Fenced {
+        /// The process's number.
+        boot: u64,
+    },
+    /// The order would take an account of the payer beyond its limit.
+    #[error("{account:?} has spent {spent} of {limit}; a price of {price} is too much")]
+    OverBudget {
+        /// The account.
+        account: String,
+        /// What its tickets were worth so far, atomic units.
+        spent: Amount,
+        /// What this one is worth, atomic units.
+        price: Amount,
+        /// The account's limit, atomic units.
+        limit: Amount,
     },
     /// The escrow has no nonce left.
     #[error("escrow {escrow} has no nonce above {above}")]

@@ -4,6 +4,7 @@ pub mod claims;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod error;
+pub mod fleet;
 mod identity;
 mod memory;
 pub mod mirror;
@@ -14,11 +15,12 @@ pub mod wins;
 
 pub use claims::{ClaimId, ClaimRecord, ClaimStage, ClaimState, ClaimStore, Outcome, TxRecord};
 pub use error::{Result, StoreError};
+pub use fleet::{Beat, FleetStore};
 pub use identity::{Owner, StoreIdentity};
 pub use memory::MemoryStore;
 pub use mirror::MirrorStore;
 pub use orders::{
-    Issue, OrderFilter, OrderRecord, OrderRequest, OrderStage, OrderState, OrderStore, OrderTotals,
+    Budget, Issue, OrderFilter, OrderRecord, OrderRequest, OrderStage, OrderState, OrderStore, OrderTotals,
 };
 pub use seed::SeedStore;
 pub use sql::{SqliteStats, SqliteStore};
@@ -26,11 +28,20 @@ pub use wins::{Total, WinFilter, WinRecord, WinStage, WinState, WinStore, WinTot
 
 /// Every capability at once: what a backend is. Roles ask for the capabilities that they need.
 pub trait Store:
-    SeedStore + OrderStore + WinStore + ClaimStore + MirrorStore + Clone + Send + Sync + 'static
+    SeedStore + OrderStore + WinStore + ClaimStore + MirrorStore + FleetStore + Clone + Send + Sync + 'static
 {
 }
 
 impl<T> Store for T where
-    T: SeedStore + OrderStore + WinStore + ClaimStore + MirrorStore + Clone + Send + Sync + 'static
+    T: SeedStore
+        + OrderStore
+        + WinStore
+        + ClaimStore
+        + MirrorStore
+        + FleetStore
+        + Clone
+        + Send
+        + Sync
+        + 'static
 {
 }

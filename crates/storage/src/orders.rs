@@ -15,13 +15,14 @@ use crate::{Result, StoreError, Total};
 
 /// Issued tickets by order, and the nonces handed out per escrow.
 pub trait OrderStore {
-    /// The ticket of an order. If the order is new, in one transaction: takes the escrow's next nonce (from 1), has it
-    /// signed, stores the ticket. On return the ticket is durable and may be sent. A known order gives back the stored
+    /// The ticket of an order. If the order is new, in one transaction: charges the budgets, takes the escrow's next nonce
+    /// (from 1), has it signed, stores the ticket. On return the ticket is durable and may be sent. A known order gives back the stored
     /// ticket, whatever else the request says, and `sign` is not called.
     ///
     /// `sign` runs inside the transaction, so it must only compute. It is `'static` because the transaction outlives a
     /// caller who stops waiting; give it an `Arc` of the key. A ticket for another escrow, recipient or nonce is
-    /// [`SignedOther`](crate::StoreError::SignedOther), and then no nonce is taken.
+    /// [`SignedOther`](crate::StoreError::SignedOther), and a price beyond a budget
+    /// [`OverBudget`](crate::StoreError::OverBudget); then no nonce is taken and no budget charged.
     fn issue<F>(&self, request: OrderRequest, sign: F) -> impl Future<Output = Result<Issue>> + Send
     where
         F: FnOnce(Nonce) -> Ticket<Issued> + Send + 'static;
@@ -45,12 +46,16 @@ pub trait OrderStore {
     /// The nonce that the escrow's next ticket will have, unless another is issued first. 1 for an unknown escrow.
     fn next_nonce(&self, escrow: Address) -> impl Future<Output = Result<Nonce>> + Send;
 
+    /// What the tickets charged to this account were worth together, atomic units. Signed tickets count for ever, refused or
+    /// not: a dishonest merchant may still claim a ticket that it said it refused.
+    fn spent(&self, account: &str) -> impl Future<Output = Result<Amount>> + Send;
+
     /// How many orders are in which state and what they were worth; of one escrow or of all.
     fn order_totals(&self, escrow: Option<Address>) -> impl Future<Output = Result<OrderTotals>> + Send;
 }
 
 /// What is to be paid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrderRequest {
     /// The purchase; the payer's choice, unique for ever in its store.
     pub order: OrderId,
@@ -62,8 +67,19 @@ pub struct OrderRequest {
     pub price: Amount,
     /// The order, refused for a reason that a fresh ticket mends, in whose place this one is.
     pub replaces: Option<OrderId>,
+    /// Accounts of the payer that the price is charged to, in full to each. One named twice is charged once.
+    pub budgets: Vec<Budget>,
     /// Now.
     pub at: Timestamp,
+}
+
+/// A limit to what may be spent: for a task, an agent, a day; whatever the payer calls an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// The account; its sum is kept by this name for ever.
+    pub account: String,
+    /// What its tickets may be worth together, atomic units. It is of the request, so it can change from order to order.
+    pub limit: Amount,
 }
 
 /// What [`OrderStore::issue`] did.
@@ -232,6 +248,21 @@ impl OrderTotals {
 }
 
 // What every backend decides alike.
+
+impl Budget {
+    /// What the account has spent with a ticket of this price, if it may.
+    pub(crate) fn charge(&self, spent: Amount, price: Amount) -> Result<Amount> {
+        match spent.0.checked_add(price.0).map(Amount) {
+            Some(total) if total <= self.limit => Ok(total),
+            _ => Err(StoreError::OverBudget {
+                account: self.account.clone(),
+                spent,
+                price,
+                limit: self.limit,
+            }),
+        }
+    }
+}
 
 impl OrderRecord {
     pub(crate) fn new(request: &OrderRequest, ticket: Ticket<Issued>) -> Self {

@@ -5,8 +5,10 @@
 //!   save_win ──▶ Won ──queue──▶ Queued ──▶ Sent ──▶ Mined ──finalize──▶ Final { paid, owed }
 //!                 │ ▲             │          (with its claim)     └────▶ Refused { reason, got, limit }
 //!                 │ └──release────┘                                        ▲
-//!                 └───────────────────────give_up──────────────────────────┘
+//!                 ├───────────────────────give_up──────────────────────────┘
+//!                 └──void──▶ (gone; not if delivered)
 //! ```
+//! Beside that, [`WinStore::mark_delivered`] notes in any state that the good was delivered.
 
 use std::fmt;
 
@@ -19,7 +21,9 @@ use crate::{ClaimId, Result, StoreError};
 pub trait WinStore {
     /// Stores a winner; durable on return. Concurrent calls share one flush to disk. True if it is new, false if this very
     /// ticket is stored already. Another ticket with the same escrow and nonce is
-    /// [`NonceTaken`](crate::StoreError::NonceTaken).
+    /// [`NonceTaken`](crate::StoreError::NonceTaken). A new one at or below the escrow's floor is
+    /// [`BelowFloor`](crate::StoreError::BelowFloor): another process has put a higher nonce into a claim, so this one could
+    /// never be paid.
     ///
     /// `order` is the purchase that it paid for, `price` what the ticket was worth (prize × win probability, atomic
     /// units), `at` now.
@@ -30,6 +34,14 @@ pub trait WinStore {
         price: Amount,
         at: Timestamp,
     ) -> impl Future<Output = Result<bool>> + Send;
+
+    /// Notes that the winner's good was delivered. Saying it again changes nothing.
+    fn mark_delivered(&self, digest: B256) -> impl Future<Output = Result<()>> + Send;
+
+    /// The good was not delivered, so the ticket is not consumed: removes the winner, and the same ticket may win again. One
+    /// that was delivered or has left `Won` is [`NotVoid`](crate::StoreError::NotVoid). One that is not stored is what was
+    /// asked for, so that it can be asked again after a lost answer.
+    fn void(&self, digest: B256) -> impl Future<Output = Result<()>> + Send;
 
     /// One winner by its ticket digest.
     fn win(&self, digest: B256) -> impl Future<Output = Result<Option<WinRecord>>> + Send;
@@ -71,6 +83,8 @@ pub struct WinRecord {
     pub price: Amount,
     /// When it was drawn.
     pub won_at: Timestamp,
+    /// Whether its good is known to have been delivered. False also if the process ended in between.
+    pub delivered: bool,
     /// The claim that it is or was in.
     pub claim: Option<ClaimId>,
     /// Where it stands.
@@ -332,4 +346,16 @@ impl WinTotals {
         }
         Ok(())
     }
+}
+
+/// Whether a winner may be forgotten as if its ticket had never come.
+pub(crate) fn check_void(win: &WinRecord) -> Result<()> {
+    if win.state == WinState::Won && !win.delivered {
+        return Ok(());
+    }
+    Err(StoreError::NotVoid {
+        digest: win.ticket.digest(),
+        state: win.state,
+        delivered: win.delivered,
+    })
 }

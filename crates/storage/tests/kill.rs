@@ -17,8 +17,8 @@ use std::{
 
 use alloy_primitives::{Address, B256, hex};
 use micropay_storage::{
-    ClaimId, ClaimStage, ClaimStore, MirrorStore, OrderFilter, OrderState, OrderStore, Outcome, Result,
-    SeedStore, SqliteStore, WinFilter, WinState, WinStore,
+    Budget, ClaimId, ClaimStage, ClaimStore, MirrorStore, OrderFilter, OrderRequest, OrderState, OrderStore,
+    Outcome, Result, SeedStore, SqliteStore, WinFilter, WinStore,
     conformance::fixture::{block, escrow, identity, issue, order, record, request, transaction, win},
 };
 use protocol::ticket::{Amount, Nonce, OrderId, Seed, Timestamp};
@@ -26,6 +26,7 @@ use protocol::ticket::{Amount, Nonce, OrderId, Seed, Timestamp};
 const KILLS: usize = 40;
 const FILE: &str = "MICROPAY_KILL_TEST_STORE";
 const ROUND: &str = "MICROPAY_KILL_TEST_ROUND";
+const ACCOUNT: &str = "agent";
 const AT: Timestamp = Timestamp(1);
 const ORDER: OrderId = OrderId(B256::repeat_byte(0x0d));
 
@@ -38,6 +39,7 @@ struct Acknowledged {
     orders: BTreeMap<u64, (Address, u64, B256, String)>,
     resolved: BTreeSet<u64>,
     wins: BTreeSet<B256>,
+    delivered: BTreeSet<B256>,
     /// Claim to the last stage and its winners.
     claims: BTreeMap<u64, (ClaimStage, Vec<B256>)>,
     transactions: BTreeMap<u64, Vec<B256>>,
@@ -141,6 +143,9 @@ fn take_in(known: &mut Acknowledged, said: &str) {
         "win" => {
             known.wins.insert(digest(1));
         }
+        "delivered" => {
+            known.delivered.insert(digest(1));
+        }
         "claim" => {
             let stage = ClaimStage::ALL
                 .into_iter()
@@ -190,6 +195,12 @@ async fn check(file: &PathBuf, known: &Acknowledged, round: usize) {
             "a nonce of {escrow} was taken without a ticket"
         );
     }
+    let worth = store.order_totals(None).await.unwrap().all().unwrap().price;
+    assert_eq!(
+        store.spent(ACCOUNT).await.unwrap(),
+        worth,
+        "an order is charged with its ticket, or not at all"
+    );
     for (n, (escrow, nonce, digest, signature)) in &known.orders {
         let stored = store
             .order(order(*n))
@@ -207,18 +218,21 @@ async fn check(file: &PathBuf, known: &Acknowledged, round: usize) {
             assert_eq!(stored.state, OrderState::Delivered, "order {n} went back");
         }
     }
-    let wins: HashMap<B256, WinState> = store
+    let wins: HashMap<B256, bool> = store
         .wins(WinFilter::default())
         .await
         .unwrap()
         .into_iter()
-        .map(|win| (win.ticket.digest(), win.state))
+        .map(|win| (win.ticket.digest(), win.delivered))
         .collect();
     for digest in &known.wins {
         assert!(
             wins.contains_key(digest),
             "winner {digest} was lost in round {round}"
         );
+    }
+    for digest in &known.delivered {
+        assert!(wins[digest], "the delivery for winner {digest} was forgotten");
     }
     let floors: HashMap<Address, Nonce> = store.floors().await.unwrap().into_iter().collect();
     for (escrow, floor) in &known.floors {
@@ -327,9 +341,16 @@ async fn pay(store: SqliteStore, base: u64, round: u64) -> Result<()> {
         let old = (n * 7919) % (round + 1) * 1_000_000 + n % 5;
         for id in [n, old] {
             let e = id % 2;
+            let request = OrderRequest {
+                budgets: vec![Budget {
+                    account: ACCOUNT.to_owned(),
+                    limit: Amount(u128::MAX),
+                }],
+                ..request(id, e)
+            };
             // `n` in place of `id`: another ticket, if the old one were lost.
             let issued = store
-                .issue(request(id, e), move |nonce| issue(n + 1, e, nonce))
+                .issue(request, move |nonce| issue(n + 1, e, nonce))
                 .await?
                 .into_record();
             let ticket = &issued.ticket;
@@ -352,6 +373,8 @@ async fn collect(store: SqliteStore, base: u64, lane: u64) -> Result<()> {
         let ticket = win(lane, n, 0);
         store.save_win(&ticket, ORDER, Amount(1), AT).await?;
         say(format!("win {}", ticket.digest()));
+        store.mark_delivered(ticket.digest()).await?;
+        say(format!("delivered {}", ticket.digest()));
         waiting.push(ticket.digest());
         if waiting.len() < 3 {
             continue;

@@ -4,12 +4,12 @@
     reason = "helpers of tests: a failure is to stop them where it happens"
 )]
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use alloy_primitives::Address;
 use micropay_storage::{
-    ClaimStore, MirrorStore, OrderFilter, OrderStore, Owner, Result, SeedStore, SqliteStore, StoreError,
-    StoreIdentity, WinFilter, WinStore,
+    Budget, ClaimStore, FleetStore, MirrorStore, OrderFilter, OrderRequest, OrderStore, Owner, Result,
+    SeedStore, SqliteStore, StoreError, StoreIdentity, WinFilter, WinStore,
     conformance::fixture::{block, escrow, identity, order, record, request, sign, transaction, win},
 };
 use protocol::ticket::{Amount, Nonce, OrderId, Seed, Timestamp};
@@ -30,7 +30,12 @@ async fn filled(file: &Path) {
     let store = SqliteStore::open(file, identity()).await.unwrap();
     store.seed_or_insert(Seed::new([1; 32])).await.unwrap();
     store.next_boot().await.unwrap();
-    let _ = store.issue(request(1, 0), sign(1, 0)).await.unwrap();
+    let charged = OrderRequest {
+        budgets: vec![budget()],
+        ..request(1, 0)
+    };
+    let _ = store.issue(charged, sign(1, 0)).await.unwrap();
+    store.beat(1, 0, Duration::from_secs(3600)).await.unwrap();
     store.save_win(&win(0, 1, 0), ORDER, Amount(1), AT).await.unwrap();
     let claim = store.queue(&[win(0, 1, 0).digest()], AT).await.unwrap();
     store.add_transaction(claim, &transaction(1)).await.unwrap();
@@ -40,6 +45,13 @@ async fn filled(file: &Path) {
         .await
         .unwrap();
     store.close().await.unwrap();
+}
+
+fn budget() -> Budget {
+    Budget {
+        account: "agent".to_owned(),
+        limit: Amount(u128::MAX),
+    }
 }
 
 async fn raw(file: &Path) -> SqliteConnection {
@@ -73,6 +85,9 @@ async fn read_all(file: &Path) -> Result<()> {
     store.order_totals(None).await?;
     store.raise_nonce(escrow(0), Nonce(1)).await?;
     store.floors().await?;
+    store.spent("agent").await?;
+    store.beat(1, 0, Duration::from_secs(3600)).await?;
+    store.acked(1, None).await?;
     store.claims(9).await?;
     store.unfinished_claims().await?;
     store.win(win(0, 1, 0).digest()).await?;
@@ -92,6 +107,8 @@ async fn damaged_row_is_an_error_that_names_it() {
     let order_row = order(1).0.to_string();
     let win_row = win(0, 1, 0).digest().to_string();
     let transaction_row = transaction(1).hash.to_string();
+    let member_row = "0x0000000000000001".to_owned();
+    let account_row = alloy_primitives::hex::encode_prefixed("agent");
     let escrow_row = format!("{:#x}", escrow(0));
     let digest = win_row.trim_start_matches("0x");
     for (damage, table, row, column) in [
@@ -171,6 +188,16 @@ async fn damaged_row_is_an_error_that_names_it() {
             "account_nonce",
         ),
         ("UPDATE floors SET nonce = x'00'", "floors", &escrow_row, "nonce"),
+        ("UPDATE floors SET round = x'ff'", "floors", &escrow_row, "round"),
+        ("UPDATE members SET acked = x''", "members", &member_row, "acked"),
+        ("UPDATE spent SET amount = x'01'", "spent", &account_row, "amount"),
+        (
+            "UPDATE orders SET state = 'refused', rule = x'ff'",
+            "orders",
+            &order_row,
+            "rule",
+        ),
+        ("UPDATE wins SET delivered = -1", "wins", &win_row, "delivered"),
         (
             "UPDATE mirror_cursor SET hash = x'00'",
             "mirror_cursor",
@@ -418,6 +445,15 @@ async fn frequent_questions_use_an_index() {
             "SELECT COUNT(*) FROM orders WHERE escrow = x'00'",
             "sqlite_autoindex_orders_2",
         ),
+        (
+            "SELECT escrow, round FROM floors ORDER BY round DESC LIMIT 1",
+            "floors_round",
+        ),
+        (
+            "UPDATE members SET lease_end_ms = NULL, claims = 0 WHERE lease_end_ms <= 7",
+            "members_alive",
+        ),
+        ("SELECT boot FROM members WHERE claims = 1", "members_claimer"),
         (
             "SELECT * FROM transactions WHERE claim = 1 ORDER BY seq",
             "transactions_claim",

@@ -52,11 +52,9 @@ pub struct Extra {
     /// Largest prize taken, atomic units.
     #[serde(with = "decimal")]
     pub max_prize: u128,
-    /// The penalty that an escrow with `prize`, `winThreshold` as its highest and `ticketCap` must have, atomic units.
-    #[serde(with = "decimal")]
-    pub min_penalty: u128,
-    /// See `minPenalty`.
-    pub ticket_cap: u64,
+    /// What an escrow must be opened with to be taken; in terms for any escrow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opening: Option<Opening>,
     /// Shortest life of a ticket, counted from its arrival, seconds.
     pub min_ticket_life: u64,
     /// Longest life of a ticket, counted from its arrival, seconds.
@@ -69,6 +67,17 @@ pub struct Extra {
     pub escrow: Option<Address>,
     /// What the terms are for: `METHOD glob` or `METHOD ~regex` over paths, `*` for any method.
     pub route: String,
+}
+
+/// An escrow that would be taken: `prize` as its prize, `winThreshold` as its highest, and these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Opening {
+    /// Bound on nonces.
+    pub ticket_cap: u64,
+    /// The least penalty for it, atomic units.
+    #[serde(with = "decimal")]
+    pub min_penalty: u128,
 }
 
 /// Why a payer does not sign these terms.

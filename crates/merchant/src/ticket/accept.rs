@@ -6,14 +6,15 @@ use std::sync::Arc;
 use alloy_primitives::{Address, B256};
 use chain::Mirror;
 use protocol::ticket::{
-    Admission, Amount, Domain, Drawn, Issued, Offer, OrderId, Policy, PolicyError, Quote, Refusal, Seconds,
-    Seed, Ticket, Timestamp, accept, quote,
+    Admission, Amount, Domain, Drawn, EscrowPublicKey, Issued, Offer, OrderId, Policy, PolicyError, Quote,
+    Refusal, Seconds, Seed, Ticket, Timestamp, WinThreshold, accept, quote,
 };
 use storage::{ClaimStore, SeedStore, StoreError, WinStore};
-use tracing::info;
+use tracing::{info, warn};
 
-use super::book::{Book, Entered};
-use super::{Price, PriceError};
+use super::Price;
+use super::book::{Book, Entered, Place};
+use super::fleet::Lease;
 
 /// The contract's withdraw delay. `ITicketEscrow.WITHDRAW_DELAY`; a test of the e2e suite compares them.
 pub const WITHDRAW_DELAY: Seconds = Seconds::DAY.times(3);
@@ -21,25 +22,61 @@ pub const WITHDRAW_DELAY: Seconds = Seconds::DAY.times(3);
 /// A merchant that is paid at one address. Shared by all its payers' requests, any number at once.
 pub struct Merchant<S> {
     pub(crate) recipient: Address,
-    pub(crate) price: Price,
     pub(crate) policy: Policy,
     pub(crate) book: Arc<Book>,
     pub(crate) mirror: Arc<Mirror>,
     pub(crate) store: S,
+    pub(crate) lease: Lease,
     domain: Domain,
 }
 
-/// An accepted ticket: deliver.
+/// What came of a payment that is taken.
+#[must_use = "an accepted ticket is consumed only by `delivered`"]
+pub enum Admitted<S: WinStore + Clone + Send + Sync + 'static> {
+    /// Deliver, and say what came of it.
+    Deliver(Delivery<S>),
+    /// The good of this very ticket and order was delivered before.
+    Repeat(Receipt),
+}
+
+/// An accepted ticket whose good is on its way. It is safe: a winner is on disk, a loser's nonce is taken. It is consumed by
+/// [`Delivery::delivered`] and not before: a good that cannot be delivered costs nothing. Dropped, a loser is given back and
+/// a winner stays, for its payer to ask again.
+pub struct Delivery<S: WinStore + Clone + Send + Sync + 'static> {
+    merchant: Arc<Merchant<S>>,
+    /// Taken when it is known what came of it.
+    place: Option<Place>,
+    order: OrderId,
+    /// `None` for a winner of an earlier process.
+    key: Option<EscrowPublicKey>,
+    won: bool,
+    receipt: Receipt,
+}
+
+/// What a payer gets for its ticket.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Receipt {
+    /// Digest of the ticket.
+    pub ticket: B256,
+    /// Who opened the escrow.
+    pub payer: Address,
     /// What the ticket was worth, atomic units.
     pub price: Amount,
-    /// Whether it had been accepted before, for this same order.
-    pub repeat: bool,
-    /// Whether it won. Not for the payer's ears before it has its good.
-    pub won: bool,
+    /// Its probability to win.
+    pub probability: f64,
     /// Terms of the next ticket.
     pub quote: Quote,
+}
+
+/// Terms for whoever pays: any escrow with a prize within the price's bounds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OpenQuote {
+    /// The live commitment for payers who are not known yet.
+    pub commitment: B256,
+    /// An example of a prize.
+    pub prize: Amount,
+    /// The threshold for it.
+    pub win_threshold: WinThreshold,
 }
 
 /// Why a ticket is not accepted. Nothing was stored, and the ticket can be sent again where that can help.
@@ -48,12 +85,20 @@ pub enum AcceptError {
     /// It breaks an admission rule.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// A ticket with the same nonce is being judged for another request right now.
-    #[error("ticket {0}, or another with its nonce, is being judged already; ask again")]
+    /// A ticket with the same nonce is being judged for another request right now, or its good is on its way.
+    #[error("ticket {0}, or another with its nonce, is in progress; ask again")]
     Busy(B256),
     /// It won and could not be stored: it is not accepted.
     #[error("the winner could not be stored: {0}")]
     Store(#[from] StoreError),
+    /// Other processes of this merchant may take this one for dead.
+    #[error("the store has not been reached for {silent} s, the lease is {lease} s")]
+    LeaseOver {
+        /// Seconds since the lease was renewed.
+        silent: u64,
+        /// Its length in seconds.
+        lease: u64,
+    },
 }
 
 /// Why a merchant does not start.
@@ -62,9 +107,6 @@ pub enum StartError {
     /// The policy is not safe.
     #[error(transparent)]
     Policy(#[from] PolicyError),
-    /// The price allows no payment.
-    #[error(transparent)]
-    Price(#[from] PriceError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -74,19 +116,17 @@ impl<S> Merchant<S>
 where
     S: SeedStore + WinStore + ClaimStore + Clone + Send + Sync + 'static,
 {
-    /// Starts: checks the configuration, takes a new boot number, reads winners and floors back. `fresh` is 32 bytes of the
+    /// Starts: checks the policy, takes a new boot number, reads winners and floors back. `fresh` is 32 bytes of the
     /// system's randomness, used if the store has no seed yet.
     pub async fn start(
         domain: Domain,
         recipient: Address,
-        price: Price,
         policy: Policy,
         mirror: Arc<Mirror>,
         store: S,
         fresh: Seed,
     ) -> Result<Arc<Self>, StartError> {
         policy.check(WITHDRAW_DELAY)?;
-        price.check()?;
         let seed = store.seed_or_insert(fresh).await?;
         let boot = store.next_boot().await?;
         let book = Book::new(domain, seed, recipient, boot);
@@ -101,11 +141,11 @@ where
         info!(%recipient, boot, winners = unfinished.len(), "merchant started");
         Ok(Arc::new(Self {
             recipient,
-            price,
             policy,
             book,
             mirror,
             store,
+            lease: Lease::new(boot),
             domain,
         }))
     }
@@ -120,17 +160,42 @@ where
         self.recipient
     }
 
+    /// What it asks of tickets and escrows.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Its copy of the chain.
+    pub fn mirror(&self) -> &Arc<Mirror> {
+        &self.mirror
+    }
+
+    /// Its store.
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+
     /// Whether an escrow is final in the mirror, so that its tickets can be accepted.
     pub fn knows(&self, escrow: Address) -> bool {
         self.mirror.view(escrow).last_final.is_some()
     }
 
     /// Step `quote`: terms for tickets of an escrow that the mirror knows.
-    pub fn quote(&self, escrow: Address) -> Result<Quote, Refusal> {
+    pub fn quote(&self, escrow: Address, price: &Price) -> Result<Quote, Refusal> {
         let view = self.mirror.view(escrow);
         let record = view.head.as_deref().or(view.last_final.as_deref());
         let record = record.ok_or(Refusal::EscrowMissing { escrow })?;
-        Ok(self.quote_for(escrow, &self.price.offer(record)))
+        Ok(self.quote_for(escrow, &price.offer(record)))
+    }
+
+    /// Step `quote` for payers who are not known yet.
+    pub fn open_quote(&self, price: &Price) -> OpenQuote {
+        let (prize, win_threshold) = price.example();
+        OpenQuote {
+            commitment: self.book.open_commitment(),
+            prize,
+            win_threshold,
+        }
     }
 
     fn quote_for(&self, escrow: Address, offer: &Offer) -> Quote {
@@ -138,33 +203,54 @@ where
         quote(&session, offer, &self.policy, floor)
     }
 
-    /// Steps `accept` and `draw`. On `Ok` the payment is safe: a winner is on disk, a loser remembered. A winner is stored
-    /// to the end even if the caller stops waiting.
+    /// Steps `accept` and `draw` for a good that is at hand: delivered as soon as the ticket is accepted.
     pub async fn accept(
         self: &Arc<Self>,
         order: OrderId,
         ticket: Ticket<Issued>,
+        price: &Price,
         now: Timestamp,
     ) -> Result<Receipt, AcceptError> {
+        match self.admit(order, ticket, price, now).await? {
+            Admitted::Deliver(delivery) => Ok(delivery.delivered().await),
+            Admitted::Repeat(receipt) => Ok(receipt),
+        }
+    }
+
+    /// Steps `accept` and `draw`. On `Ok` the payment is safe: a winner is on disk, a loser's nonce is taken. A winner is
+    /// stored to the end even if the caller stops waiting.
+    ///
+    /// `order` names the purchase and what is bought: the same ticket buys nothing else.
+    pub async fn admit(
+        self: &Arc<Self>,
+        order: OrderId,
+        ticket: Ticket<Issued>,
+        price: &Price,
+        now: Timestamp,
+    ) -> Result<Admitted<S>, AcceptError> {
+        self.lease.check()?;
         let escrow = ticket.escrow();
         // Load. The escrow must exist before anything is remembered of it: made-up addresses cost nothing.
         let view = self.mirror.view(escrow);
         let record = view.head.as_deref().or(view.last_final.as_deref());
         let record = record.ok_or(Refusal::EscrowMissing { escrow })?;
-        let offer = self.price.offer(record);
-        let price = offer.win_threshold.price(offer.prize);
+        let offer = price.offer(record);
         let digest = ticket.digest();
+        let receipt = |quote| Receipt {
+            ticket: digest,
+            payer: record.payer,
+            price: offer.win_threshold.price(offer.prize),
+            probability: offer.win_threshold.probability(),
+            quote,
+        };
         let (known, place) = match self.book.enter(&ticket, record.payer, order) {
             Entered::Judge(known, place) => (known, place),
-            Entered::Busy => return Err(AcceptError::Busy(digest)),
-            Entered::Repeat => {
-                return Ok(Receipt {
-                    price,
-                    repeat: true,
-                    won: false,
-                    quote: self.quote_for(escrow, &offer),
-                });
+            Entered::Again(place) => {
+                let receipt = receipt(self.quote_for(escrow, &offer));
+                return Ok(Admitted::Deliver(self.delivery(order, Some(place), true, receipt)));
             }
+            Entered::Busy => return Err(AcceptError::Busy(digest)),
+            Entered::Repeat => return Ok(Admitted::Repeat(receipt(self.quote_for(escrow, &offer)))),
         };
 
         // Decide. The answer to a refused ticket is the same whether it would have won.
@@ -186,65 +272,163 @@ where
             payer_unclaimed_wins: known.payer_unclaimed,
             known_key: known.key.as_ref(),
         };
+        let receipt = receipt(self.quote_for(escrow, &offer));
         let accepted = match accept(ticket, &admission) {
             Ok(accepted) => accepted,
-            Err(refusal) => return self.repeat_of_a_winner(order, digest, price, refusal).await,
+            Err(refusal) => return self.again(order, place, receipt, refusal).await,
         };
         let key = *accepted.key();
 
         // Save.
-        let won = match accepted.draw()? {
+        let mut delivery = self.delivery(order, Some(place), false, receipt);
+        delivery.key = Some(key);
+        match accepted.draw()? {
             Drawn::Lost(_) => {
-                place.settle(order, false, key);
-                false
+                if let Some(place) = &delivery.place {
+                    place.lost();
+                }
+                Ok(Admitted::Deliver(delivery))
             }
             Drawn::Won(win) => {
-                let store = self.store.clone();
+                let (store, price) = (self.store.clone(), delivery.receipt.price);
                 let saved = tokio::spawn(async move {
-                    let new = store.save_win(&win, order, price, now).await?;
-                    place.settle(order, new, key);
+                    store.save_win(&win, order, price, now).await?;
                     info!(%escrow, nonce = %win.nonce(), ticket = %win.digest(), "won");
-                    Ok::<_, StoreError>(())
+                    delivery.won = true;
+                    Ok::<_, StoreError>(delivery)
                 });
-                saved.await.map_err(|_| AcceptError::Busy(digest))??;
-                true
+                match saved.await.map_err(|_| AcceptError::Busy(digest))? {
+                    Ok(delivery) => Ok(Admitted::Deliver(delivery)),
+                    // Another process has claimed above it meanwhile.
+                    Err(StoreError::BelowFloor { escrow, nonce, floor }) => {
+                        self.book.raise_floor(escrow, floor);
+                        Err(Refusal::NonceNotAboveFloor { nonce, floor }.into())
+                    }
+                    Err(error) => Err(error.into()),
+                }
             }
-        };
-        Ok(Receipt {
-            price,
-            repeat: false,
-            won,
-            quote: self.quote_for(escrow, &offer),
-        })
+        }
     }
 
-    /// A payer whose answer was lost may ask again when the book has forgotten its ticket: after a restart, or long after
-    /// the claim. A loser was worth nothing, so a fresh ticket will do; a winner is in the store, and is honoured.
-    async fn repeat_of_a_winner(
-        &self,
+    fn delivery(
+        self: &Arc<Self>,
         order: OrderId,
-        digest: B256,
-        price: Amount,
+        place: Option<Place>,
+        won: bool,
+        receipt: Receipt,
+    ) -> Delivery<S> {
+        Delivery {
+            merchant: Arc::clone(self),
+            place,
+            order,
+            key: None,
+            won,
+            receipt,
+        }
+    }
+
+    /// A payer whose answer was lost may ask again when the book has forgotten its ticket: after a restart, at another
+    /// process, or long after the claim. A loser was worth nothing, so a fresh ticket will do; a winner is in the store, and
+    /// is honoured.
+    async fn again(
+        self: &Arc<Self>,
+        order: OrderId,
+        place: Place,
+        receipt: Receipt,
         refusal: Refusal,
-    ) -> Result<Receipt, AcceptError> {
+    ) -> Result<Admitted<S>, AcceptError> {
         let forgotten = matches!(
             refusal,
             Refusal::CommitmentUnknown { .. }
                 | Refusal::CommitmentClosed { .. }
                 | Refusal::NonceNotAboveFloor { .. }
         );
-        if forgotten
-            && let Some(win) = self.store.win(digest).await?
-            && win.order == order
-        {
-            let quote = self.quote(win.ticket.escrow())?;
-            return Ok(Receipt {
-                price,
-                repeat: true,
-                won: false,
-                quote,
-            });
+        let win = match forgotten {
+            true => self.store.win(receipt.ticket).await?,
+            false => None,
+        };
+        match win.filter(|win| win.order == order) {
+            Some(win) if win.delivered => Ok(Admitted::Repeat(receipt)),
+            Some(_) => Ok(Admitted::Deliver(self.delivery(
+                order,
+                Some(place),
+                true,
+                receipt,
+            ))),
+            None => Err(refusal.into()),
         }
-        Err(refusal.into())
+    }
+}
+
+impl<S> Delivery<S>
+where
+    S: WinStore + Clone + Send + Sync + 'static,
+{
+    /// What the payer will get with its good.
+    pub fn receipt(&self) -> &Receipt {
+        &self.receipt
+    }
+
+    /// Whether it won. Not for the payer's ears before it has its good.
+    pub fn won(&self) -> bool {
+        self.won
+    }
+
+    /// The good leaves: the ticket is consumed.
+    pub async fn delivered(mut self) -> Receipt {
+        self.settle();
+        if self.won
+            && let Err(error) = self.merchant.store.mark_delivered(self.receipt.ticket).await
+        {
+            // A payer that asks again after a restart gets its good twice.
+            warn!(%error, ticket = %self.receipt.ticket, "cannot note that a winner's good was delivered");
+        }
+        self.receipt.clone()
+    }
+
+    /// There is no good: the ticket is not consumed, and can be sent again.
+    pub async fn failed(mut self) {
+        let Some(place) = self.place.take() else { return };
+        if !self.won {
+            return; // with its place goes its nonce
+        }
+        match self.merchant.store.void(self.receipt.ticket).await {
+            Ok(()) => {
+                info!(ticket = %self.receipt.ticket, "a winner is given back: its good could not be delivered");
+                if self.key.is_none() {
+                    place.forget();
+                }
+            }
+            Err(error) => {
+                warn!(%error, ticket = %self.receipt.ticket, "a winner whose good failed cannot be given back");
+                self.place = Some(place);
+                self.settle_undelivered();
+            }
+        }
+    }
+
+    fn settle(&mut self) {
+        if let Some(place) = self.place.take() {
+            // A winner of an earlier process was counted when it was read back.
+            place.settle(self.order, self.won && self.key.is_some(), self.key, true);
+        }
+    }
+
+    fn settle_undelivered(&mut self) {
+        if let Some(place) = self.place.take() {
+            place.settle(self.order, self.won && self.key.is_some(), self.key, false);
+        }
+    }
+}
+
+impl<S> Drop for Delivery<S>
+where
+    S: WinStore + Clone + Send + Sync + 'static,
+{
+    fn drop(&mut self) {
+        // A winner is stored, and will be claimed unless it is given back: it counts, and its payer may ask again.
+        if self.won {
+            self.settle_undelivered();
+        }
     }
 }

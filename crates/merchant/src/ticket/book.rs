@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use alloy_primitives::{Address, B256};
 use parking_lot::Mutex;
-use protocol::ticket::{Domain, EscrowPublicKey, Issued, Nonce, OrderId, Seed, Session, SessionId, Ticket};
+use protocol::ticket::{
+    Domain, EscrowPublicKey, Issued, Nonce, OrderId, Seconds, Seed, Session, SessionId, Ticket, Timestamp,
+};
 use storage::WinRecord;
 
 /// Closed commitments remembered per escrow; only to name the refusal.
@@ -22,25 +24,33 @@ pub(crate) struct Book {
     domain: Domain,
     seed: Seed,
     recipient: Address,
-    boot: u64,
     pages: Mutex<Pages>,
 }
 
-#[derive(Default)]
 struct Pages {
+    boot: u64,
+    /// Sessions for payers who are not known yet.
+    open: Sessions,
     escrows: HashMap<Address, Entry>,
     /// Escrows by the payer who opened them.
     payers: HashMap<Address, BTreeSet<Address>>,
 }
 
 struct Entry {
-    session: Session,
-    closed: VecDeque<B256>,
+    sessions: Sessions,
     seen: BTreeMap<Nonce, Seen>,
-    in_flight: BTreeSet<Nonce>,
+    in_flight: BTreeMap<Nonce, Flight>,
     floor: Nonce,
     unclaimed: u32,
     key: Option<EscrowPublicKey>,
+}
+
+/// The session that is quoted, and the one before it, which is honoured until its secret is about to be revealed: a payer
+/// at work learns the next commitment from an answer in time.
+struct Sessions {
+    live: Session,
+    retiring: Option<(Session, Timestamp)>,
+    closed: VecDeque<B256>,
 }
 
 /// An accepted ticket.
@@ -48,15 +58,28 @@ struct Entry {
 struct Seen {
     digest: B256,
     order: OrderId,
+    /// False for a winner of an earlier process whose good may not have been delivered.
+    delivered: bool,
+}
+
+/// How far a ticket whose nonce is taken has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flight {
+    /// Being judged, drawn and stored: it may be a winner.
+    Judged,
+    /// Drawn and lost; the good is on its way. No claim can bury it.
+    Lost,
 }
 
 /// What the book says to a ticket at the door.
 pub(crate) enum Entered {
     /// To be judged with this; the nonce is taken until the place is settled or dropped.
     Judge(Box<Known>, Place),
-    /// This very ticket was accepted for this very order: the same good again.
+    /// This very ticket was accepted for this very order, by an earlier process that may not have delivered.
+    Again(Place),
+    /// This very ticket was accepted for this very order, and the good was delivered.
     Repeat,
-    /// A ticket with this nonce is being judged right now.
+    /// A ticket with this nonce is being judged, or its good is on its way, right now.
     Busy,
 }
 
@@ -71,7 +94,7 @@ pub(crate) struct Known {
     pub(crate) key: Option<EscrowPublicKey>,
 }
 
-/// A nonce taken while its ticket is judged. Dropped unsettled, the nonce is free again.
+/// A nonce taken while its ticket is judged and its good is on its way. Dropped unsettled, the nonce is free again.
 pub(crate) struct Place {
     book: Arc<Book>,
     escrow: Address,
@@ -83,45 +106,52 @@ pub(crate) struct Place {
 
 impl Book {
     pub(crate) fn new(domain: Domain, seed: Seed, recipient: Address, boot: u64) -> Arc<Self> {
+        let open = Session::derive_open(&domain, &seed, recipient, SessionId { boot, serial: 0 });
         Arc::new(Self {
             domain,
             seed,
             recipient,
-            boot,
-            pages: Mutex::default(),
+            pages: Mutex::new(Pages {
+                boot,
+                open: Sessions::new(open),
+                escrows: HashMap::new(),
+                payers: HashMap::new(),
+            }),
         })
     }
 
     fn entry<'p>(&self, pages: &'p mut Pages, escrow: Address) -> &'p mut Entry {
+        let boot = pages.boot;
         pages.escrows.entry(escrow).or_insert_with(|| Entry {
-            session: self.session(escrow, 0),
-            closed: VecDeque::new(),
+            sessions: Sessions::new(self.session(escrow, boot, 0)),
             seen: BTreeMap::new(),
-            in_flight: BTreeSet::new(),
+            in_flight: BTreeMap::new(),
             floor: Nonce::default(),
             unclaimed: 0,
             key: None,
         })
     }
 
-    fn session(&self, escrow: Address, serial: u64) -> Session {
-        Session::derive(
-            &self.domain,
-            &self.seed,
-            self.recipient,
-            escrow,
-            SessionId {
-                boot: self.boot,
-                serial,
-            },
-        )
+    fn session(&self, escrow: Address, boot: u64, serial: u64) -> Session {
+        let id = SessionId { boot, serial };
+        Session::derive(&self.domain, &self.seed, self.recipient, escrow, id)
+    }
+
+    fn open_session(&self, boot: u64, serial: u64) -> Session {
+        let id = SessionId { boot, serial };
+        Session::derive_open(&self.domain, &self.seed, self.recipient, id)
     }
 
     /// The live session and floor of an escrow, for a quote. Only for escrows that exist: an entry is memory.
     pub(crate) fn quote(&self, escrow: Address) -> (Session, Nonce) {
         let mut pages = self.pages.lock();
         let entry = self.entry(&mut pages, escrow);
-        (entry.session, entry.floor)
+        (entry.sessions.live, entry.floor)
+    }
+
+    /// The live commitment for payers who are not known yet.
+    pub(crate) fn open_commitment(&self) -> B256 {
+        self.pages.lock().open.live.commitment()
     }
 
     /// A ticket enters. Only for escrows that exist: an entry is memory.
@@ -134,37 +164,48 @@ impl Book {
         let (escrow, nonce, digest) = (ticket.escrow(), ticket.nonce(), ticket.digest());
         let mut pages = self.pages.lock();
         let payer_unclaimed = pages.unclaimed_of(payer, escrow);
+        let open = pages.open.find(ticket.commitment());
+        let open_closed = pages.open.closed.contains(&ticket.commitment());
         let entry = self.entry(&mut pages, escrow);
-        if entry.seen.get(&nonce) == Some(&Seen { digest, order }) {
+        let seen = entry.seen.get(&nonce).copied();
+        let same = seen.filter(|seen| (seen.digest, seen.order) == (digest, order));
+        if same.is_some_and(|seen| seen.delivered) {
             return Entered::Repeat;
         }
         // Another ticket with this nonce may yet be refused: anybody can send one in a payer's name.
-        if entry.in_flight.contains(&nonce) {
+        if entry.in_flight.contains_key(&nonce) {
             return Entered::Busy;
         }
-        let nonce_seen = entry.seen.contains_key(&nonce);
+        let place = |owned| Place {
+            book: Arc::clone(self),
+            escrow,
+            nonce,
+            digest,
+            owned,
+        };
+        if same.is_some() {
+            entry.in_flight.insert(nonce, Flight::Judged);
+            return Entered::Again(place(true));
+        }
+        let commitment = ticket.commitment();
         let known = Known {
-            session: entry.session,
-            commitment_closed: entry.closed.contains(&ticket.commitment()),
-            nonce_seen,
+            session: entry
+                .sessions
+                .find(commitment)
+                .or(open)
+                .unwrap_or(entry.sessions.live),
+            commitment_closed: open_closed || entry.sessions.closed.contains(&commitment),
+            nonce_seen: seen.is_some(),
             floor: entry.floor,
             unclaimed: entry.exposure(),
             payer_unclaimed,
             key: entry.key,
         };
-        if !nonce_seen {
-            entry.in_flight.insert(nonce);
+        if !known.nonce_seen {
+            entry.in_flight.insert(nonce, Flight::Judged);
         }
-        Entered::Judge(
-            Box::new(known),
-            Place {
-                book: Arc::clone(self),
-                escrow,
-                nonce,
-                digest,
-                owned: !nonce_seen,
-            },
-        )
+        let owned = !known.nonce_seen;
+        Entered::Judge(Box::new(known), place(owned))
     }
 
     /// What was in the store when this process started: a winner without its outcome. `payer` as far as the mirror knows.
@@ -180,6 +221,7 @@ impl Book {
             Seen {
                 digest: ticket.digest(),
                 order: win.order,
+                delivered: win.delivered,
             },
         );
         entry.unclaimed += 1;
@@ -187,29 +229,78 @@ impl Book {
 
     /// What was in the store when this process started: the highest nonce of this escrow in any claim.
     pub(crate) fn restore_floor(&self, escrow: Address, floor: Nonce) {
-        let mut pages = self.pages.lock();
-        let entry = self.entry(&mut pages, escrow);
-        entry.floor = entry.floor.max(floor);
+        self.raise_floor(escrow, floor);
     }
 
-    /// Before winners with these nonces are claimed: raises the floor to the highest that can be, and closes the session,
-    /// whose `r1` the claim will reveal. Winners at or above a nonce in flight stay out, as that one may win, too, and a
-    /// higher nonce paid would bury it. Returns the highest nonce to claim, if any.
-    pub(crate) fn close(&self, escrow: Address, nonces: impl Iterator<Item = Nonce>) -> Option<Nonce> {
+    /// Before winners with these commitments are claimed: their sessions are quoted no more, but are honoured for `grace`.
+    /// True when that has passed for all of them.
+    pub(crate) fn retire(
+        &self,
+        escrow: Address,
+        commitments: &BTreeSet<B256>,
+        now: Timestamp,
+        grace: Seconds,
+    ) -> bool {
+        let mut pages = self.pages.lock();
+        let boot = pages.boot;
+        let open_next = self.open_session(boot, pages.open.live.id().serial + 1);
+        let open = pages.open.retire(commitments, open_next, now, grace);
+        let entry = self.entry(&mut pages, escrow);
+        let next = self.session(escrow, boot, entry.sessions.live.id().serial + 1);
+        entry.sessions.retire(commitments, next, now, grace) && open
+    }
+
+    /// Before winners with these nonces are claimed: raises the floor to the highest that can be. Winners at or above a nonce
+    /// in flight stay out, as that one may win, too, and a higher nonce paid would bury it. Returns the highest nonce to
+    /// claim, if any.
+    pub(crate) fn raise_below_flight(
+        &self,
+        escrow: Address,
+        nonces: impl Iterator<Item = Nonce>,
+    ) -> Option<Nonce> {
         let mut pages = self.pages.lock();
         let entry = self.entry(&mut pages, escrow);
-        let in_flight = entry.in_flight.first().copied();
+        let in_flight = entry.lowest_in_flight();
         let highest = nonces
             .filter(|nonce| in_flight.is_none_or(|lowest| *nonce < lowest))
             .max()?;
         entry.floor = entry.floor.max(highest);
-        let serial = entry.session.id().serial + 1;
-        entry.closed.push_back(entry.session.commitment());
-        if entry.closed.len() > CLOSED_KEPT {
-            entry.closed.pop_front();
-        }
-        entry.session = self.session(escrow, serial);
         Some(highest)
+    }
+
+    /// Before their secrets are revealed: nothing is accepted under these commitments any more.
+    pub(crate) fn close(&self, escrow: Address, commitments: &BTreeSet<B256>) {
+        let mut pages = self.pages.lock();
+        let boot = pages.boot;
+        let open_next = self.open_session(boot, pages.open.live.id().serial + 1);
+        pages.open.close(|commitment| commitments.contains(commitment), open_next);
+        let entry = self.entry(&mut pages, escrow);
+        let next = self.session(escrow, boot, entry.sessions.live.id().serial + 1);
+        entry.sessions.close(|commitment| commitments.contains(commitment), next);
+    }
+
+    /// Another process of this merchant is about to claim winners of this escrow up to `floor`, some of them perhaps of
+    /// sessions of this one: closes them all. False while a ticket at or below the floor is in flight: to be asked again.
+    pub(crate) fn give_way(&self, escrow: Address, floor: Nonce) -> bool {
+        let mut pages = self.pages.lock();
+        let boot = pages.boot;
+        let open_next = self.open_session(boot, pages.open.live.id().serial + 1);
+        pages.open.close(|_| true, open_next);
+        let entry = self.entry(&mut pages, escrow);
+        let next = self.session(escrow, boot, entry.sessions.live.id().serial + 1);
+        entry.sessions.close(|_| true, next);
+        entry.floor = entry.floor.max(floor);
+        entry.lowest_in_flight().is_none_or(|lowest| lowest > floor)
+    }
+
+    /// The process has a new number: all its sessions begin anew.
+    pub(crate) fn restart(&self, boot: u64) {
+        let mut pages = self.pages.lock();
+        pages.boot = boot;
+        pages.open = Sessions::new(self.open_session(boot, 0));
+        for (escrow, entry) in &mut pages.escrows {
+            entry.sessions = Sessions::new(self.session(*escrow, boot, 0));
+        }
     }
 
     /// From now on this escrow's tickets need a nonce above this one.
@@ -225,14 +316,86 @@ impl Book {
         let entry = self.entry(&mut pages, escrow);
         entry.unclaimed = entry.unclaimed.saturating_sub(count);
     }
+
+    /// What all processes of this merchant have won and not been paid, by escrow.
+    pub(crate) fn set_unclaimed(&self, mut unclaimed: HashMap<Address, u32>) {
+        let mut pages = self.pages.lock();
+        for (escrow, entry) in &mut pages.escrows {
+            entry.unclaimed = unclaimed.remove(escrow).unwrap_or(0);
+        }
+        for (escrow, count) in unclaimed {
+            self.entry(&mut pages, escrow).unclaimed = count;
+        }
+    }
+}
+
+impl Sessions {
+    fn new(live: Session) -> Self {
+        Self {
+            live,
+            retiring: None,
+            closed: VecDeque::new(),
+        }
+    }
+
+    fn find(&self, commitment: B256) -> Option<Session> {
+        let all = [Some(self.live), self.retiring.map(|(session, _)| session)];
+        all.into_iter()
+            .flatten()
+            .find(|session| session.commitment() == commitment)
+    }
+
+    fn retire(
+        &mut self,
+        commitments: &BTreeSet<B256>,
+        next: Session,
+        now: Timestamp,
+        grace: Seconds,
+    ) -> bool {
+        let live = commitments.contains(&self.live.commitment());
+        // With one retiring already, the live one is closed without: claims do not wait for a payer for ever.
+        if live && self.retiring.is_none() {
+            self.retiring = Some((std::mem::replace(&mut self.live, next), now));
+        }
+        self.retiring.is_none_or(|(session, since)| {
+            !commitments.contains(&session.commitment()) || since.plus(grace) <= now
+        })
+    }
+
+    fn close(&mut self, revealed: impl Fn(&B256) -> bool, next: Session) {
+        if let Some((session, _)) = self.retiring.filter(|(old, _)| revealed(&old.commitment())) {
+            self.closed.push_back(session.commitment());
+            self.retiring = None;
+        }
+        if revealed(&self.live.commitment()) {
+            self.closed.push_back(self.live.commitment());
+            self.live = next;
+        }
+        while self.closed.len() > CLOSED_KEPT {
+            self.closed.pop_front();
+        }
+    }
 }
 
 impl Entry {
-    /// Unclaimed wins, those among them that are being stored. What is in flight counts: a loser is judged without
-    /// waiting for anything, so that nearly all that is found in flight has won.
+    /// Unclaimed wins, those among them that are being stored. What is being judged counts: a loser is judged without
+    /// waiting for anything, so that nearly all that is found so has won.
     fn exposure(&self) -> u32 {
+        let judged = self
+            .in_flight
+            .values()
+            .filter(|flight| **flight == Flight::Judged)
+            .count();
         self.unclaimed
-            .saturating_add(u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX))
+            .saturating_add(u32::try_from(judged).unwrap_or(u32::MAX))
+    }
+
+    /// The lowest nonce in flight that may be a winner's.
+    fn lowest_in_flight(&self) -> Option<Nonce> {
+        self.in_flight
+            .iter()
+            .find(|(_, flight)| **flight == Flight::Judged)
+            .map(|(nonce, _)| *nonce)
     }
 }
 
@@ -249,8 +412,24 @@ impl Pages {
 }
 
 impl Place {
-    /// The ticket is accepted; if it won, it is stored.
-    pub(crate) fn settle(mut self, order: OrderId, won: bool, key: EscrowPublicKey) {
+    /// The ticket was drawn and lost: no claim needs to wait for it any more, and it is no exposure.
+    pub(crate) fn lost(&self) {
+        let mut pages = self.book.pages.lock();
+        let entry = self.book.entry(&mut pages, self.escrow);
+        if let Some(flight) = entry.in_flight.get_mut(&self.nonce) {
+            *flight = Flight::Lost;
+        }
+    }
+
+    /// The ticket is accepted. A `new_winner` is one that no earlier process had stored. Undelivered, the same ticket for
+    /// the same order gets its good yet.
+    pub(crate) fn settle(
+        mut self,
+        order: OrderId,
+        new_winner: bool,
+        key: Option<EscrowPublicKey>,
+        delivered: bool,
+    ) {
         let book = Arc::clone(&self.book);
         let mut pages = book.pages.lock();
         let entry = book.entry(&mut pages, self.escrow);
@@ -260,10 +439,11 @@ impl Place {
             Seen {
                 digest: self.digest,
                 order,
+                delivered,
             },
         );
-        entry.key = Some(key);
-        if won {
+        entry.key = key.or(entry.key);
+        if new_winner {
             entry.unclaimed += 1;
         }
         while entry.seen.len() > SEEN_KEPT {
@@ -273,6 +453,15 @@ impl Place {
             };
         }
         self.owned = false;
+    }
+
+    /// The ticket of an earlier process was not delivered after all, and is no winner of ours any more.
+    pub(crate) fn forget(self) {
+        let mut pages = self.book.pages.lock();
+        let entry = self.book.entry(&mut pages, self.escrow);
+        if entry.seen.remove(&self.nonce).is_some() {
+            entry.unclaimed = entry.unclaimed.saturating_sub(1);
+        }
     }
 }
 
@@ -311,9 +500,9 @@ mod tests {
     }
 
     impl Stand {
-        fn ticket(&self, nonce: u64, r2: u8) -> Ticket<Issued> {
+        fn any_quote(&self) -> Quote {
             let (session, floor) = self.book.quote(self.key.address());
-            let quote = Quote {
+            Quote {
                 recipient: session.recipient(),
                 commitment: session.commitment(),
                 asset: Address::ZERO,
@@ -323,7 +512,11 @@ mod tests {
                 ticket_life: Seconds::DAY,
                 min_ticket_life: Seconds::HOUR,
                 nonce_floor: floor,
-            };
+            }
+        }
+
+        fn ticket(&self, nonce: u64, r2: u8) -> Ticket<Issued> {
+            let quote = self.any_quote();
             let r2 = B256::repeat_byte(r2);
             Ticket::issue(&self.domain, &self.key, &quote, r2, Timestamp(1), Nonce(nonce))
         }
@@ -335,15 +528,23 @@ mod tests {
         fn settle(&self, ticket: &Ticket<Issued>, order: u8, won: bool) {
             match self.enter(ticket, order) {
                 Entered::Judge(_, place) => {
-                    place.settle(OrderId(B256::repeat_byte(order)), won, *self.key.public_key());
+                    place.settle(OrderId(B256::repeat_byte(order)), won, Some(*self.key.public_key()), true);
                 }
                 _ => panic!("expected to be judged"),
             }
         }
 
+        /// Raises the floor as for a claim, and closes the live session.
         fn close(&self, nonces: &[u64]) -> Option<Nonce> {
-            self.book
-                .close(self.key.address(), nonces.iter().map(|nonce| Nonce(*nonce)))
+            let escrow = self.key.address();
+            let live = self.book.quote(escrow).0.commitment();
+            let highest = self
+                .book
+                .raise_below_flight(escrow, nonces.iter().map(|nonce| Nonce(*nonce)));
+            if highest.is_some() {
+                self.book.close(escrow, &BTreeSet::from([live]));
+            }
+            highest
         }
     }
 
@@ -419,7 +620,7 @@ mod tests {
         let (session, floor) = stand.book.quote(stand.key.address());
         assert_eq!(floor, Nonce(4));
         assert_ne!(session.commitment(), before.commitment());
-        place.settle(OrderId(B256::ZERO), true, *stand.key.public_key());
+        place.settle(OrderId(B256::ZERO), true, Some(*stand.key.public_key()), true);
         assert_eq!(stand.close(&[5, 9]), Some(Nonce(9)));
     }
 
@@ -459,5 +660,102 @@ mod tests {
         stand.close(&[SEEN_KEPT as u64]);
         stand.settle(&stand.ticket(SEEN_KEPT as u64 + 51, 1), 1, false);
         assert_eq!(seen(&stand), SEEN_KEPT);
+    }
+
+    /// A claim waits for what may have won, not for goods that are on their way.
+    #[test]
+    fn a_loser_whose_good_is_on_its_way_holds_up_no_claim_and_is_no_exposure() {
+        let stand = stand();
+        let Entered::Judge(_, place) = stand.enter(&stand.ticket(5, 1), 1) else {
+            panic!("judged")
+        };
+        assert_eq!(stand.close(&[9]), None);
+        place.lost();
+        assert_eq!(stand.close(&[9]), Some(Nonce(9)));
+        let Entered::Judge(known, _) = stand.enter(&stand.ticket(10, 1), 2) else {
+            panic!("judged")
+        };
+        assert_eq!(known.unclaimed, 0);
+        assert!(matches!(stand.enter(&stand.ticket(5, 1), 1), Entered::Busy), "its good is on its way");
+    }
+
+    /// A payer at work learns the next commitment from an answer before the one it has is closed.
+    #[test]
+    fn a_retiring_session_is_honoured_and_not_quoted() {
+        let stand = stand();
+        let escrow = stand.key.address();
+        let old = stand.book.quote(escrow).0.commitment();
+        let held = stand.ticket(7, 1);
+        let revealed = BTreeSet::from([old]);
+        let retire = |now| stand.book.retire(escrow, &revealed, Timestamp(now), Seconds(3));
+        assert!(!retire(100));
+        let next = stand.book.quote(escrow).0.commitment();
+        assert_ne!(next, old);
+        assert!(!retire(102));
+        let Entered::Judge(known, place) = stand.enter(&held, 1) else {
+            panic!("judged")
+        };
+        assert_eq!((known.session.commitment(), known.commitment_closed), (old, false));
+        drop(place);
+        assert!(retire(103));
+        stand.book.close(escrow, &revealed);
+        let Entered::Judge(known, _) = stand.enter(&held, 1) else {
+            panic!("judged")
+        };
+        assert_eq!((known.session.commitment(), known.commitment_closed), (next, true));
+        assert_eq!(stand.book.quote(escrow).0.commitment(), next, "it stays as it was");
+    }
+
+    /// The terms of a first 402 are for nobody in particular; a claim under them ends them for all.
+    #[test]
+    fn a_session_for_anybody_closes_when_one_of_its_winners_is_claimed() {
+        let stand = stand();
+        let (escrow, other) = (stand.key.address(), Address::repeat_byte(0x77));
+        let open = stand.book.open_commitment();
+        let revealed = BTreeSet::from([open]);
+        assert!(!stand.book.retire(escrow, &revealed, Timestamp(100), Seconds(3)));
+        let next = stand.book.open_commitment();
+        assert_ne!(open, next);
+        // A winner of the old one is claimed on one escrow; then nobody's ticket is taken under it.
+        stand.book.close(other, &revealed);
+        let key = &stand.key;
+        let quote = Quote {
+            commitment: open,
+            ..stand.any_quote()
+        };
+        let ticket = Ticket::issue(&stand.domain, key, &quote, B256::ZERO, Timestamp(1), Nonce(1));
+        let Entered::Judge(known, _) = stand.enter(&ticket, 1) else {
+            panic!("judged")
+        };
+        assert!(known.commitment_closed && known.session.commitment() != open);
+        let quote = Quote {
+            commitment: next,
+            ..stand.any_quote()
+        };
+        let ticket = Ticket::issue(&stand.domain, key, &quote, B256::ZERO, Timestamp(1), Nonce(2));
+        let Entered::Judge(known, _) = stand.enter(&ticket, 1) else {
+            panic!("judged")
+        };
+        assert!(known.session.commitment() == next && known.session.serves(escrow));
+    }
+
+    /// Another process claims up to a nonce: this one's sessions close, and its flights below are waited for.
+    #[test]
+    fn giving_way_closes_everything_and_waits_for_flights() {
+        let stand = stand();
+        let escrow = stand.key.address();
+        let (own, open) = (stand.book.quote(escrow).0.commitment(), stand.book.open_commitment());
+        let Entered::Judge(_, place) = stand.enter(&stand.ticket(5, 1), 1) else {
+            panic!("judged")
+        };
+        assert!(!stand.book.give_way(escrow, Nonce(9)));
+        assert!(stand.book.give_way(escrow, Nonce(4)), "that is below");
+        drop(place);
+        assert!(stand.book.give_way(escrow, Nonce(9)));
+        let (session, floor) = stand.book.quote(escrow);
+        assert_eq!(floor, Nonce(9));
+        assert!(session.commitment() != own && stand.book.open_commitment() != open);
+        stand.book.restart(2);
+        assert_eq!(stand.book.quote(escrow).0.id(), SessionId { boot: 2, serial: 0 });
     }
 }

@@ -12,9 +12,10 @@ use alloy_sol_types::{SolCall, SolError};
 use bindings::ticket::TicketEscrow::{self, TicketEscrowEvents};
 use bindings::ticket::Winner;
 use chain::{ChainError, Fate, Fees, Mined, Prepared, Sender};
+use parking_lot::Mutex;
 use protocol::ticket::{Amount, ClaimError, EscrowRecord, Nonce, Seconds, Status, Timestamp, groups};
 use storage::{
-    ClaimId, ClaimRecord, ClaimState, ClaimStore, Outcome, SeedStore, StoreError, TxRecord, WinRecord,
+    ClaimId, ClaimRecord, ClaimState, ClaimStore, FleetStore, Outcome, SeedStore, StoreError, TxRecord, WinRecord,
     WinStage, WinStore,
 };
 use tracing::{error, info, warn};
@@ -28,6 +29,16 @@ pub struct Claimer<S> {
     policy: ClaimPolicy,
     bump_after: Seconds,
     asked: AtomicBool,
+    /// Floors that were raised for the next claim.
+    closing: Mutex<Option<Closing>>,
+}
+
+/// A claim in the making.
+#[derive(Clone)]
+struct Closing {
+    /// When every process has taken over this round, nothing at or below the floors can be accepted any more.
+    round: u64,
+    floors: BTreeMap<Address, Nonce>,
 }
 
 /// What a step did.
@@ -109,7 +120,7 @@ impl ClaimStepError {
 
 impl<S> Claimer<S>
 where
-    S: SeedStore + WinStore + ClaimStore + Clone + Send + Sync + 'static,
+    S: SeedStore + WinStore + ClaimStore + FleetStore + Clone + Send + Sync + 'static,
 {
     /// A claimer that sends from `sender`: the merchant's own account or one it approved as operator. A transaction that
     /// waits longer than `bump_after` is sent again with a higher fee.
@@ -120,6 +131,7 @@ where
             policy,
             bump_after,
             asked: AtomicBool::new(false),
+            closing: Mutex::new(None),
         }
     }
 
@@ -177,25 +189,55 @@ where
         let Decision::Claim { winners, .. } = &decision else {
             return Ok(Step::Waited(decision));
         };
-        let highest = self.close_sessions(&won, winners);
-        if highest.is_empty() {
-            // Lower nonces are being judged this very moment.
-            return Ok(Step::Waited(Decision::Wait {
+        let settling = || {
+            Step::Waited(Decision::Wait {
                 ready: 0,
                 settling: waiting.len(),
-            }));
+            })
+        };
+        let closing = match self.closing.lock().clone() {
+            Some(closing) => closing,
+            None => {
+                let chosen: BTreeSet<B256> = winners.iter().copied().collect();
+                let chosen: Vec<&WinRecord> =
+                    won.iter().filter(|win| chosen.contains(&win.ticket.digest())).collect();
+                if !self.retire_sessions(&chosen, now) {
+                    return Ok(settling()); // payers at work learn the next commitments first
+                }
+                let floors = self.raise_below_flight(&chosen);
+                if floors.is_empty() {
+                    return Ok(settling()); // lower nonces are being judged this very moment
+                }
+                let floors: Vec<(Address, Nonce)> = floors.into_iter().collect();
+                let round = store.raise_floors(&floors).await?;
+                let closing = Closing {
+                    round,
+                    floors: floors.into_iter().collect(),
+                };
+                *self.closing.lock() = Some(closing.clone());
+                closing
+            }
+        };
+        if !store.acked(closing.round, Some(self.merchant.lease.boot())).await? {
+            return Ok(settling()); // other processes of this merchant have tickets in flight below the floors
         }
-        // Read again: winners with lower nonces may have been stored since, while the node told its fees. Left out, they
-        // would be buried. From now on the floors keep further ones away.
+        // Read again: winners with lower nonces may have been stored since. Left out, they would be buried. The floors keep
+        // further ones away.
         let won = store.wins(WinStage::Won).await?;
         let below = |win: &&WinRecord| {
-            highest
+            closing
+                .floors
                 .get(&win.ticket.escrow())
-                .is_some_and(|h| win.ticket.nonce() <= *h)
+                .is_some_and(|floor| win.ticket.nonce() <= *floor)
         };
         // By escrow and rising nonce, so that what the bound cuts off is above what it leaves.
-        let below = won.iter().filter(below).take(self.policy.max_batch);
-        let digests: Vec<B256> = below.map(|win| win.ticket.digest()).collect();
+        let below: Vec<&WinRecord> = won.iter().filter(below).take(self.policy.max_batch).collect();
+        *self.closing.lock() = None;
+        if below.is_empty() {
+            return Ok(settling()); // given up meanwhile
+        }
+        self.close_sessions(&below);
+        let digests: Vec<B256> = below.iter().map(|win| win.ticket.digest()).collect();
         let claim = store.queue(&digests, now).await?;
         self.asked.store(false, Ordering::Relaxed);
         info!(%claim, winners = digests.len(), "{decision}");
@@ -213,21 +255,31 @@ where
         }
     }
 
-    /// Closes the sessions whose `r1` the claim will reveal, and returns per escrow the highest nonce to claim, which
-    /// nothing in flight is below.
-    fn close_sessions(&self, won: &[WinRecord], chosen: &[B256]) -> BTreeMap<Address, Nonce> {
-        let chosen: BTreeSet<B256> = chosen.iter().copied().collect();
-        let mut by_escrow: BTreeMap<Address, Vec<Nonce>> = BTreeMap::new();
-        for win in won.iter().filter(|win| chosen.contains(&win.ticket.digest())) {
-            by_escrow
-                .entry(win.ticket.escrow())
-                .or_default()
-                .push(win.ticket.nonce());
-        }
-        let close = |(escrow, nonces): (Address, Vec<Nonce>)| {
-            Some((escrow, self.merchant.book.close(escrow, nonces.into_iter())?))
+    /// Whether the sessions whose `r1` a claim of these would reveal have been quoted no more for long enough. Else they
+    /// are not from now on.
+    fn retire_sessions(&self, chosen: &[&WinRecord], now: Timestamp) -> bool {
+        let grace = Seconds(self.policy.settle_secs);
+        let book = &self.merchant.book;
+        // All of them, so that they wait at the same time.
+        by_escrow(chosen).into_iter().fold(true, |ready, (escrow, wins)| {
+            book.retire(escrow, &commitments(&wins), now, grace) && ready
+        })
+    }
+
+    /// Raises the floor of each escrow to the highest nonce to claim, which nothing in flight is below.
+    fn raise_below_flight(&self, chosen: &[&WinRecord]) -> BTreeMap<Address, Nonce> {
+        let raise = |(escrow, wins): (Address, Vec<&WinRecord>)| {
+            let nonces = wins.into_iter().map(|win| win.ticket.nonce());
+            Some((escrow, self.merchant.book.raise_below_flight(escrow, nonces)?))
         };
-        by_escrow.into_iter().filter_map(close).collect()
+        by_escrow(chosen).into_iter().filter_map(raise).collect()
+    }
+
+    /// Closes the sessions whose `r1` the claim will reveal.
+    fn close_sessions(&self, wins: &[&WinRecord]) {
+        for (escrow, wins) in by_escrow(wins) {
+            self.merchant.book.close(escrow, &commitments(&wins));
+        }
     }
 
     /// Winners whose time is over at a final block can never be paid.
@@ -540,6 +592,18 @@ fn outcome_of(
         }
         _ => None,
     }
+}
+
+fn by_escrow<'w>(wins: &[&'w WinRecord]) -> BTreeMap<Address, Vec<&'w WinRecord>> {
+    let mut groups: BTreeMap<Address, Vec<&WinRecord>> = BTreeMap::new();
+    for win in wins {
+        groups.entry(win.ticket.escrow()).or_default().push(win);
+    }
+    groups
+}
+
+fn commitments(wins: &[&WinRecord]) -> BTreeSet<B256> {
+    wins.iter().map(|win| win.ticket.commitment()).collect()
 }
 
 fn waiting(win: &WinRecord, escrows: &BTreeMap<Address, EscrowRecord>) -> Option<Waiting> {

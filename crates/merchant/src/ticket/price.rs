@@ -4,6 +4,9 @@
 use alloy_primitives::Address;
 use protocol::ticket::{Amount, EscrowRecord, Offer, UnitError, WinThreshold};
 
+/// Tickets to a win in the example.
+const EXAMPLE_TICKETS: u64 = 128;
+
 /// A merchant's price, atomic units of `asset`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Price {
@@ -44,6 +47,14 @@ impl Price {
         }
         WinThreshold::for_price(self.price, self.min_prize)?;
         Ok(())
+    }
+
+    /// A prize within bounds, with its threshold, for a payer who has no escrow yet: one win in about a hundred.
+    pub(crate) fn example(&self) -> (Amount, WinThreshold) {
+        let prize = self.price.saturating_mul(EXAMPLE_TICKETS).clamp(self.min_prize, self.max_prize);
+        let win_threshold =
+            WinThreshold::for_price(self.price, prize).expect("checked for the smallest prize");
+        (prize, win_threshold)
     }
 
     /// The offer to an escrow: its own prize where that is within bounds, else the nearest bound, which the admission rule

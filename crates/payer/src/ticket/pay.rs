@@ -238,6 +238,7 @@ impl<S: OrderStore> Payer<S> {
             recipient: quote.recipient,
             price: quote.price,
             replaces,
+            budgets: Vec::new(),
             at: now,
         };
         let sign = move |nonce| Ticket::issue(&domain, &key, &quote, r2, expiry, nonce);

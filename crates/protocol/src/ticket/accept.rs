@@ -30,7 +30,7 @@ pub struct Policy {
 /// What a ticket is judged on, all of it in memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Admission<'a> {
-    /// The live session for the ticket's escrow: commitment, and this merchant's address.
+    /// The session under which the ticket was issued if that is live, else the live one for its escrow.
     pub session: &'a Session,
     /// Whether the ticket's commitment is one that this merchant had and closed. Only names the refusal.
     pub commitment_closed: bool,
@@ -126,8 +126,8 @@ impl Ticket<Accepted> {
 /// Rule 1: what the merchant itself knows.
 fn check_own(ticket: &Ticket<Issued>, admission: &Admission<'_>) -> Result<(), Refusal> {
     let session = admission.session;
-    // A commitment serves one escrow: claiming from another escrow under it would reveal its `r1` unnoticed.
-    if ticket.commitment() != session.commitment() || ticket.escrow() != session.escrow() {
+    // A commitment of an escrow's own serves that one: claiming from another under it would reveal its `r1` unnoticed.
+    if ticket.commitment() != session.commitment() || !session.serves(ticket.escrow()) {
         let (got, live) = (ticket.commitment(), session.commitment());
         return Err(if admission.commitment_closed {
             Refusal::CommitmentClosed { got, live }

@@ -1,8 +1,8 @@
 //! A merchant's secrets. One seed makes the secret `r1` of every session, so that nothing but the seed and a counter of
 //! starts is stored.
 //!
-//! A session is what one commitment serves: one escrow, one run of the merchant's process (`boot`), and one stretch between
-//! two claims (`serial`). Closing a session is `serial + 1`, in memory; a crash closes all of them, because the next boot
+//! A session is what one commitment serves: one escrow, or any for payers who are not known yet, one run of the merchant's
+//! process (`boot`), and one stretch between two claims (`serial`). Closing a session is `serial + 1`, in memory; a crash closes all of them, because the next boot
 //! counts one higher. So a revealed `r1` can never accept again, and losers' nonces need no disk: a nonce seen under a
 //! closed commitment is refused with the commitment.
 
@@ -110,6 +110,13 @@ impl Session {
         }
     }
 
+    /// The session `id` of `recipient` with whoever pays: for terms that are given before the payer is known. The draw
+    /// hashes the whole ticket, so that payers who share a commitment share nothing else.
+    pub fn derive_open(domain: &Domain, seed: &Seed, recipient: Address, id: SessionId) -> Self {
+        // No key has the zero address, so that this is no escrow's own session.
+        Self::derive(domain, seed, recipient, Address::ZERO, id)
+    }
+
     /// Which session.
     pub fn id(&self) -> SessionId {
         self.id
@@ -120,9 +127,9 @@ impl Session {
         self.recipient
     }
 
-    /// The one escrow that may pay under this commitment.
-    pub fn escrow(&self) -> Address {
-        self.escrow
+    /// Whether this escrow may pay under this commitment.
+    pub fn serves(&self, escrow: Address) -> bool {
+        self.escrow == escrow || self.escrow.is_zero()
     }
 
     /// The secret half of the coin toss. Nobody may see it while the session accepts tickets.

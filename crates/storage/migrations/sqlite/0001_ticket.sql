@@ -37,8 +37,14 @@ CREATE TABLE orders (
     replaces      BLOB CHECK (length(replaces) = 32),
     issued_at     BLOB NOT NULL CHECK (length(issued_at) = 8),
     state         TEXT NOT NULL CHECK (state IN ('sent', 'delivered', 'refused')),
-    rule          TEXT CHECK ((rule IS NOT NULL) = (state = 'refused')),
+    rule          BLOB CHECK ((rule IS NOT NULL) = (state = 'refused')),
     UNIQUE (escrow, nonce)
+) STRICT;
+
+-- What the tickets charged to an account were worth together.
+CREATE TABLE spent (
+    account BLOB NOT NULL PRIMARY KEY, -- UTF-8
+    amount  BLOB NOT NULL CHECK (length(amount) = 16)
 ) STRICT;
 
 -- Merchant.
@@ -92,6 +98,7 @@ CREATE TABLE wins (
     order_id      BLOB NOT NULL CHECK (length(order_id) = 32),
     price         BLOB NOT NULL CHECK (length(price) = 16),
     won_at        BLOB NOT NULL CHECK (length(won_at) = 8),
+    delivered     INTEGER NOT NULL CHECK (delivered IN (0, 1)),
     claim         INTEGER REFERENCES claims (id),
     paid          BLOB CHECK (length(paid) = 16),
     owed          BLOB CHECK (length(owed) = 16),
@@ -109,8 +116,20 @@ CREATE INDEX wins_claim ON wins (claim) WHERE claim IS NOT NULL;
 
 CREATE TABLE floors (
     escrow BLOB NOT NULL PRIMARY KEY CHECK (length(escrow) = 20),
-    nonce  BLOB NOT NULL CHECK (length(nonce) = 8)
+    nonce  BLOB NOT NULL CHECK (length(nonce) = 8),
+    round  BLOB NOT NULL CHECK (length(round) = 8) -- in which it was raised last; 0: by a claim only
 ) STRICT;
+CREATE INDEX floors_round ON floors (round);
+
+-- Processes of the merchant, by the number of their start. Never deleted: who is out stays out.
+CREATE TABLE members (
+    boot         BLOB NOT NULL PRIMARY KEY CHECK (length(boot) = 8),
+    acked        BLOB NOT NULL CHECK (length(acked) = 8), -- last round whose floors it has taken over
+    lease_end_ms INTEGER,                                 -- unix time on this database's clock; NULL: out
+    claims       INTEGER NOT NULL CHECK (claims = 0 OR (claims = 1 AND lease_end_ms IS NOT NULL))
+) STRICT;
+CREATE INDEX members_alive ON members (lease_end_ms) WHERE lease_end_ms IS NOT NULL;
+CREATE UNIQUE INDEX members_claimer ON members (claims) WHERE claims = 1;
 
 CREATE TABLE mirror_cursor (
     one       INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),

@@ -49,6 +49,7 @@ pub fn request(n: u64, e: u64) -> OrderRequest {
         recipient: recipient(),
         price: Amount(1000 + u128::from(n)),
         replaces: None,
+        budgets: Vec::new(),
         at: Timestamp(1_800_000_000 + n),
     }
 }

@@ -1,9 +1,9 @@
 //! Random requests to a backend and to [`MemoryStore`], which is the model: the same answers, errors included, the same
 //! content at the end, and the same again after a restart.
 
-use std::{collections::HashMap, env};
+use std::{collections::HashMap, env, time::Duration};
 
-use alloy_primitives::{U256, aliases::B32};
+use alloy_primitives::{B256, U256, aliases::B32};
 use parking_lot::Mutex;
 use proptest::{
     prelude::*,
@@ -17,10 +17,11 @@ use super::{
     fixture::{block, escrow, identity, issue, order, record, request, transaction, win},
 };
 use crate::{
-    ClaimId, ClaimStage, MemoryStore, OrderFilter, OrderState, Outcome, Store, TxRecord, WinFilter, WinStage,
+    Budget, ClaimId, ClaimStage, MemoryStore, OrderFilter, OrderRequest, OrderState, Outcome, Store,
+    TxRecord, WinFilter, WinStage,
 };
 
-/// A claim or transaction: so many before the latest one, or by number.
+/// A claim, transaction or winner: so many before the latest one, or by number.
 #[derive(Clone, Copy, Debug)]
 enum Pick {
     Latest(u64),
@@ -36,6 +37,11 @@ enum Op {
         order: u64,
         escrow: u64,
     },
+    IssueWithin {
+        order: u64,
+        account: u64,
+        limit: u64,
+    },
     IssueOther {
         order: u64,
         escrow: u64,
@@ -50,16 +56,24 @@ enum Op {
     },
     SaveWin {
         escrow: u64,
-        nonce: u64,
+        nonce: Pick,
         variant: u64,
+    },
+    MarkDelivered {
+        escrow: u64,
+        nonce: Pick,
+    },
+    Void {
+        escrow: u64,
+        nonce: Pick,
     },
     GiveUp {
         escrow: u64,
-        nonce: u64,
+        nonce: Pick,
     },
     Queue {
         escrow: u64,
-        nonces: Vec<u64>,
+        nonces: Vec<Pick>,
     },
     /// The first winners that are in no claim.
     QueueWon(u32),
@@ -82,6 +96,18 @@ enum Op {
     },
     /// The latest claim's next step on the way to `Final`.
     Advance,
+    /// For an hour or no time.
+    Beat {
+        boot: u64,
+        acked: u64,
+        lives: bool,
+    },
+    RaiseFloors(Vec<(u64, Pick)>),
+    Acked {
+        round: u64,
+        except: Option<u64>,
+    },
+    Leave(u64),
     SaveMirror {
         block: u64,
         record: u64,
@@ -91,7 +117,11 @@ enum Op {
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    let (order, e, nonce) = (0..4u64, 0..2u64, 1..9u64);
+    let (order, e) = (0..4u64, 0..2u64);
+    // Mostly around the escrow's highest winner, so that floors do not end it all.
+    let nonce = || prop_oneof![9 => (0..4u64).prop_map(Pick::Latest), 1 => (0..9u64).prop_map(Pick::Number)];
+    // Some leave, so others must come.
+    let boot = || 1..12u64;
     // Mostly one of the latest two claims, sometimes any, or none.
     let claim = || prop_oneof![9 => (0..2u64).prop_map(Pick::Latest), 1 => (1..9u64).prop_map(Pick::Number)];
     // Mostly one of the claim's own two.
@@ -103,14 +133,18 @@ fn op() -> impl Strategy<Value = Op> {
         1 => any::<u8>().prop_map(Op::Seed),
         1 => Just(Op::Boot),
         4 => (order.clone(), e.clone()).prop_map(|(order, escrow)| Op::Issue { order, escrow }),
+        3 => (0..9u64, 0..3u64, 1..5u64)
+            .prop_map(|(order, account, limit)| Op::IssueWithin { order, account, limit }),
         1 => (order.clone(), e.clone()).prop_map(|(order, escrow)| Op::IssueOther { order, escrow }),
         2 => (order, 0..3u8).prop_map(|(order, state)| Op::Resolve { order, state }),
         1 => (e.clone(), 0..9u64).prop_map(|(escrow, above)| Op::RaiseNonce { escrow, above }),
-        8 => (e.clone(), nonce.clone(), prop_oneof![9 => Just(0u64), 1 => Just(1)])
+        14 => (e.clone(), nonce(), prop_oneof![9 => Just(0u64), 1 => Just(1)])
             .prop_map(|(escrow, nonce, variant)| Op::SaveWin { escrow, nonce, variant }),
-        6 => (e.clone(), nonce.clone()).prop_map(|(escrow, nonce)| Op::GiveUp { escrow, nonce }),
+        4 => (e.clone(), nonce()).prop_map(|(escrow, nonce)| Op::MarkDelivered { escrow, nonce }),
+        4 => (e.clone(), nonce()).prop_map(|(escrow, nonce)| Op::Void { escrow, nonce }),
+        6 => (e.clone(), nonce()).prop_map(|(escrow, nonce)| Op::GiveUp { escrow, nonce }),
         6 => (0..4u32).prop_map(Op::QueueWon),
-        3 => (e, prop::collection::vec(nonce, 0..3)).prop_map(|(escrow, nonces)| Op::Queue { escrow, nonces }),
+        3 => (e.clone(), prop::collection::vec(nonce(), 0..3)).prop_map(|(escrow, nonces)| Op::Queue { escrow, nonces }),
         9 => transaction().prop_map(|(claim, transaction)| Op::AddTransaction { claim, transaction }),
         9 => (transaction(), 0..3u64)
             .prop_map(|((claim, transaction), block)| Op::Mined { claim, transaction, block }),
@@ -120,6 +154,11 @@ fn op() -> impl Strategy<Value = Op> {
         8 => (claim(), 0..6u64, prop::bool::weighted(0.2))
             .prop_map(|(claim, refuse, leave_out)| Op::Finalize { claim, refuse, leave_out }),
         6 => Just(Op::Advance),
+        5 => (boot(), 0..5u64, prop::bool::weighted(0.8))
+            .prop_map(|(boot, acked, lives)| Op::Beat { boot, acked, lives }),
+        2 => prop::collection::vec((e, nonce()), 0..3).prop_map(Op::RaiseFloors),
+        3 => (0..5u64, prop::option::of(boot())).prop_map(|(round, except)| Op::Acked { round, except }),
+        2 => boot().prop_map(Op::Leave),
         2 => (0..9u64, 0..4u64).prop_map(|(block, record)| Op::SaveMirror { block, record }),
         1 => Just(Op::ForgetMirror),
         1 => Just(Op::Restart),
@@ -149,10 +188,13 @@ pub async fn random_requests_match<B: Backend>() {
         // Runs that refuse everything would agree, too.
         let seen = seen.into_inner();
         let done = |kind: &str| seen.get(&(kind.to_owned(), true)).copied().unwrap_or(0_u32);
-        // Nothing refuses an issue.
-        let refused_or_free = |kind: &str| kind == "Issue" || seen.contains_key(&(kind.to_owned(), false));
+        // Nothing refuses these.
+        let free = ["Issue", "RaiseFloors", "Acked", "Leave"];
+        let refused_or_free =
+            |kind: &str| free.contains(&kind) || seen.contains_key(&(kind.to_owned(), false));
         let must = [
             "Issue",
+            "IssueWithin",
             "SaveWin",
             "QueueWon",
             "AddTransaction",
@@ -160,6 +202,12 @@ pub async fn random_requests_match<B: Backend>() {
             "Finalize",
             "Resolve",
             "GiveUp",
+            "MarkDelivered",
+            "Void",
+            "Beat",
+            "RaiseFloors",
+            "Acked",
+            "Leave",
         ];
         for kind in must
             .into_iter()
@@ -248,6 +296,22 @@ async fn apply(store: &impl Store, op: &Op) -> Result<String, String> {
             let sign = move |nonce| issue(order, escrow, nonce);
             show(store.issue(request(order, escrow), sign).await)
         }
+        Op::IssueWithin {
+            order,
+            account,
+            limit,
+        } => {
+            let price = request(order, 0).price;
+            let budget = |n: u64| Budget {
+                account: account_name(n),
+                limit: Amount(price.0 * u128::from(limit)),
+            };
+            let request = OrderRequest {
+                budgets: vec![budget(account), budget(account + 1)],
+                ..request(order, 0)
+            };
+            show(store.issue(request, move |nonce| issue(order, 0, nonce)).await)
+        }
         Op::IssueOther { order, escrow } => {
             let sign = move |Nonce(nonce)| issue(order, escrow, Nonce(nonce + 1));
             show(store.issue(request(order, escrow), sign).await)
@@ -267,18 +331,25 @@ async fn apply(store: &impl Store, op: &Op) -> Result<String, String> {
             escrow,
             nonce,
             variant,
-        } => show(
-            store
-                .save_win(
-                    &win(escrow, nonce, variant),
-                    order(nonce),
-                    Amount(u128::from(nonce)),
-                    at,
-                )
-                .await,
-        ),
+        } => {
+            let nonce = pick_nonce(store, escrow, nonce).await;
+            let price = Amount(u128::from(nonce));
+            show(
+                store
+                    .save_win(&win(escrow, nonce, variant), order(nonce), price, at)
+                    .await,
+            )
+        }
+        Op::MarkDelivered { escrow, nonce } => {
+            let digest = pick_win(store, escrow, nonce).await;
+            show(store.mark_delivered(digest).await)
+        }
+        Op::Void { escrow, nonce } => {
+            let digest = pick_win(store, escrow, nonce).await;
+            show(store.void(digest).await)
+        }
         Op::GiveUp { escrow, nonce } => {
-            let digest = win(escrow, nonce, 0).digest();
+            let digest = pick_win(store, escrow, nonce).await;
             show(
                 store
                     .give_up(digest, B32::repeat_byte(1), U256::from(2), U256::from(3))
@@ -286,10 +357,10 @@ async fn apply(store: &impl Store, op: &Op) -> Result<String, String> {
             )
         }
         Op::Queue { escrow, nonces } => {
-            let digests: Vec<_> = nonces
-                .into_iter()
-                .map(|nonce| win(escrow, nonce, 0).digest())
-                .collect();
+            let mut digests = Vec::new();
+            for nonce in nonces {
+                digests.push(pick_win(store, escrow, nonce).await);
+            }
             show(store.queue(&digests, at).await)
         }
         Op::QueueWon(limit) => {
@@ -352,6 +423,21 @@ async fn apply(store: &impl Store, op: &Op) -> Result<String, String> {
                 .collect();
             show(store.finalize(claim, &outcomes, 21_000, 1 << 100).await)
         }
+        Op::Beat { boot, acked, lives } => {
+            let lease = Duration::from_secs(if lives { 3600 } else { 0 });
+            show(store.beat(boot, acked, lease).await)
+        }
+        Op::RaiseFloors(raised) => {
+            let mut floors = Vec::new();
+            for (e, nonce) in raised {
+                // Below the next winner.
+                let below = pick_nonce(store, e, nonce).await.saturating_sub(2);
+                floors.push((escrow(e), Nonce(below)));
+            }
+            show(store.raise_floors(&floors).await)
+        }
+        Op::Acked { round, except } => show(store.acked(round, except).await),
+        Op::Leave(boot) => show(store.leave(boot).await),
         Op::SaveMirror {
             block: number,
             record: n,
@@ -372,6 +458,26 @@ async fn pick(store: &impl Store, pick: Pick) -> ClaimId {
             ClaimId(latest.first().map_or(0, |claim| claim.id.0.saturating_sub(back)))
         }
     }
+}
+
+/// A nonce of the escrow; the latest is the one above its highest winner.
+async fn pick_nonce(store: &impl Store, e: u64, pick: Pick) -> u64 {
+    match pick {
+        Pick::Number(number) => number,
+        Pick::Latest(back) => {
+            let wins = store.wins(escrow(e)).await.unwrap_or_default();
+            let next = wins.last().map_or(1, |win| win.ticket.nonce().0 + 1);
+            next.saturating_sub(back)
+        }
+    }
+}
+
+async fn pick_win(store: &impl Store, e: u64, pick: Pick) -> B256 {
+    win(e, pick_nonce(store, e, pick).await, 0).digest()
+}
+
+fn account_name(n: u64) -> String {
+    format!("account {n}")
 }
 
 fn pick_transaction(claim: ClaimId, pick: Pick) -> TxRecord {
@@ -397,6 +503,9 @@ pub async fn dump(store: &impl Store) -> String {
         let escrow = escrow(n);
         lines.push(show(store.unclaimed(escrow).await));
         lines.push(show(store.next_nonce(escrow).await));
+    }
+    for n in 0..4 {
+        lines.push(show(store.spent(&account_name(n)).await));
     }
     let mirror = store.load_mirror().await.map(|mirror| {
         mirror.map(|(cursor, escrows)| {

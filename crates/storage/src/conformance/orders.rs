@@ -292,6 +292,108 @@ pub async fn orders_are_listed_and_counted<B: Backend>() {
     );
 }
 
+fn charged(n: u64, budgets: &[(&str, u128)]) -> crate::OrderRequest {
+    let budget = |(account, limit): &(&str, u128)| Budget {
+        account: (*account).to_owned(),
+        limit: Amount(*limit),
+    };
+    crate::OrderRequest {
+        budgets: budgets.iter().map(budget).collect(),
+        price: Amount(10),
+        ..request(n, 0)
+    }
+}
+
+/// Every account in full, with the ticket, once per order; and whatever became of the ticket.
+pub async fn budgets_are_charged_with_the_ticket<B: Backend>() {
+    let (place, store) = fresh::<B>().await;
+    let both = charged(1, &[("agent", 30), ("day", 20), ("agent", 30)]);
+    for _ in 0..2 {
+        let _ = store.issue(both.clone(), sign(1, 0)).await.unwrap();
+    }
+    let spent = async |store: &B::Store| {
+        (
+            store.spent("agent").await.unwrap().0,
+            store.spent("day").await.unwrap().0,
+            store.spent("").await.unwrap().0,
+        )
+    };
+    assert_eq!(spent(&store).await, (10, 10, 0));
+    let refusal = OrderState::Refused {
+        rule: "nonce-seen".to_owned(),
+    };
+    store.resolve(order(1), refusal).await.unwrap();
+    assert_eq!(
+        spent(&store).await,
+        (10, 10, 0),
+        "a refused ticket may be claimed all the same"
+    );
+    let one = charged(2, &[("agent", 20), ("", 10)]);
+    let _ = store.issue(one, sign(2, 0)).await.unwrap();
+    place.close(store).await.unwrap();
+    let store = place.open(identity()).await.unwrap();
+    assert_eq!(spent(&store).await, (20, 10, 10));
+}
+
+/// One account without enough left, and no nonce is taken, no other account charged, nothing signed.
+pub async fn order_over_budget_changes_nothing<B: Backend>() {
+    let (_place, store) = fresh::<B>().await;
+    let _ = store
+        .issue(charged(1, &[("agent", 10)]), sign(1, 0))
+        .await
+        .unwrap();
+    for limit in [19, 10, 9, 0] {
+        let request = charged(2, &[("day", 50), ("agent", limit), ("month", 50)]);
+        refused!(
+            store.issue(request, |_| panic!("signed beyond a budget")).await,
+            StoreError::OverBudget { account, spent: Amount(10), price: Amount(10), limit: got }
+                if account == "agent" && got == Amount(limit)
+        );
+    }
+    let huge = crate::OrderRequest {
+        price: Amount(u128::MAX),
+        ..charged(2, &[("agent", u128::MAX)])
+    };
+    refused!(store.issue(huge, sign(2, 0)).await, StoreError::OverBudget { .. });
+    let wrong = store.issue(charged(2, &[("day", 50)]), sign(2, 1)).await;
+    refused!(wrong, StoreError::SignedOther { .. });
+    assert_eq!(store.order(order(2)).await.unwrap(), None);
+    assert_eq!(store.next_nonce(escrow(0)).await.unwrap(), Nonce(2));
+    for (account, spent) in [("agent", 10), ("day", 0), ("month", 0)] {
+        assert_eq!(store.spent(account).await.unwrap(), Amount(spent));
+    }
+    let known = store
+        .issue(charged(1, &[("agent", 0)]), sign(1, 0))
+        .await
+        .unwrap();
+    assert!(matches!(known, Issue::Existing(_)), "its ticket is paid for");
+}
+
+/// However many orders come at the same time.
+pub async fn concurrent_orders_never_exceed_a_budget<B: Backend>() {
+    let (_place, store) = fresh::<B>().await;
+    let mut tasks = Vec::new();
+    for n in 0..40 {
+        let store = store.clone();
+        tasks.push(tokio::spawn(async move {
+            match store.issue(charged(n, &[("agent", 75)]), sign(n, 0)).await {
+                Ok(_) => 1,
+                Err(StoreError::OverBudget { spent, .. }) => {
+                    assert_eq!(spent, Amount(70));
+                    0
+                }
+                Err(error) => panic!("order {n}: {error}"),
+            }
+        }));
+    }
+    let mut issued = 0;
+    for task in tasks {
+        issued += task.await.unwrap();
+    }
+    assert_eq!((issued, store.spent("agent").await.unwrap()), (7, Amount(70)));
+    assert_eq!(store.next_nonce(escrow(0)).await.unwrap(), Nonce(8));
+}
+
 /// I: one nonce, one ticket, whoever asks at the same time.
 pub async fn concurrent_issues_take_distinct_nonces<B: Backend>() {
     let (_place, store) = fresh::<B>().await;

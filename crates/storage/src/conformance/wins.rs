@@ -43,6 +43,91 @@ pub async fn second_win_with_one_nonce_is_refused<B: Backend>() {
     assert_eq!(store.wins(WinFilter::default()).await.unwrap().len(), 2);
 }
 
+/// Another process has put a higher nonce into a claim: the ticket could never be paid, so it must not be accepted.
+pub async fn win_at_or_below_the_floor_is_refused<B: Backend>() {
+    let (_place, store) = fresh::<B>().await;
+    let digests = save(&store, &[3, 7]).await;
+    store.queue(&digests[1..], AT).await.unwrap();
+    for nonce in [2, 6] {
+        refused!(
+            store.save_win(&win(0, nonce, 0), ORDER, Amount(1), AT).await,
+            StoreError::BelowFloor { escrow: of, nonce: got, floor: Nonce(7) }
+                if of == escrow(0) && got == Nonce(nonce)
+        );
+    }
+    refused!(
+        store.save_win(&win(0, 7, 1), ORDER, Amount(1), AT).await,
+        StoreError::NonceTaken { nonce: Nonce(7), .. }
+    );
+    for nonce in [3, 7] {
+        let known = store.save_win(&win(0, nonce, 0), ORDER, Amount(1), AT).await;
+        assert!(!known.unwrap(), "stored before the floor rose");
+    }
+    assert!(store.save_win(&win(0, 8, 0), ORDER, Amount(1), AT).await.unwrap());
+    assert!(
+        store.save_win(&win(1, 2, 0), ORDER, Amount(1), AT).await.unwrap(),
+        "another escrow"
+    );
+    store.raise_floors(&[(escrow(1), Nonce(u64::MAX))]).await.unwrap();
+    refused!(
+        store
+            .save_win(&fixture::win(1, u64::MAX, 0), ORDER, Amount(1), AT)
+            .await,
+        StoreError::BelowFloor {
+            floor: Nonce(u64::MAX),
+            ..
+        }
+    );
+    assert_eq!(store.wins(WinFilter::default()).await.unwrap().len(), 4);
+}
+
+/// In any state, once and again.
+pub async fn delivery_is_noted<B: Backend>() {
+    let (place, store) = fresh::<B>().await;
+    let digests = save(&store, &[1, 2, 3]).await;
+    let claim = store.queue(&digests[1..2], AT).await.unwrap();
+    for digest in [digests[0], digests[1], digests[0]] {
+        store.mark_delivered(digest).await.unwrap();
+    }
+    refused!(
+        store.mark_delivered(B256::ZERO).await,
+        StoreError::UnknownWin(B256::ZERO)
+    );
+    let known = store.save_win(&win(0, 1, 0), ORDER, Amount(10), AT).await;
+    assert!(!known.unwrap(), "which does not take the delivery back");
+    place.close(store).await.unwrap();
+    let store = place.open(identity()).await.unwrap();
+    let noted = store.load_unfinished().await.unwrap();
+    assert!(noted.iter().map(|win| win.delivered).eq([true, true, false]));
+    assert_eq!(states(&store, &digests[1..2]).await, [WinState::Queued(claim)]);
+}
+
+/// A good that was not delivered costs no ticket: it is as if it had never come. Not so once it was, or may be paid.
+pub async fn undelivered_win_can_be_void<B: Backend>() {
+    let (_place, store) = fresh::<B>().await;
+    let digests = save(&store, &[1, 2, 3]).await;
+    store.void(digests[0]).await.unwrap();
+    store.void(digests[0]).await.unwrap();
+    assert_eq!(store.win(digests[0]).await.unwrap(), None);
+    assert_eq!(store.unclaimed(escrow(0)).await.unwrap(), 2);
+    let again = store.save_win(&win(0, 1, 1), ORDER, Amount(1), AT).await;
+    assert!(again.unwrap(), "its nonce is free");
+
+    store.mark_delivered(digests[1]).await.unwrap();
+    let claim = store.queue(&digests[2..], AT).await.unwrap();
+    for (digest, before, noted) in [
+        (digests[1], WinState::Won, true),
+        (digests[2], WinState::Queued(claim), false),
+    ] {
+        refused!(
+            store.void(digest).await,
+            StoreError::NotVoid { digest: of, state, delivered }
+                if (of, state, delivered) == (digest, before, noted)
+        );
+    }
+    assert_eq!(store.wins(WinFilter::default()).await.unwrap().len(), 3);
+}
+
 /// Nothing is cut to 63 bits or passes through a float; a sum that does not fit is an error.
 pub async fn extreme_values_survive<B: Backend>() {
     let (place, store) = fresh::<B>().await;
@@ -54,12 +139,22 @@ pub async fn extreme_values_survive<B: Backend>() {
             .await
             .unwrap()
     );
+    let account = "zero \0, quote ', snowman \u{2603}".to_owned();
     let huge = crate::OrderRequest {
         price,
+        budgets: vec![Budget {
+            account: account.clone(),
+            limit: price,
+        }],
         at: Timestamp(u64::MAX),
         ..request(1, 0)
     };
-    let issued = store.issue(huge, sign(1, 0)).await.unwrap().into_record();
+    let mut issued = store.issue(huge, sign(1, 0)).await.unwrap().into_record();
+    // A merchant's word.
+    issued.state = OrderState::Refused {
+        rule: "zero \0, quote ', snowman \u{2603}".repeat(99),
+    };
+    store.resolve(order(1), issued.state.clone()).await.unwrap();
     let claim = store
         .queue(&[ticket.digest()], Timestamp(u64::MAX))
         .await
@@ -100,6 +195,7 @@ pub async fn extreme_values_survive<B: Backend>() {
         }
     );
     assert_eq!(store.order(order(1)).await.unwrap(), Some(issued));
+    assert_eq!(store.spent(&account).await.unwrap(), price);
     let record = store.claim(claim).await.unwrap().unwrap();
     assert_eq!(record.transactions, std::slice::from_ref(&tx));
     let cost = ClaimState::Final {

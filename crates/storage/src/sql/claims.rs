@@ -163,18 +163,12 @@ impl Write for Queue {
         if self.wins.is_empty() {
             return Err(StoreError::ClaimEmpty);
         }
-        let done = sqlx::query("INSERT INTO claims (state, queued_at) VALUES ('queued', ?)")
+        let row = sqlx::query("INSERT INTO claims (state, queued_at) VALUES ('queued', $1) RETURNING id")
             .blob(&self.now)
-            .execute(&mut *conn)
+            .fetch_one(&mut *conn)
             .await
             .map_err(failed)?;
-        let row = done.last_insert_rowid();
-        let claim = ClaimId(u64::try_from(row).map_err(|error| StoreError::Corrupt {
-            table: "claims",
-            row: row.to_string(),
-            column: "id",
-            problem: error.to_string(),
-        })?);
+        let claim = ClaimId(Fields::new(&row, "claims", "id").count("id")?);
         let mut floors = BTreeMap::<Address, Nonce>::new();
         for digest in self.wins {
             let win = wins::find(&mut *conn, &self.domain, digest)
@@ -187,8 +181,8 @@ impl Write for Queue {
                     to: WinStage::Queued,
                 });
             }
-            sqlx::query("UPDATE wins SET claim = ? WHERE digest = ?")
-                .bind(row)
+            sqlx::query("UPDATE wins SET claim = $1 WHERE digest = $2")
+                .bind(row_id(claim)?)
                 .blob(&digest)
                 .execute(&mut *conn)
                 .await
@@ -197,13 +191,14 @@ impl Write for Queue {
             *floor = win.ticket.nonce().max(*floor);
         }
         for (escrow, nonce) in floors {
-            // Blobs of one width order as numbers do.
+            // Blobs of one width order as numbers do. The processes of a fleet are told of a new floor in no round.
             sqlx::query(
-                "INSERT INTO floors (escrow, nonce) VALUES (?, ?)
-                 ON CONFLICT DO UPDATE SET nonce = max(nonce, excluded.nonce)",
+                "INSERT INTO floors (escrow, nonce, round) VALUES ($1, $2, $3)
+                 ON CONFLICT (escrow) DO UPDATE SET nonce = excluded.nonce WHERE floors.nonce < excluded.nonce",
             )
             .blob(&escrow)
             .blob(&nonce)
+            .blob(&0_u64)
             .execute(&mut *conn)
             .await
             .map_err(failed)?;
@@ -240,7 +235,7 @@ impl Write for Step {
 
     async fn apply(self, conn: &mut SqliteConnection) -> Result<()> {
         let Self { claim, step } = self;
-        let row = sqlx::query("SELECT * FROM claims WHERE id = ?")
+        let row = sqlx::query("SELECT * FROM claims WHERE id = $1")
             .bind(row_id(claim)?)
             .fetch_optional(&mut *conn)
             .await
@@ -265,7 +260,7 @@ impl Write for Step {
             StepKind::Unmine => from.unmine(claim)?,
             StepKind::Requeue => {
                 let to = from.requeue(claim)?;
-                sqlx::query("UPDATE transactions SET dropped = 1 WHERE claim = ?")
+                sqlx::query("UPDATE transactions SET dropped = 1 WHERE claim = $1")
                     .bind(row_id(claim)?)
                     .execute(&mut *conn)
                     .await
@@ -274,7 +269,7 @@ impl Write for Step {
             }
             StepKind::Release => {
                 let to = from.release(claim)?;
-                sqlx::query("UPDATE wins SET claim = NULL WHERE claim = ?")
+                sqlx::query("UPDATE wins SET claim = NULL WHERE claim = $1")
                     .bind(row_id(claim)?)
                     .execute(&mut *conn)
                     .await
@@ -312,8 +307,8 @@ async fn store_state(conn: &mut SqliteConnection, claim: ClaimId, state: ClaimSt
         _ => None,
     };
     sqlx::query(
-        "UPDATE claims SET state = ?, mined_hash = ?, block_number = ?, block_hash = ?, block_timestamp = ?, gas_used = ?,
-             effective_gas_price = ? WHERE id = ?",
+        "UPDATE claims SET state = $1, mined_hash = $2, block_number = $3, block_hash = $4, block_timestamp = $5, gas_used = $6,
+             effective_gas_price = $7 WHERE id = $8",
     )
     .bind(state.stage().name())
     .maybe_blob(mined.map(|(hash, _)| hash))
@@ -345,7 +340,7 @@ async fn save_transaction(conn: &mut SqliteConnection, claim: ClaimId, transacti
     sqlx::query(
         "INSERT INTO transactions (hash, claim, raw, account_nonce, max_fee_per_gas, max_priority_fee_per_gas, sent_at,
              dropped)
-         VALUES (?, ?, ?, ?, ?, ?, ?, 0)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, 0)",
     )
     .blob(&hash)
     .bind(row_id(claim)?)
@@ -362,20 +357,20 @@ async fn save_transaction(conn: &mut SqliteConnection, claim: ClaimId, transacti
 
 /// The claim of a transaction, and whether it counts as dropped.
 async fn known_transaction(conn: &mut SqliteConnection, hash: B256) -> Result<Option<(ClaimId, bool)>> {
-    let row = sqlx::query("SELECT hash, claim, dropped FROM transactions WHERE hash = ?")
+    let row = sqlx::query("SELECT hash, claim, dropped FROM transactions WHERE hash = $1")
         .blob(&hash)
         .fetch_optional(conn)
         .await
         .map_err(|error| database_error(READING, error))?;
     row.map(|row| {
         let fields = Fields::new(&row, "transactions", "hash");
-        Ok((ClaimId(fields.count("claim")?), fields.count("dropped")? != 0))
+        Ok((ClaimId(fields.count("claim")?), fields.flag("dropped")?))
     })
     .transpose()
 }
 
 async fn revive(conn: &mut SqliteConnection, hash: B256) -> Result<()> {
-    sqlx::query("UPDATE transactions SET dropped = 0 WHERE hash = ?")
+    sqlx::query("UPDATE transactions SET dropped = 0 WHERE hash = $1")
         .blob(&hash)
         .execute(conn)
         .await
@@ -384,7 +379,7 @@ async fn revive(conn: &mut SqliteConnection, hash: B256) -> Result<()> {
 }
 
 async fn transactions(conn: &mut SqliteConnection, claim: ClaimId) -> Result<(Vec<TxRecord>, Vec<TxRecord>)> {
-    let rows = sqlx::query("SELECT * FROM transactions WHERE claim = ? ORDER BY seq")
+    let rows = sqlx::query("SELECT * FROM transactions WHERE claim = $1 ORDER BY seq")
         .bind(row_id(claim)?)
         .fetch_all(conn)
         .await
@@ -392,10 +387,10 @@ async fn transactions(conn: &mut SqliteConnection, claim: ClaimId) -> Result<(Ve
     let (mut live, mut dropped) = (Vec::new(), Vec::new());
     for row in &rows {
         let fields = Fields::new(row, "transactions", "hash");
-        let list = if fields.count("dropped")? == 0 {
-            &mut live
-        } else {
+        let list = if fields.flag("dropped")? {
             &mut dropped
+        } else {
+            &mut live
         };
         list.push(transaction(row)?);
     }
@@ -415,7 +410,7 @@ fn transaction(row: &SqliteRow) -> Result<TxRecord> {
 }
 
 async fn digests(conn: &mut SqliteConnection, claim: ClaimId) -> Result<Vec<B256>> {
-    let rows = sqlx::query("SELECT digest FROM wins WHERE claim = ?")
+    let rows = sqlx::query("SELECT digest FROM wins WHERE claim = $1")
         .bind(row_id(claim)?)
         .fetch_all(conn)
         .await

@@ -177,7 +177,7 @@ impl<'r> Fields<'r> {
             .map_err(|error| self.corrupt(column, error))
     }
 
-    pub(super) fn maybe_text(&self, column: &'static str) -> Result<Option<&'r str>> {
+    pub(super) fn maybe_bytes(&self, column: &'static str) -> Result<Option<&'r [u8]>> {
         self.row
             .try_get(column)
             .map_err(|error| self.corrupt(column, error))
@@ -201,6 +201,10 @@ impl<'r> Fields<'r> {
             .map(u64::try_from)
             .transpose()
             .map_err(|error| self.corrupt(column, error))
+    }
+
+    pub(super) fn flag(&self, column: &'static str) -> Result<bool> {
+        Ok(self.count(column)? != 0)
     }
 
     /// A block from three columns.

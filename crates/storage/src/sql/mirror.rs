@@ -74,8 +74,8 @@ impl Write for SaveMirror {
         check_cursor(cursor(conn).await?, self.cursor)?;
         for (escrow, record) in self.escrows {
             sqlx::query(
-                "INSERT INTO mirror_escrows (escrow, record) VALUES (?, ?)
-                 ON CONFLICT DO UPDATE SET record = excluded.record",
+                "INSERT INTO mirror_escrows (escrow, record) VALUES ($1, $2)
+                 ON CONFLICT (escrow) DO UPDATE SET record = excluded.record",
             )
             .bind(escrow)
             .bind(record)
@@ -84,8 +84,8 @@ impl Write for SaveMirror {
             .map_err(failed)?;
         }
         sqlx::query(
-            "INSERT INTO mirror_cursor (one, number, hash, timestamp) VALUES (1, ?, ?, ?)
-             ON CONFLICT DO UPDATE SET number = excluded.number, hash = excluded.hash, timestamp = excluded.timestamp",
+            "INSERT INTO mirror_cursor (one, number, hash, timestamp) VALUES (1, $1, $2, $3)
+             ON CONFLICT (one) DO UPDATE SET number = excluded.number, hash = excluded.hash, timestamp = excluded.timestamp",
         )
         .blob(&self.cursor.number)
         .blob(&self.cursor.hash)

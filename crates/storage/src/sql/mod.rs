@@ -3,6 +3,7 @@
 
 mod claims;
 mod columns;
+mod fleet;
 mod mirror;
 mod orders;
 mod seed;
@@ -39,6 +40,9 @@ const BUSY: Duration = Duration::from_secs(10);
 
 /// Connections that read at the same time.
 const READERS: u32 = 4;
+
+/// The database's clock.
+const NOW: &str = "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER) AS now_ms";
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -251,7 +255,7 @@ async fn claim_identity(conn: &mut SqliteConnection, wanted: StoreIdentity) -> R
         Owner::Merchant(recipient) => Some(recipient),
     };
     sqlx::query(
-        "INSERT INTO store (one, chain_id, contract, merchant) VALUES (1, ?, ?, ?) ON CONFLICT DO NOTHING",
+        "INSERT INTO store (one, chain_id, contract, merchant) VALUES (1, $1, $2, $3) ON CONFLICT DO NOTHING",
     )
     .blob(&wanted.domain.chain_id())
     .blob(&wanted.domain.contract())

@@ -1,6 +1,9 @@
 //! [`OrderStore`] in SQLite.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use alloy_primitives::Address;
 use protocol::ticket::{Amount, Domain, Issued, Nonce, OrderId, Ticket};
@@ -74,6 +77,10 @@ impl OrderStore for SqliteStore {
         next_nonce(&self.readers, escrow).await
     }
 
+    async fn spent(&self, account: &str) -> Result<Amount> {
+        spent(&self.readers, account).await
+    }
+
     async fn order_totals(&self, escrow: Option<Address>) -> Result<OrderTotals> {
         // By price, too: SQLite cannot add 128-bit numbers, and few prices are in use at a time.
         let mut sql = QueryBuilder::new("SELECT state, price, COUNT(*) AS number FROM orders WHERE TRUE");
@@ -114,18 +121,26 @@ impl<F: FnOnce(Nonce) -> Ticket<Issued> + Send + 'static> Write for IssueOrder<F
         if let Some(record) = find(&mut *conn, &domain, request.order).await? {
             return Ok(Issue::Existing(record));
         }
+        let mut charged = BTreeMap::new();
+        for budget in &request.budgets {
+            let before = spent(&mut *conn, &budget.account).await?;
+            charged.insert(&budget.account, budget.charge(before, request.price)?);
+        }
         let nonce = next_nonce(&mut *conn, request.escrow).await?;
         let after = nonce_after(request.escrow, nonce)?;
         // A panic here would end the writer for everyone.
         let ticket = catch_unwind(AssertUnwindSafe(|| sign(nonce)))
             .map_err(|_| StoreError::SignPanicked(request.order))?;
         check_signed(&domain, &request, nonce, &ticket)?;
+        for (account, spent) in charged {
+            store_spent(conn, account, spent).await?;
+        }
         store_next(conn, request.escrow, after).await?;
         let fields = ticket.fields();
         sqlx::query(
             "INSERT INTO orders (id, digest, escrow, recipient, commitment, r2, win_threshold, expiry, nonce,
                  signature, price, replaces, issued_at, state)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'sent')",
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 'sent')",
         )
         .blob(&request.order)
         .blob(&ticket.digest())
@@ -167,10 +182,10 @@ impl Write for Resolve {
             return Ok(false);
         }
         let rule = match &self.state {
-            OrderState::Refused { rule } => Some(rule.clone()),
+            OrderState::Refused { rule } => Some(rule.clone().into_bytes()),
             OrderState::Sent | OrderState::Delivered => None,
         };
-        sqlx::query("UPDATE orders SET state = ?, rule = ? WHERE id = ?")
+        sqlx::query("UPDATE orders SET state = $1, rule = $2 WHERE id = $3")
             .bind(self.state.stage().name())
             .bind(rule)
             .blob(&self.id)
@@ -203,7 +218,7 @@ impl Write for RaiseNonce {
 }
 
 async fn next_nonce(executor: impl SqliteExecutor<'_>, escrow: Address) -> Result<Nonce> {
-    let row = sqlx::query("SELECT escrow, next FROM nonces WHERE escrow = ?")
+    let row = sqlx::query("SELECT escrow, next FROM nonces WHERE escrow = $1")
         .blob(&escrow)
         .fetch_optional(executor)
         .await
@@ -215,7 +230,7 @@ async fn next_nonce(executor: impl SqliteExecutor<'_>, escrow: Address) -> Resul
 
 async fn store_next(conn: &mut SqliteConnection, escrow: Address, next: Nonce) -> Result<()> {
     sqlx::query(
-        "INSERT INTO nonces (escrow, next) VALUES (?, ?) ON CONFLICT DO UPDATE SET next = excluded.next",
+        "INSERT INTO nonces (escrow, next) VALUES ($1, $2) ON CONFLICT (escrow) DO UPDATE SET next = excluded.next",
     )
     .blob(&escrow)
     .blob(&next)
@@ -225,12 +240,36 @@ async fn store_next(conn: &mut SqliteConnection, escrow: Address, next: Nonce) -
     .map_err(|error| database_error("storing the next nonce", error))
 }
 
+async fn spent(executor: impl SqliteExecutor<'_>, account: &str) -> Result<Amount> {
+    let row = sqlx::query("SELECT account, amount FROM spent WHERE account = $1")
+        .bind(account.as_bytes().to_vec())
+        .fetch_optional(executor)
+        .await
+        .map_err(|error| database_error("reading what was spent", error))?;
+    row.map_or(Ok(Amount(0)), |row| {
+        Fields::new(&row, "spent", "account").get("amount")
+    })
+}
+
+async fn store_spent(conn: &mut SqliteConnection, account: &str, amount: Amount) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO spent (account, amount) VALUES ($1, $2)
+         ON CONFLICT (account) DO UPDATE SET amount = excluded.amount",
+    )
+    .bind(account.as_bytes().to_vec())
+    .blob(&amount)
+    .execute(conn)
+    .await
+    .map(drop)
+    .map_err(|error| database_error("storing what was spent", error))
+}
+
 async fn find(
     executor: impl SqliteExecutor<'_>,
     domain: &Domain,
     id: OrderId,
 ) -> Result<Option<OrderRecord>> {
-    let row = sqlx::query("SELECT * FROM orders WHERE id = ?")
+    let row = sqlx::query("SELECT * FROM orders WHERE id = $1")
         .blob(&id)
         .fetch_optional(executor)
         .await
@@ -241,12 +280,10 @@ async fn find(
 fn record(row: &SqliteRow, domain: &Domain) -> Result<OrderRecord> {
     let fields = Fields::new(row, "orders", "id");
     let ticket = fields.issued(domain)?;
-    let state = match (stage(&fields)?, fields.maybe_text("rule")?) {
+    let state = match (stage(&fields)?, maybe_rule(&fields)?) {
         (OrderStage::Sent, None) => OrderState::Sent,
         (OrderStage::Delivered, None) => OrderState::Delivered,
-        (OrderStage::Refused, Some(rule)) => OrderState::Refused {
-            rule: rule.to_owned(),
-        },
+        (OrderStage::Refused, Some(rule)) => OrderState::Refused { rule },
         (stage, rule) => return Err(fields.corrupt("rule", format!("{rule:?} in state {stage}"))),
     };
     Ok(OrderRecord {
@@ -266,4 +303,11 @@ fn stage(fields: &Fields<'_>) -> Result<OrderStage> {
         .into_iter()
         .find(|stage| stage.name() == name)
         .ok_or_else(|| fields.corrupt("state", format!("there is no state {name:?}")))
+}
+
+/// A merchant's word, so it may hold what text columns do not take (PostgreSQL: a zero byte).
+fn maybe_rule(fields: &Fields<'_>) -> Result<Option<String>> {
+    let bytes = fields.maybe_bytes("rule")?;
+    let rule = bytes.map(|bytes| String::from_utf8(bytes.to_vec())).transpose();
+    rule.map_err(|error| fields.corrupt("rule", error))
 }

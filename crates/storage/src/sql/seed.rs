@@ -29,10 +29,11 @@ impl Write for SeedOrInsert {
 
     async fn apply(self, conn: &mut SqliteConnection) -> Result<Seed> {
         sqlx::query(
-            "INSERT INTO session (one, seed, boot) VALUES (1, ?, zeroblob(8))
-             ON CONFLICT DO UPDATE SET seed = excluded.seed WHERE seed IS NULL",
+            "INSERT INTO session (one, seed, boot) VALUES (1, $1, $2)
+             ON CONFLICT (one) DO UPDATE SET seed = excluded.seed WHERE session.seed IS NULL",
         )
         .bind(self.0.expose().to_vec())
+        .blob(&0_u64)
         .execute(&mut *conn)
         .await
         .map_err(|error| database_error(Self::DOING, error))?;
@@ -69,7 +70,7 @@ impl Write for NextBoot {
             problem: format!("there is no number above {last}"),
         })?;
         sqlx::query(
-            "INSERT INTO session (one, boot) VALUES (1, ?) ON CONFLICT DO UPDATE SET boot = excluded.boot",
+            "INSERT INTO session (one, boot) VALUES (1, $1) ON CONFLICT (one) DO UPDATE SET boot = excluded.boot",
         )
         .blob(&boot)
         .execute(conn)

@@ -1,7 +1,7 @@
 //! [`WinStore`] in SQLite.
 
 use alloy_primitives::{Address, B256, U256, aliases::B32};
-use protocol::ticket::{Amount, Domain, OrderId, Ticket, Timestamp, Won};
+use protocol::ticket::{Amount, Domain, Nonce, OrderId, Ticket, Timestamp, Won};
 use sqlx::{QueryBuilder, SqliteConnection, SqliteExecutor, sqlite::SqliteRow};
 
 use super::{
@@ -11,7 +11,10 @@ use super::{
     database_error,
     writer::Write,
 };
-use crate::{ClaimId, Result, StoreError, WinFilter, WinRecord, WinStage, WinState, WinStore, WinTotals};
+use crate::{
+    ClaimId, Result, StoreError, WinFilter, WinRecord, WinStage, WinState, WinStore, WinTotals,
+    wins::check_void,
+};
 
 const READING: &str = "reading winners";
 
@@ -40,6 +43,15 @@ impl WinStore for SqliteStore {
                 at,
             })
             .await
+    }
+
+    async fn mark_delivered(&self, digest: B256) -> Result<()> {
+        self.writer.write(MarkDelivered(digest)).await
+    }
+
+    async fn void(&self, digest: B256) -> Result<()> {
+        let domain = *self.domain();
+        self.writer.write(Void { domain, digest }).await
     }
 
     async fn win(&self, digest: B256) -> Result<Option<WinRecord>> {
@@ -129,9 +141,11 @@ impl Write for SaveWin {
         let fields = self.ticket.fields();
         let won = self.ticket.state();
         let done = sqlx::query(
+            // One statement, so that winners need no savepoint.
             "INSERT INTO wins (digest, escrow, recipient, commitment, r2, win_threshold, expiry, nonce, signature, boot,
-                 serial, r1, order_id, price, won_at)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                 serial, r1, order_id, price, won_at, delivered)
+             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 0
+             WHERE NOT EXISTS (SELECT * FROM floors WHERE escrow = $2 AND nonce >= $8) ON CONFLICT DO NOTHING",
         )
         .blob(&self.ticket.digest())
         .blob(&fields.escrow)
@@ -155,12 +169,19 @@ impl Write for SaveWin {
             return Ok(true);
         }
         // The digest holds escrow and nonce, so a row with the digest is the one with the nonce.
-        let row = sqlx::query("SELECT digest FROM wins WHERE escrow = ? AND nonce = ?")
+        let row = sqlx::query("SELECT digest FROM wins WHERE escrow = $1 AND nonce = $2")
             .blob(&fields.escrow)
             .blob(&fields.nonce)
-            .fetch_one(conn)
+            .fetch_optional(&mut *conn)
             .await
             .map_err(|error| database_error(Self::DOING, error))?;
+        let Some(row) = row else {
+            return Err(StoreError::BelowFloor {
+                escrow: self.ticket.escrow(),
+                nonce: self.ticket.nonce(),
+                floor: floor(conn, self.ticket.escrow()).await?,
+            });
+        };
         let stored: B256 = Fields::new(&row, "wins", "digest").get("digest")?;
         if stored == self.ticket.digest() {
             return Ok(false);
@@ -171,6 +192,51 @@ impl Write for SaveWin {
             stored,
             got: self.ticket.digest(),
         })
+    }
+}
+
+struct MarkDelivered(B256);
+
+impl Write for MarkDelivered {
+    type Out = ();
+    const SAVEPOINT: bool = false;
+    const DOING: &'static str = "noting a delivery";
+
+    async fn apply(self, conn: &mut SqliteConnection) -> Result<()> {
+        let done = sqlx::query("UPDATE wins SET delivered = 1 WHERE digest = $1")
+            .blob(&self.0)
+            .execute(conn)
+            .await
+            .map_err(|error| database_error(Self::DOING, error))?;
+        if done.rows_affected() == 0 {
+            return Err(StoreError::UnknownWin(self.0));
+        }
+        Ok(())
+    }
+}
+
+struct Void {
+    domain: Domain,
+    digest: B256,
+}
+
+impl Write for Void {
+    type Out = ();
+    // Reads, then writes with one statement.
+    const SAVEPOINT: bool = false;
+    const DOING: &'static str = "voiding a winner";
+
+    async fn apply(self, conn: &mut SqliteConnection) -> Result<()> {
+        let Some(win) = find(&mut *conn, &self.domain, self.digest).await? else {
+            return Ok(());
+        };
+        check_void(&win)?;
+        sqlx::query("DELETE FROM wins WHERE digest = $1")
+            .blob(&self.digest)
+            .execute(conn)
+            .await
+            .map(drop)
+            .map_err(|error| database_error(Self::DOING, error))
     }
 }
 
@@ -214,7 +280,7 @@ pub(super) async fn settle(conn: &mut SqliteConnection, digest: B256, outcome: W
         WinState::Refused { reason, got, limit } => (None, None, Some(reason), Some(got), Some(limit)),
         _ => (None, None, None, None, None),
     };
-    sqlx::query("UPDATE wins SET paid = ?, owed = ?, reason = ?, got = ?, bound = ? WHERE digest = ?")
+    sqlx::query("UPDATE wins SET paid = $1, owed = $2, reason = $3, got = $4, bound = $5 WHERE digest = $6")
         .maybe_blob(paid.as_ref())
         .maybe_blob(owed.as_ref())
         .maybe_blob(reason.as_ref())
@@ -225,6 +291,16 @@ pub(super) async fn settle(conn: &mut SqliteConnection, digest: B256, outcome: W
         .await
         .map(drop)
         .map_err(|error| database_error("storing a winner's outcome", error))
+}
+
+/// The floor of an escrow that has one.
+async fn floor(conn: &mut SqliteConnection, escrow: Address) -> Result<Nonce> {
+    let row = sqlx::query("SELECT escrow, nonce FROM floors WHERE escrow = $1")
+        .blob(&escrow)
+        .fetch_one(conn)
+        .await
+        .map_err(|error| database_error("reading floors", error))?;
+    Fields::new(&row, "floors", "escrow").get("nonce")
 }
 
 pub(super) async fn find(
@@ -285,6 +361,7 @@ fn record(row: &SqliteRow, domain: &Domain) -> Result<WinRecord> {
         order: fields.get("order_id")?,
         price: fields.get("price")?,
         won_at: fields.get("won_at")?,
+        delivered: fields.flag("delivered")?,
         claim: fields.maybe_count("claim")?.map(ClaimId),
         state: state(&fields)?,
     })

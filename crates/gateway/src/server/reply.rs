@@ -1,0 +1,189 @@
+//! What the gateway itself answers, and what it changes in what passes through it.
+
+use alloy_primitives::{Address, B256};
+use axum::body::Body;
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE,
+    RETRY_AFTER, VARY, WWW_AUTHENTICATE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+
+use crate::wire::{
+    Advice, CORS_ALLOW, CORS_EXPOSE, Challenge, PAYMENT_HEADERS, PAYMENT_RECEIPT, PAYMENT_REQUIRED,
+    PAYMENT_RESPONSE, Payment, PaymentRequired, PaymentResponse, Problem, Receipt, Requirements, Resource,
+};
+
+/// Seconds after which an answer that asks for patience is worth asking for again.
+const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
+/// A problem in words, for machines and people.
+pub(super) fn problem(problem: &Problem) -> Response<Body> {
+    let body = serde_json::to_vec(problem).expect("our shapes are JSON");
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() =
+        StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if problem.retry == Advice::Retry {
+        headers.insert(RETRY_AFTER, RETRY_SECONDS);
+    }
+    response
+}
+
+/// A 402: the problem, and the terms in both protocols.
+pub(super) fn payment_required(
+    why: &Problem,
+    terms: Requirements,
+    url: String,
+    challenge: &Challenge,
+    description: Option<String>,
+) -> Response<Body> {
+    let mut response = problem(why);
+    let required = PaymentRequired {
+        error: why.rule.clone(),
+        resource: Resource { url, description },
+        accepts: vec![terms],
+    };
+    let headers = response.headers_mut();
+    insert(headers, PAYMENT_REQUIRED, required.header());
+    insert(headers, WWW_AUTHENTICATE, challenge.header());
+    response
+}
+
+/// Adds what became of the payment, in both protocols, to an answer that was paid for.
+pub(super) fn add_receipt(
+    headers: &mut HeaderMap,
+    payment: &Payment,
+    ticket: B256,
+    price: u128,
+    next: Requirements,
+    timestamp: String,
+) {
+    let receipt = Receipt {
+        status: "success",
+        method: crate::wire::METHOD,
+        timestamp,
+        reference: ticket,
+        next: next.clone(),
+    };
+    insert(headers, PAYMENT_RECEIPT, receipt.header());
+    insert(
+        headers,
+        PAYMENT_RESPONSE,
+        PaymentResponse::taken(payment, ticket, price, next).header(),
+    );
+    make_private(headers);
+}
+
+/// What was paid for is for the payer alone: `private` takes the place of `public` and of what shared caches may do.
+fn make_private(headers: &mut HeaderMap) {
+    let stored = headers
+        .get_all(CACHE_CONTROL)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim);
+    let kept = stored.filter(|directive| {
+        let name = directive.split('=').next().unwrap_or_default().trim().to_ascii_lowercase();
+        !name.is_empty() && !matches!(name.as_str(), "public" | "private" | "s-maxage" | "proxy-revalidate")
+    });
+    let merged = std::iter::once("private").chain(kept).collect::<Vec<_>>().join(", ");
+    insert(headers, CACHE_CONTROL, merged);
+}
+
+/// Takes everything of payment protocols out of a request on its way to the upstream.
+pub(super) fn strip_request(headers: &mut HeaderMap) {
+    for name in PAYMENT_HEADERS {
+        headers.remove(name);
+    }
+    retain(headers, AUTHORIZATION, |value| payment_token(value).is_none());
+    // @x402/fetch sends this answer header with its requests.
+    headers.remove(ACCESS_CONTROL_EXPOSE_HEADERS);
+}
+
+/// Takes everything of payment protocols out of an upstream's answer: who sells is the gateway.
+pub(super) fn strip_response(headers: &mut HeaderMap) {
+    for name in PAYMENT_HEADERS {
+        headers.remove(name);
+    }
+    retain(headers, WWW_AUTHENTICATE, |value| payment_token(value).is_none());
+}
+
+fn retain(headers: &mut HeaderMap, name: HeaderName, keep: impl Fn(&HeaderValue) -> bool) {
+    if headers.get_all(&name).iter().all(&keep) {
+        return;
+    }
+    let kept: Vec<HeaderValue> = headers
+        .get_all(&name)
+        .iter()
+        .filter(|value| keep(value))
+        .cloned()
+        .collect();
+    headers.remove(&name);
+    for value in kept {
+        headers.append(&name, value);
+    }
+}
+
+/// What follows the scheme `Payment` in a value of `Authorization` or `WWW-Authenticate`.
+pub(super) fn payment_token(value: &HeaderValue) -> Option<&str> {
+    let text = value.to_str().ok()?;
+    let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
+    scheme.eq_ignore_ascii_case("payment").then(|| rest.trim())
+}
+
+/// The answer to a browser that asks whether a script may send a payment.
+pub(super) fn preflight(request: &HeaderMap) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    let asked = |name| request.get(name).cloned();
+    // Whatever else a page asks for is the upstream's to judge when the request itself comes.
+    let mut allowed = CORS_ALLOW.to_owned();
+    if let Some(more) = asked(http::header::ACCESS_CONTROL_REQUEST_HEADERS)
+        && let Ok(more) = more.to_str()
+    {
+        allowed = format!("{allowed}, {more}");
+    }
+    insert(headers, ACCESS_CONTROL_ALLOW_HEADERS, allowed);
+    let method = asked(http::header::ACCESS_CONTROL_REQUEST_METHOD);
+    headers.insert(
+        ACCESS_CONTROL_ALLOW_METHODS,
+        method.unwrap_or(HeaderValue::from_static("GET")),
+    );
+    headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    add_cors(headers);
+    response
+}
+
+/// Lets scripts of any origin read the answer and its payment headers, unless the upstream said whose.
+pub(super) fn add_cors(headers: &mut HeaderMap) {
+    if !headers.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    }
+    headers.append(
+        ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static(CORS_EXPOSE),
+    );
+    headers.append(VARY, HeaderValue::from_static("Payment-Signature, Authorization"));
+}
+
+/// Unix seconds as RFC 3339.
+pub(super) fn rfc3339(seconds: u64) -> String {
+    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
+/// The escrow that a request without payment says it will pay from.
+pub(super) fn announced_escrow(headers: &HeaderMap) -> Option<Address> {
+    headers.get(crate::wire::MICROPAY_ESCROW)?.to_str().ok()?.parse().ok()
+}
+
+/// Our own values are ASCII.
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: String) {
+    if let Ok(value) = HeaderValue::try_from(value) {
+        headers.insert(name, value);
+    }
+}
