@@ -19,7 +19,7 @@ test-contracts: setup
 test-rust: setup
 	cargo test --workspace
 test-js: setup
-	cargo build --package micropay-cli
+	cargo test --workspace --no-run --quiet
 	MICROPAY_BIN="$${CARGO_TARGET_DIR:-$$PWD/target}/debug/micropay" script/test-js
 
 lint: lint-contracts lint-rust ## Format, warnings, house rules, documentation

@@ -146,7 +146,7 @@ test("a ticket is outdated by every change of the terms that it shows, and by no
   const outdated = (outer: object, extra: object = {}) =>
     !meets(ticket, quote(readRequirements(requirements(outer, extra)), ticket.escrow, ESCROW, { maxPrice: PRICE }), now);
   assert.ok(!outdated({}));
-  assert.ok(!outdated({}, { route: "POST /elsewhere", ticketCap: 5, minPenalty: "7" }));
+  assert.ok(!outdated({}, { route: "POST /elsewhere", opening: undefined }));
   assert.ok(outdated({}, { commitment: `0x${"11".repeat(32)}` }));
   assert.ok(outdated({}, { nonceFloor: "1" }));
   assert.ok(outdated({ payTo: ZERO }));
