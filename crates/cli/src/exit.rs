@@ -107,6 +107,7 @@ fn known(cause: &(dyn Error + 'static)) -> Option<u8> {
             PayError::Limit(_)
             | PayError::Refused { .. }
             | PayError::DeliveredBefore { .. }
+            | PayError::Taken { .. }
             | PayError::TooManyRefusals { .. } => REFUSED,
             PayError::NotNow { .. } => RETRY,
             PayError::Api(error) => api(error),
@@ -127,7 +128,7 @@ fn known(cause: &(dyn Error + 'static)) -> Option<u8> {
         });
     }
     Some(match cause.downcast_ref()? {
-        StartError::Policy(_) | StartError::Price(_) => USAGE,
+        StartError::Policy(_) => USAGE,
         StartError::Store(error) => store(error),
     })
 }
@@ -141,7 +142,11 @@ fn chain(error: &ChainError) -> u8 {
 }
 
 fn store(error: &StoreError) -> u8 {
-    if error.retry() { RETRY } else { FAILED }
+    match error {
+        StoreError::OverBudget { .. } => REFUSED,
+        _ if error.retry() => RETRY,
+        _ => FAILED,
+    }
 }
 
 fn api(error: &ApiError) -> u8 {

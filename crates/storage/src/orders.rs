@@ -250,8 +250,8 @@ impl OrderTotals {
 // What every backend decides alike.
 
 impl Budget {
-    /// What the account has spent with a ticket of this price, if it may.
-    pub(crate) fn charge(&self, spent: Amount, price: Amount) -> Result<Amount> {
+    /// What an account that has spent so much will have spent with a ticket of this price, if it may.
+    pub fn charge(&self, spent: Amount, price: Amount) -> Result<Amount> {
         match spent.0.checked_add(price.0).map(Amount) {
             Some(total) if total <= self.limit => Ok(total),
             _ => Err(StoreError::OverBudget {

@@ -16,7 +16,7 @@ pub use payment::Payment;
 pub use problem::{Advice, Problem};
 pub use terms::{Extra, Opening, Requirements, TermsError, network};
 pub use x402::{
-    PaymentRequired, PaymentResponse, PaymentSignature, Resource, read_required, read_response,
+    PaymentRequired, PaymentResponse, PaymentSignature, Resource, offered, read_required, read_response,
     read_signature,
 };
 

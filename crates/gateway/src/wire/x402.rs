@@ -11,6 +11,8 @@ use super::{Payment, Requirements, WireError};
 const VERSION: u64 = 2;
 /// x402's extension for safe retries.
 const PAYMENT_IDENTIFIER: &str = "payment-identifier";
+/// Most ways to pay that a message names.
+const MAX_NAMED: usize = 4;
 
 /// What is paid for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,6 +121,33 @@ pub fn read_required(header: &str, domain: &Domain) -> Result<Option<Requirement
     });
     ours.map(|value| serde_json::from_value(value).map_err(|error| WireError::Json(error.to_string())))
         .transpose()
+}
+
+/// The ways to pay of a 402, in words: `exact on eip155:8453, …`.
+pub fn offered(header: &str) -> Result<String, WireError> {
+    #[derive(Deserialize)]
+    struct Any {
+        accepts: Vec<Way>,
+    }
+    #[derive(Deserialize)]
+    struct Way {
+        #[serde(default)]
+        scheme: String,
+        #[serde(default)]
+        network: String,
+    }
+    let Any { accepts } = from_base64_json(header)?;
+    if accepts.is_empty() {
+        return Ok("nothing".into());
+    }
+    let ways = accepts.iter().take(MAX_NAMED);
+    let mut words: Vec<_> = ways
+        .map(|way| format!("{} on {}", way.scheme.escape_debug(), way.network.escape_debug()))
+        .collect();
+    if accepts.len() > MAX_NAMED {
+        words.push(format!("and {} more", accepts.len() - MAX_NAMED));
+    }
+    Ok(words.join(", "))
 }
 
 impl PaymentSignature {

@@ -45,6 +45,14 @@ pub enum Answer<G> {
         /// Terms of the next ticket.
         quote: Option<Quote>,
     },
+    /// The ticket was accepted before, and this request gets nothing for it: its good is no longer kept, or it went to
+    /// another request. A second ticket would be a second payment.
+    Taken {
+        /// Stable name of the rule.
+        rule: String,
+        /// What happened, in words.
+        message: String,
+    },
 }
 
 /// Why no answer came. The ticket may or may not have been accepted: only the same ticket may be sent again.

@@ -14,6 +14,8 @@ pub struct Limits {
     pub max_ticket_life: Seconds,
     /// Who may be paid; empty means anybody.
     pub recipients: BTreeSet<Address>,
+    /// What may be paid with: tokens, or the zero address for the native asset; empty means the escrow's, whatever it is.
+    pub assets: BTreeSet<Address>,
 }
 
 impl Default for Limits {
@@ -22,6 +24,7 @@ impl Default for Limits {
             max_price: Amount::MAX,
             max_ticket_life: Seconds::DAY,
             recipients: BTreeSet::new(),
+            assets: BTreeSet::new(),
         }
     }
 }
@@ -43,6 +46,14 @@ pub enum LimitError {
     /// Not one of those who may be paid.
     #[error("recipient {got} is not on the list of {listed}")]
     RecipientNotAllowed {
+        /// Quoted.
+        got: Address,
+        /// Length of the list.
+        listed: usize,
+    },
+    /// Not one of those that may be paid with.
+    #[error("asset {got} is not on the list of {listed}")]
+    AssetNotAllowed {
         /// Quoted.
         got: Address,
         /// Length of the list.
@@ -91,6 +102,12 @@ impl Limits {
             return Err(LimitError::RecipientNotAllowed {
                 got: quote.recipient,
                 listed: self.recipients.len(),
+            });
+        }
+        if !self.assets.is_empty() && !self.assets.contains(&quote.asset) {
+            return Err(LimitError::AssetNotAllowed {
+                got: quote.asset,
+                listed: self.assets.len(),
             });
         }
         if quote.min_ticket_life > self.max_ticket_life {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use alloy_primitives::{Address, B256, keccak256};
 use parking_lot::Mutex;
 use protocol::ticket::{Amount, Domain, EscrowKey, EscrowRecord, OrderId, Quote, Retry, Ticket, Timestamp};
-use storage::{OrderRecord, OrderRequest, OrderState, OrderStore, StoreError};
+use storage::{Budget, OrderRecord, OrderRequest, OrderState, OrderStore, StoreError};
 use tracing::{debug, info, warn};
 
 use super::{Answer, ApiError, LimitError, Limits, MerchantApi};
@@ -90,6 +90,16 @@ pub enum PayError {
         /// Stable name of the rule.
         rule: String,
     },
+    /// The merchant took the ticket before, and has nothing for this request. A second one is not issued.
+    #[error("the ticket of order {order} was taken before ({rule}): {message}")]
+    Taken {
+        /// The order.
+        order: OrderId,
+        /// Stable name of the rule.
+        rule: String,
+        /// What happened, in words.
+        message: String,
+    },
     /// The merchant cannot take the ticket now; the same ticket may be taken later.
     #[error("order {order} has to wait ({rule}): {message}")]
     NotNow {
@@ -126,6 +136,7 @@ impl PayError {
             Self::Limit(_)
             | Self::Refused { .. }
             | Self::DeliveredBefore { .. }
+            | Self::Taken { .. }
             | Self::TooManyRefusals { .. } => false,
         }
     }
@@ -137,6 +148,14 @@ impl<M> Seller<M> {
         Self {
             api,
             quote: Mutex::new(None),
+        }
+    }
+
+    /// A merchant that has given these terms.
+    pub fn with_quote(api: M, quote: Quote) -> Self {
+        Self {
+            api,
+            quote: Mutex::new(Some(quote)),
         }
     }
 
@@ -171,12 +190,57 @@ impl<S: OrderStore> Payer<S> {
         self.key.address()
     }
 
-    /// Buys. Safe to call again with the same purchase, after an error as after a crash: what was issued is sent again,
-    /// byte for byte.
+    /// The escrow on chain, as it was when this payer was made.
+    pub fn record(&self) -> &EscrowRecord {
+        &self.escrow
+    }
+
+    /// The domain of the tickets it signs.
+    pub fn domain(&self) -> &Domain {
+        &self.domain
+    }
+
+    /// Where its tickets are.
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// Time and randomness.
+    pub fn edges(&self) -> Edges {
+        self.edges
+    }
+
+    /// Whether a ticket for this quote would be signed now. Nothing is.
+    pub async fn check(&self, quote: &Quote, budgets: &[Budget]) -> Result<(), PayError> {
+        self.check_limits(quote).await?;
+        for budget in budgets {
+            budget.charge(self.store.spent(&budget.account).await?, quote.price)?;
+        }
+        Ok(())
+    }
+
+    async fn check_limits(&self, quote: &Quote) -> Result<(), PayError> {
+        let next = self.store.next_nonce(self.escrow()).await?;
+        Ok(self.limits.check(quote, &self.escrow, next)?)
+    }
+
+    /// [`Payer::pay_within`] no budget.
     pub async fn pay<M: MerchantApi>(
         &self,
         seller: &Seller<M>,
         purchase: &Purchase<M::Item>,
+    ) -> Result<Payment<M::Good>, PayError> {
+        self.pay_within(seller, purchase, &[]).await
+    }
+
+    /// Buys. Safe to call again with the same purchase, after an error as after a crash: what was issued is sent again,
+    /// byte for byte. Every ticket that is signed counts against each of `budgets`, for ever, refused or not: a merchant
+    /// that refuses a ticket can still claim it.
+    pub async fn pay_within<M: MerchantApi>(
+        &self,
+        seller: &Seller<M>,
+        purchase: &Purchase<M::Item>,
+        budgets: &[Budget],
     ) -> Result<Payment<M::Good>, PayError> {
         let mut refusals = Vec::new();
         let mut replaces = None;
@@ -184,7 +248,7 @@ impl<S: OrderStore> Payer<S> {
         for _ in 0..MAX_TICKETS {
             let record = match self.store.order(order).await? {
                 Some(record) => record,
-                None => self.issue(seller, order, replaces).await?,
+                None => self.issue(seller, order, replaces, budgets).await?,
             };
             if let OrderState::Refused { rule } = record.state {
                 refusals.push(rule); // earlier, perhaps before a crash
@@ -218,14 +282,14 @@ impl<S: OrderStore> Payer<S> {
         seller: &Seller<M>,
         order: OrderId,
         replaces: Option<OrderId>,
+        budgets: &[Budget],
     ) -> Result<OrderRecord, PayError> {
         let known = *seller.quote.lock();
         let quote = match known {
             Some(quote) => quote,
             None => seller.api.quote(self.escrow()).await?,
         };
-        self.limits
-            .check(&quote, &self.escrow, self.store.next_nonce(self.escrow()).await?)?;
+        self.check_limits(&quote).await?;
 
         let now = (self.edges.now)();
         let life_limit = now.plus(self.limits.max_ticket_life);
@@ -238,8 +302,8 @@ impl<S: OrderStore> Payer<S> {
             recipient: quote.recipient,
             price: quote.price,
             replaces,
-            budgets: Vec::new(),
             at: now,
+            budgets: budgets.to_vec(),
         };
         let sign = move |nonce| Ticket::issue(&domain, &key, &quote, r2, expiry, nonce);
         Ok(self.store.issue(request, sign).await?.into_record())
@@ -259,6 +323,11 @@ impl<S: OrderStore> Payer<S> {
                 self.store.resolve(order, OrderState::Delivered).await?;
                 debug!(%order, ticket = %record.ticket.digest(), "delivered");
                 Ok(Sent::Delivered(good))
+            }
+            Answer::Taken { rule, message } => {
+                warn!(%order, %rule, %message, "taken before");
+                self.store.resolve(order, OrderState::Delivered).await?;
+                Err(PayError::Taken { order, rule, message })
             }
             Answer::Refused {
                 rule,

@@ -1,0 +1,205 @@
+//! Terms by origin and route, so that a call to a known seller is paid at once. What servers say is kept within bounds; a
+//! wrong entry costs one more request, never a second payment.
+
+use std::collections::{HashMap, VecDeque};
+
+use parking_lot::Mutex;
+use reqwest::{Method, Request, Url};
+
+use crate::route::Pattern;
+use crate::wire::Requirements;
+
+/// Most origins remembered. Beyond it the one that was asked least recently is forgotten.
+const MAX_ORIGINS: usize = 128;
+/// Most routes remembered per origin. Beyond it the one that was learned first is forgotten.
+const MAX_ROUTES: usize = 16;
+/// Most requests per origin of which it is remembered that the guess was wrong. Beyond it the first is forgotten.
+const MAX_EXCEPTIONS: usize = 64;
+
+/// Scheme, host and port: whom a payment goes to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Origin(String);
+
+/// A request, as far as terms may be for it.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    pub(super) origin: Origin,
+    pub(super) host: String,
+    pub(super) method: Method,
+    pub(super) path: String,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Cache {
+    shelves: Mutex<Shelves>,
+}
+
+#[derive(Debug, Default)]
+struct Shelves {
+    origins: HashMap<Origin, Shelf>,
+    clock: u64,
+}
+
+/// What is known of one origin.
+#[derive(Debug, Default)]
+struct Shelf {
+    /// The latest last.
+    routes: Vec<Route>,
+    /// Requests that are not what the routes make one expect: of another route, or free (`None`). Which of two routes that
+    /// match is meant only the seller's price list says.
+    exceptions: VecDeque<(Method, String, Option<String>)>,
+    used: u64,
+}
+
+#[derive(Debug)]
+struct Route {
+    pattern: Pattern,
+    /// The pattern as the server wrote it.
+    text: String,
+    terms: Requirements,
+}
+
+impl Origin {
+    pub(super) fn of(url: &Url) -> Self {
+        Self(url.origin().ascii_serialization())
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<&Request> for Target {
+    fn from(request: &Request) -> Self {
+        let url = request.url();
+        Self {
+            origin: Origin::of(url),
+            host: url.host_str().unwrap_or_default().to_owned(),
+            method: request.method().clone(),
+            path: url.path().to_owned(),
+        }
+    }
+}
+
+impl Cache {
+    /// Terms for a request, if any are known.
+    pub(super) fn find(&self, target: &Target) -> Option<Requirements> {
+        let mut shelves = self.shelves.lock();
+        shelves.clock += 1;
+        let clock = shelves.clock;
+        let shelf = shelves.origins.get_mut(&target.origin)?;
+        shelf.used = clock;
+        let route = match shelf.exception(target) {
+            Some((_, _, text)) => shelf
+                .routes
+                .iter()
+                .find(|route| Some(&route.text) == text.as_ref()),
+            None => shelf.guess(target),
+        };
+        route.map(|route| route.terms.clone())
+    }
+
+    /// Remembers the terms that came with the answer to a request. A session belongs to a merchant and an escrow, so that a
+    /// new commitment holds for all routes of this origin that pay the same merchant. Terms for a route that is not the
+    /// request's own are not remembered. Returns whether they are.
+    pub(super) fn learn(&self, target: &Target, terms: &Requirements) -> bool {
+        let text = terms.extra.route.clone();
+        let Ok(pattern) = text.parse::<Pattern>() else {
+            return false;
+        };
+        if !pattern.matches(&target.method, &target.path) {
+            return false;
+        }
+        let mut shelves = self.shelves.lock();
+        let shelf = shelves.of(&target.origin);
+        shelf.routes.retain(|known| known.text != text);
+        if shelf.routes.len() >= MAX_ROUTES {
+            shelf.routes.remove(0);
+        }
+        for Route { terms: known, .. } in &mut shelf.routes {
+            if known.pay_to == terms.pay_to && known.extra.contract == terms.extra.contract {
+                known.extra.commitment = terms.extra.commitment;
+                known.extra.nonce_floor = terms.extra.nonce_floor;
+            }
+        }
+        let terms = terms.clone();
+        shelf.routes.push(Route {
+            pattern,
+            text: text.clone(),
+            terms,
+        });
+        shelf.correct(target, Some(text));
+        true
+    }
+
+    /// A request that terms are known for was not charged for.
+    pub(super) fn learn_free(&self, target: &Target) {
+        self.shelves.lock().of(&target.origin).correct(target, None);
+    }
+
+    /// Terms that are not acceptable: the server is to be asked again.
+    pub(super) fn forget(&self, target: &Target, terms: &Requirements) {
+        if let Some(shelf) = self.shelves.lock().origins.get_mut(&target.origin) {
+            shelf.routes.retain(|route| route.text != terms.extra.route);
+        }
+    }
+}
+
+impl Shelves {
+    fn of(&mut self, origin: &Origin) -> &mut Shelf {
+        self.clock += 1;
+        if !self.origins.contains_key(origin)
+            && self.origins.len() >= MAX_ORIGINS
+            && let Some((oldest, _)) = self.origins.iter().min_by_key(|(_, shelf)| shelf.used)
+        {
+            let oldest = oldest.clone();
+            self.origins.remove(&oldest);
+        }
+        let shelf = self.origins.entry(origin.clone()).or_default();
+        shelf.used = self.clock;
+        shelf
+    }
+}
+
+impl Shelf {
+    fn exception(&self, target: &Target) -> Option<&(Method, String, Option<String>)> {
+        self.exceptions
+            .iter()
+            .find(|(method, path, _)| *method == target.method && *path == target.path)
+    }
+
+    /// Of the routes that match, the one that says most of the path.
+    fn guess(&self, target: &Target) -> Option<&Route> {
+        self.routes
+            .iter()
+            .filter(|route| route.pattern.matches(&target.method, &target.path))
+            .max_by_key(|route| (precision(route.pattern.path()), route.pattern.method().is_some()))
+    }
+
+    /// Now it is known what a request is: an exception, if that is not the guess.
+    fn correct(&mut self, target: &Target, truth: Option<String>) {
+        self.exceptions
+            .retain(|(method, path, _)| *method != target.method || *path != target.path);
+        if self.guess(target).map(|route| &route.text) == truth.as_ref() {
+            return;
+        }
+        if self.exceptions.len() >= MAX_EXCEPTIONS {
+            self.exceptions.pop_front();
+        }
+        let (method, path) = (target.method.clone(), target.path.clone());
+        self.exceptions.push_back((method, path, truth));
+    }
+}
+
+/// Characters of the path before anything that stands for others.
+fn precision(pattern: &str) -> usize {
+    let wild = |c: char| "~^$*?[]{}()\\+|".contains(c);
+    pattern.find(wild).unwrap_or(usize::MAX)
+}
