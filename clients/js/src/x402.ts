@@ -1,10 +1,24 @@
 /** Micropay tickets as a payment scheme of x402: for `@x402/fetch`, `@x402/axios` and whatever else uses `@x402/core`. */
 import type { x402ClientConfig } from "@x402/core/client";
 import type { PaymentRequirements, SchemeNetworkClient } from "@x402/core/types";
+import { keccak256, stringToBytes } from "viem";
 import { PaymentError } from "./error.js";
 import type { Payer } from "./payer.js";
 import { SCHEME, networkOf, readRequirements } from "./terms.js";
 import type { Payment } from "./ticket.js";
+
+/** Refusals that a ticket for other terms can mend. */
+const MENDABLE = new Set([
+  "commitment-closed",
+  "commitment-unknown",
+  "nonce-not-above-floor",
+  "ticket-expires-too-soon",
+  "ticket-lives-too-long",
+  "wrong-recipient",
+  "wrong-threshold",
+]);
+/** x402's extension for safe retries. */
+const PAYMENT_IDENTIFIER = "payment-identifier";
 
 /** How {@link ticketScheme} pays. */
 export interface SchemeOptions {
@@ -26,7 +40,7 @@ export function ticketScheme(payer: Payer, options: SchemeOptions = {}): SchemeN
   const settled = new WeakSet<PaymentRequirements>();
   return {
     scheme: SCHEME,
-    async createPaymentPayload(x402Version, requirements) {
+    async createPaymentPayload(x402Version, requirements, context) {
       const fresh = renewed.get(requirements);
       // The name follows from the order's, so that a payer that was killed in between comes to the same.
       const second = `${order}/2`;
@@ -34,13 +48,18 @@ export function ticketScheme(payer: Payer, options: SchemeOptions = {}): SchemeN
         settled.add(requirements);
       }
       const name = order !== undefined && fresh ? second : order;
-      return { x402Version, payload: await payer.pay(readRequirements(fresh ?? requirements), name) };
+      const payload = await payer.pay(readRequirements(fresh ?? requirements), name);
+      if (order === undefined || !context?.extensions?.[PAYMENT_IDENTIFIER]) return { x402Version, payload };
+      // The seller that knows the order answers it again, whichever of its tickets comes.
+      const id = keccak256(stringToBytes(order)).slice(2);
+      return { x402Version, payload, extensions: { [PAYMENT_IDENTIFIER]: { info: { id } } } };
     },
     schemeHooks: {
       async onPaymentResponse({ paymentPayload, requirements, paymentRequired }) {
         const fresh = paymentRequired?.accepts.find(
           ({ scheme, network }) => scheme === SCHEME && network === requirements.network,
         );
+        if (!MENDABLE.has(paymentRequired?.error ?? "")) return;
         if (!fresh || renewed.has(requirements) || settled.has(requirements)) return;
         try {
           if (!payer.isOutdated(paymentPayload.payload as Payment, readRequirements(fresh))) return;

@@ -91,6 +91,17 @@ test("a refusal that no other ticket can mend costs no other ticket", async () =
   assert.equal(got.status, 402);
   assert.deepEqual(await got.json(), { rule: "balance-too-low", status: 402 });
   assert.deepEqual(seller.log, ["GET /", "GET / x402 1"]);
+  // Terms of its own come with the refusal, and would be signed; the rule says that they are no help.
+  const client = x402Client.fromConfig(ticketConfig(payer()));
+  client.onAfterPaymentCreation(async () => {
+    seller.terms = requirements({}, { commitment: otherCommitment });
+  });
+  assert.equal((await wrapFetchWithPayment(fetch, client)(`${origin}/`)).status, 402);
+  assert.equal(seller.log.length, 4);
+  // A rule that it would help with, and terms that are the same: the seller is fishing.
+  seller.refusal = "commitment-closed";
+  assert.equal((await paying()(`${origin}/`)).status, 402);
+  assert.equal(seller.log.length, 6);
 });
 
 test("fresh terms beyond the limit are not paid; the caller sees the refusal", async () => {

@@ -43,7 +43,7 @@ export class Seller {
     const found = this.#payment(request);
     if (!found) {
       this.log.push(line);
-      return this.#challenge(request, response, "payment required");
+      return this.#challenge(request, response, "payment-required");
     }
     const ticket = ticketOf(found.payment);
     this.log.push(`${line} ${found.protocol} ${ticket.nonce}`);
@@ -55,9 +55,9 @@ export class Seller {
     const { commitment, nonceFloor, winThreshold } = this.terms.extra;
     if (this.refusal !== undefined) return this.#challenge(request, response, this.refusal);
     if (before === undefined) {
-      if (ticket.commitment !== commitment) return this.#challenge(request, response, "unknown-commitment");
+      if (ticket.commitment !== commitment) return this.#challenge(request, response, "commitment-unknown");
       if (ticket.nonce <= BigInt(nonceFloor)) return this.#challenge(request, response, "nonce-not-above-floor");
-      if (ticket.winThreshold < BigInt(winThreshold)) return this.#challenge(request, response, "price-too-low");
+      if (ticket.winThreshold < BigInt(winThreshold)) return this.#challenge(request, response, "wrong-threshold");
     }
     this.tickets.set(digest, line);
     if (this.deaf) return void response.destroy();
