@@ -16,6 +16,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::crypto::aws_lc_rs;
 use tower::Service;
 use tower_http::timeout::TimeoutBody;
 use tracing::debug;
@@ -94,7 +95,8 @@ impl Upstream {
         connector.set_nodelay(true);
         connector.enforce_http(false);
         let connector = HttpsConnectorBuilder::new()
-            .with_webpki_roots()
+            .with_provider_and_webpki_roots(aws_lc_rs::default_provider())
+            .map_err(|error| UpstreamError::Transport(error.to_string()))?
             .https_or_http()
             .enable_http1()
             .enable_http2()
