@@ -187,7 +187,10 @@ impl fmt::Display for Report {
                 ),
                 (
                     "gas",
-                    format!("{:.0} per payment, everything but the deployment included", self.gas_per_payment())
+                    format!(
+                        "{:.0} per payment, everything but the deployment included",
+                        self.gas_per_payment()
+                    )
                 ),
                 ("paid out", ether(wei(self.paid_out()))),
                 ("conserved", yes(self.conserved()).to_owned()),
