@@ -1,14 +1,19 @@
+//! What is served, to whom, and what it says.
+
+use alloy_primitives::Address;
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use micropay_gateway::server::operator::{Live, router};
-use storage::MemoryStore;
+use micropay_gateway::server::operator::{Live, Source, router};
+use protocol::ticket::Amount;
+use storage::conformance::fixture;
+use storage::{MemoryStore, SqliteStore};
 use tower::ServiceExt;
 
 use super::shop::{self, HOSTILE};
 
 /// Asks a shop's listener for a path under the name `host`.
-pub(crate) async fn ask(shop: Live<MemoryStore>, host: &str, path: &str) -> (Response<()>, String) {
+pub(crate) async fn ask(shop: impl Source, host: &str, path: &str) -> (Response<()>, String) {
     let request = Request::get(path)
         .header("host", host)
         .body(Body::empty())
@@ -228,4 +233,65 @@ async fn the_snapshot_has_every_digit() {
         json["claims"][1]["fee"],
         (61_000u64 * 21 * 1_300_000_000).to_string()
     );
+}
+
+#[tokio::test]
+async fn a_store_that_fails_costs_its_part_of_the_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(folder.path().join("shop.db"), fixture::identity())
+        .await
+        .unwrap();
+    store.close().await.unwrap();
+    let broken = async || {
+        let Live {
+            facts,
+            counters,
+            mirror,
+            clock,
+            ..
+        } = shop::busy().await;
+        let store = store.clone();
+        Live {
+            facts,
+            counters,
+            store,
+            mirror,
+            clock,
+        }
+    };
+    let (response, page) = ask(broken().await, "localhost", "/").await;
+    assert_eq!(response.status(), StatusCode::OK);
+    for text in [
+        "Not selling",
+        "the store does not answer",
+        "No payment is accepted",
+        "162",
+        "Last errors",
+    ] {
+        assert!(page.contains(text), "{text:?} is missing");
+    }
+    let (response, _) = ask(broken().await, "localhost", "/healthz").await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let (_, metrics) = ask(broken().await, "localhost", "/metrics").await;
+    assert!(metrics.contains("micropay_ready 0\n"));
+    // Nothing is said rather than nothing owned.
+    assert!(!metrics.contains("micropay_winners"));
+}
+
+#[tokio::test]
+async fn too_few_wins_in_all_stand_on_top() {
+    let shop = shop::empty();
+    for _ in 0..4_000 {
+        let (payer, escrow) = (Address::repeat_byte(1), Address::repeat_byte(2));
+        shop.counters.accepted(payer, escrow, Amount(1), 0.01, false);
+    }
+    let page = get(shop, "/").await;
+    for text in [
+        "Too few wins · Micropay",
+        "Fewer wins than chance explains",
+        "100 %",
+        "unknown",
+    ] {
+        assert!(page.contains(text), "{text:?} is missing");
+    }
 }

@@ -53,10 +53,8 @@ pub(crate) fn render(snapshot: &Snapshot, still: bool) -> Markup {
                     (wins(snapshot))
                     (payers(snapshot))
                     (claims(snapshot))
-                    div.two {
-                        (refusals(snapshot))
-                        div.stack { (traffic(snapshot)) (chain(snapshot)) }
-                    }
+                    div.two { (traffic(snapshot)) (chain(snapshot)) }
+                    (refusals(snapshot))
                     (errors(snapshot))
                 }
                 (footer(snapshot, still))
@@ -214,6 +212,13 @@ fn verdict(tickets: &Tickets) -> Markup {
     }
 }
 
+/// As [`verdict`], but quiet where all is well: in a table the others must stand out.
+fn watch(tickets: &Tickets) -> Markup {
+    html! {
+        @if tickets.alarmed { (verdict(tickets)) } @else { span.soft { "as expected" } }
+    }
+}
+
 fn payers(s: &Snapshot) -> Markup {
     let asset = &s.facts.asset;
     let others = s.known_payers.saturating_sub(s.payers.len() as u64);
@@ -266,7 +271,7 @@ fn payer_row(asset: &Asset, line: &PayerLine) -> Markup {
                     span { (count(tickets.wins)) " / " (number(tickets.expected)) }
                 }
             }
-            td.state data-label="Watch" { (verdict(tickets)) }
+            td.state data-label="Watch" { (watch(tickets)) }
             td.wide data-label="Escrows" {
                 ul.escrows { @for escrow in &line.escrows { (escrow_line(asset, escrow)) } }
             }
@@ -281,7 +286,7 @@ fn escrow_line(asset: &Asset, line: &EscrowLine) -> Markup {
             (address(line.escrow))
             span title=(asset.exact(line.balance)) { (asset.show(line.balance)) }
             @match line.status {
-                "open" => span.chip.good { "open" },
+                "open" => span.small.soft { "open" },
                 "withdrawing" => span.chip.warn { "withdrawing" },
                 other => span.chip.bad { (other) },
             }
@@ -343,7 +348,7 @@ fn claim_row(asset: &Asset, claim: &ClaimLine, now: Timestamp) -> Markup {
             td.num data-label="Fee" {
                 @match claim.fee { Some(fee) => (Asset::ether().show(fee)), None => "–" }
             }
-            td.wide data-label="Transaction" {
+            td data-label="Transaction" {
                 span {
                     @match claim.transaction { Some(hash) => span.mono title=(hash) { (short_hash(hash)) }, None => "–" }
                     @if claim.transactions > 1 { span.small.soft { " (" (claim.transactions) " signed)" } }
