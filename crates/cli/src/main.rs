@@ -10,6 +10,7 @@ mod deploy;
 mod doctor;
 mod escrow;
 mod exit;
+mod get;
 mod keys;
 mod merchant;
 mod output;
@@ -70,6 +71,8 @@ enum Command {
     Merchant(merchant::MerchantCommand),
     /// Buy
     Pay(pay::Pay),
+    /// Fetch from an HTTP server, and pay where it asks for it
+    Get(get::Get),
     /// Winners and claims
     #[command(subcommand)]
     Claim(claim::Claim),
@@ -116,6 +119,7 @@ async fn run(cli: &Cli) -> eyre::Result<ExitCode> {
         Command::Escrow(command) => escrow::run(command, &config, out).await?,
         Command::Merchant(command) => merchant::run(command, &config, out).await?,
         Command::Pay(pay) => pay::run(pay, &config, out).await?,
+        Command::Get(get) => return get::run(get, &config, out).await,
         Command::Claim(command) => claim::run(command, &config, out).await?,
         Command::Credit(command) => credit::run(command, &config, out).await?,
         Command::Ticket(command) => ticket::run(command, config.chain_id, config.contract, out)?,
