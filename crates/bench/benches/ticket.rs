@@ -121,9 +121,9 @@ fn quote_rows(bench: &mut Bench, market: &Market) -> Result<()> {
     let identity = StoreIdentity::merchant(market.domain, market.recipient);
     let merchant = runtime.block_on(market.merchant(MemoryStore::new(identity)))?;
     let escrow = market.escrows[0].key.address();
-    merchant.quote(escrow)?;
+    merchant.quote(escrow, &market.price)?;
     bench.bench_function("quote", |bencher| {
-        bencher.iter(|| merchant.quote(black_box(escrow)));
+        bencher.iter(|| merchant.quote(black_box(escrow), &market.price));
     });
     let (seed, mut id) = (Seed::new([7; 32]), SessionId::default());
     let offer = market.offer();

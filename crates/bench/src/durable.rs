@@ -205,7 +205,7 @@ fn messages(market: &Market, merchant: &Arc<Merchant<SqliteStore>>) -> Result<Ve
     let quotes: Vec<_> = market
         .escrows
         .iter()
-        .map(|escrow| merchant.quote(escrow.key.address()))
+        .map(|escrow| merchant.quote(escrow.key.address(), &market.price))
         .collect::<Result<_, _>>()?;
     Ok((0..ROUNDS * TICKETS_PER_ROUND)
         .map(|number| {
@@ -236,7 +236,7 @@ async fn accept(
                 }
                 let ticket = wire::from_abi(&market.domain, &messages[number])?;
                 let order = OrderId(B256::from(U256::from(number)));
-                let receipt = merchant.accept(order, ticket, market.now).await?;
+                let receipt = merchant.accept(order, ticket, &market.price, market.now).await?;
                 ensure!(!receipt.repeat, "ticket {number} was accepted before");
                 wins += usize::from(receipt.won);
                 // Where a server would wait for the next request.

@@ -210,7 +210,6 @@ impl Market {
         Merchant::start(
             self.domain,
             self.recipient,
-            self.price,
             self.policy,
             mirror,
             store,

@@ -69,6 +69,8 @@ pub enum AnvilError {
 /// How to start anvil.
 #[derive(Clone, Debug)]
 pub struct AnvilOptions {
+    /// Port to listen on; 0 takes a free one.
+    pub port: u16,
     /// Seconds between blocks; `None` mines a block per transaction.
     pub block_time: Option<u64>,
     /// The chain id.
@@ -82,6 +84,7 @@ pub struct AnvilOptions {
 impl Default for AnvilOptions {
     fn default() -> Self {
         Self {
+            port: 0,
             block_time: None,
             chain_id: DEFAULT_CHAIN_ID,
             timestamp: None,
@@ -100,14 +103,14 @@ pub struct Anvil {
 }
 
 impl Anvil {
-    /// Starts anvil on a free port and waits (blocking, a fraction of a second) until it listens. The executable is the
+    /// Starts anvil and waits (blocking, a fraction of a second) until it listens. The executable is the
     /// one that `MICROPAY_ANVIL` names, else that of the nearest `node_modules` at or above the current folder or the
     /// running program, else the one on the path.
     pub fn spawn(options: &AnvilOptions) -> Result<Self, AnvilError> {
         let path = find().ok_or(AnvilError::NotFound)?;
         let mut command = Command::new(&path);
         command
-            .args(["--port", "0", "--chain-id", &options.chain_id.to_string()])
+            .args(["--port", &options.port.to_string(), "--chain-id", &options.chain_id.to_string()])
             .args(
                 options
                     .block_time

@@ -6,15 +6,15 @@ use alloy::primitives::Address;
 use chain::{ChainClient, Finality, Sender};
 use clap::Subcommand;
 use eyre::{OptionExt, ensure};
-use merchant::ticket::{ClaimPolicy, Claimer, Merchant, Price, Step, follow_once};
+use merchant::ticket::{ClaimPolicy, Claimer, Merchant, Step, follow_once};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use protocol::ticket::{Amount, Policy, Seconds, Seed};
+use protocol::ticket::{Policy, Seconds, Seed};
 use serde_json::json;
 use storage::{ClaimStore, WinStage, WinStore};
 
 use crate::config::Config;
-use crate::merchant::catch_up;
+use crate::business::catch_up;
 use crate::output::{Output, count, date, rows};
 use crate::stores::{self, Locked};
 use crate::{clock, keys};
@@ -131,18 +131,10 @@ async fn claim_all(
     let domain = client.domain();
     let store = stores::merchant(&config.home, domain, recipient).await?;
     let mut follower = catch_up(&client, &store, finality).await?;
-    // Nothing is sold here, so the price does not matter.
-    let price = Price {
-        asset: Address::ZERO,
-        price: Amount(1),
-        min_prize: Amount(1),
-        max_prize: Amount::MAX,
-    };
     let (mirror, fresh) = (follower.mirror(), Seed::new(clock::random().0));
     let merchant = Merchant::start(
         domain,
         recipient,
-        price,
         Policy::default(),
         mirror,
         store.clone(),

@@ -148,7 +148,7 @@ fn known(cause: &(dyn Error + 'static)) -> Option<u8> {
         });
     }
     Some(match cause.downcast_ref()? {
-        StartError::Policy(_) | StartError::Price(_) => USAGE,
+        StartError::Policy(_) => USAGE,
         StartError::Store(error) => store(error),
     })
 }

@@ -103,6 +103,20 @@ fn path(config: &Config, name: &str) -> eyre::Result<PathBuf> {
 }
 
 fn save(config: &Config, name: &str, secret: &[u8; 32], out: Output) -> eyre::Result<()> {
+    let (address, file) = store(config, name, secret)?;
+    let value = json!({ "name": name, "address": address, "file": file });
+    out.answer(
+        &value,
+        rows(&[
+            ("name", name.to_owned()),
+            ("address", address.to_string()),
+            ("file", file.display().to_string()),
+        ]),
+    )
+}
+
+/// Writes a key file. Its address and where it is.
+pub(crate) fn store(config: &Config, name: &str, secret: &[u8; 32]) -> eyre::Result<(Address, PathBuf)> {
     let file = path(config, name)?;
     ensure!(
         !file.exists(),
@@ -125,15 +139,7 @@ fn save(config: &Config, name: &str, secret: &[u8; 32], out: Output) -> eyre::Re
     add_address(&part, key.address())?;
     fs::rename(&part, &file)?;
     fs::File::open(folder(config))?.sync_all()?;
-    let value = json!({ "name": name, "address": key.address(), "file": file });
-    out.answer(
-        &value,
-        rows(&[
-            ("name", name.to_owned()),
-            ("address", key.address().to_string()),
-            ("file", file.display().to_string()),
-        ]),
-    )
+    Ok((key.address(), file))
 }
 
 /// Makes a folder, and the missing ones above it, for this user alone.

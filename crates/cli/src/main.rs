@@ -1,12 +1,13 @@
 //! `micropay`: the command, and the composition root: here the roles meet their stores, their chain, time and randomness.
 
-mod buyer;
+mod business;
 mod claim;
 mod clock;
 mod config;
 mod credit;
-mod demo;
+// mod demo;
 mod deploy;
+mod dev;
 mod doctor;
 mod escrow;
 mod exit;
@@ -14,10 +15,8 @@ mod get;
 mod keys;
 mod merchant;
 mod output;
-mod parts;
-mod pay;
 mod picture;
-mod shop;
+mod serve;
 mod stores;
 mod ticket;
 mod units;
@@ -66,13 +65,13 @@ enum Command {
     /// Escrows: open, show, top-up, raise-cap, earmark, release, withdraw, cancel, cure
     #[command(subcommand)]
     Escrow(escrow::Escrow),
-    /// Sell
+    /// Sell: a reverse proxy that charges
+    Serve(Box<serve::Serve>),
+    /// What a merchant does besides selling
     #[command(subcommand)]
     Merchant(merchant::MerchantCommand),
-    /// Buy
-    Pay(pay::Pay),
-    /// Fetch from an HTTP server, and pay where it asks for it
-    Get(get::Get),
+    /// Buy: fetch from an HTTP server, and pay where it asks for it
+    Get(Box<get::Get>),
     /// Winners and claims
     #[command(subcommand)]
     Claim(claim::Claim),
@@ -85,7 +84,9 @@ enum Command {
     /// Look at everything that must be right
     Doctor(doctor::Doctor),
     /// Sell a file piece by piece on a chain of its own
-    Demo(demo::Demo),
+    // Demo(demo::Demo),
+    /// A chain to try things on, with contract, seller, payer and escrow
+    Dev(dev::Dev),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -118,7 +119,7 @@ async fn run(cli: &Cli) -> eyre::Result<ExitCode> {
         Command::Deploy { from } => deploy::run(from, &config, out).await?,
         Command::Escrow(command) => escrow::run(command, &config, out).await?,
         Command::Merchant(command) => merchant::run(command, &config, out).await?,
-        Command::Pay(pay) => pay::run(pay, &config, out).await?,
+        Command::Serve(serve) => serve::run(serve, &config, out).await?,
         Command::Get(get) => return get::run(get, &config, out).await,
         Command::Claim(command) => claim::run(command, &config, out).await?,
         Command::Credit(command) => credit::run(command, &config, out).await?,
@@ -128,7 +129,8 @@ async fn run(cli: &Cli) -> eyre::Result<ExitCode> {
                 return Ok(exit::FAILED.into());
             }
         }
-        Command::Demo(demo) => demo::run(demo, out).await?,
+        // Command::Demo(demo) => demo::run(demo, out).await?,
+        Command::Dev(dev) => dev::run(dev, &config, out).await?,
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "micropay", &mut std::io::stdout());
         }

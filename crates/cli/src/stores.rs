@@ -30,6 +30,11 @@ pub(crate) async fn merchant(home: &Path, domain: Domain, recipient: Address) ->
     .await
 }
 
+/// A merchant's store in a file of one's choice.
+pub(crate) async fn merchant_at(file: &Path, domain: Domain, recipient: Address) -> eyre::Result<SqliteStore> {
+    open(file, StoreIdentity::merchant(domain, recipient)).await
+}
+
 fn merchant_file(home: &Path, domain: Domain, recipient: Address) -> eyre::Result<PathBuf> {
     Ok(folder(home, domain)?.join(format!("merchant-{recipient:x}.sqlite")))
 }

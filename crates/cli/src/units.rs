@@ -18,14 +18,19 @@ pub(crate) struct Asset {
 }
 
 impl Asset {
+    /// The native asset.
+    pub(crate) fn ether() -> Self {
+        Self {
+            address: Address::ZERO,
+            symbol: "ETH".into(),
+            decimals: 18,
+        }
+    }
+
     /// The native asset, or a token as it describes itself.
     pub(crate) async fn read(client: &ChainClient, address: Address) -> Result<Self, ChainError> {
         if address == Address::ZERO {
-            return Ok(Self {
-                address,
-                symbol: "ETH".into(),
-                decimals: 18,
-            });
+            return Ok(Self::ether());
         }
         let (symbol, decimals) = client.token(address).await?;
         Ok(Self {

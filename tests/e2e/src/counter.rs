@@ -58,7 +58,7 @@ impl<S: Store> MerchantApi for Counter<S> {
             message: refusal.to_string(),
             retry: refusal.retry(),
         };
-        self.shop.merchant.quote(escrow).map_err(refused)
+        self.shop.merchant.quote(escrow, &self.shop.price).map_err(refused)
     }
 
     async fn buy(
@@ -86,7 +86,7 @@ impl<S: Store> MerchantApi for Counter<S> {
             Err(AcceptError::Refused(refusal)) => {
                 let retry = refusal.retry();
                 let quote = match retry {
-                    Retry::NewQuote => self.shop.merchant.quote(ticket.escrow()).ok(),
+                    Retry::NewQuote => self.shop.merchant.quote(ticket.escrow(), &self.shop.price).ok(),
                     Retry::Later | Retry::Never => None,
                 };
                 Answer::Refused {
@@ -96,7 +96,7 @@ impl<S: Store> MerchantApi for Counter<S> {
                     quote,
                 }
             }
-            Err(error @ (AcceptError::Busy(_) | AcceptError::Store(_))) => Answer::Refused {
+            Err(error @ (AcceptError::Busy(_) | AcceptError::Store(_) | AcceptError::LeaseOver { .. })) => Answer::Refused {
                 rule: "try-later".into(),
                 message: error.to_string(),
                 retry: Retry::Later,

@@ -83,6 +83,8 @@ pub struct Shop<S> {
     pub account: Sender,
     follower: Mutex<Follower>,
     clock: Clock,
+    /// What a ticket costs.
+    pub price: Price,
     depth: u64,
 }
 
@@ -114,7 +116,6 @@ impl World {
         let merchant = Merchant::start(
             self.domain,
             recipient,
-            setup.price,
             setup.policy,
             mirror,
             store.clone(),
@@ -135,6 +136,7 @@ impl World {
             account,
             follower,
             clock: self.clock.clone(),
+            price: setup.price,
             depth: setup.depth,
         })
     }
@@ -211,7 +213,7 @@ impl<S: Store> Shop<S> {
 
     /// Terms for an escrow.
     pub fn quote(&self, escrow: &Escrow) -> Quote {
-        self.merchant.quote(escrow.address()).unwrap()
+        self.merchant.quote(escrow.address(), &self.price).unwrap()
     }
 
     /// A ticket for the terms of now, with a nonce of the test's choice.
@@ -226,7 +228,9 @@ impl<S: Store> Shop<S> {
 
     /// A ticket arrives.
     pub async fn accept(&self, order: OrderId, ticket: Ticket<Issued>) -> Result<Receipt, AcceptError> {
-        self.merchant.accept(order, ticket, self.clock.now()).await
+        self.merchant
+            .accept(order, ticket, &self.price, self.clock.now())
+           .await
     }
 
     /// A ticket arrives as bytes, as over any wire.

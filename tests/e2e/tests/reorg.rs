@@ -286,7 +286,7 @@ async fn an_opening_that_goes_takes_nobody_s_goods_with_it() {
 
         world.anvil.reorg(depth).await.unwrap();
         shop.follow().await;
-        assert_eq!(shop.merchant.quote(escrow.address()), Err(missing));
+        assert_eq!(shop.merchant.quote(escrow.address(), &shop.price), Err(missing));
         world.anvil.mine(DEPTH).await.unwrap();
         shop.follow().await;
         assert_eq!(

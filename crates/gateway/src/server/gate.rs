@@ -10,10 +10,11 @@
 //!                    └▶ refused: 402 with fresh terms and what to do
 //! ```
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy_primitives::{B256, keccak256};
+use alloy_primitives::{Address, B256};
 use arc_swap::ArcSwap;
 use axum::body::{Body, Bytes, HttpBody};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, UPGRADE};
@@ -25,7 +26,7 @@ use moka::sync::Cache;
 use protocol::ticket::{Amount, Issued, OrderId, Quote, Refusal, Ticket, Timestamp, odds, recover};
 use sha2::{Digest, Sha256};
 use storage::{ClaimStore, SeedStore, WinStore};
-use tower::{Service, ServiceExt};
+use tower::ServiceExt;
 use tracing::{debug, warn};
 
 use super::answers::{Answer, AnswerLimits, Answers, NamedCall};
@@ -33,8 +34,11 @@ use super::reply::{
     add_cors, add_receipt, announced_escrow, payment_required, payment_token, preflight, problem, rfc3339,
     strip_request, strip_response,
 };
+use super::discovery::{Discovery, Service};
+use super::limits::{Limiters, RateLimits};
 use super::table::{Charge, Listed, Table};
 use super::tee::Tee;
+use super::upstream::{Peer, UpstreamError};
 use crate::wire::{
     Advice, Challenge, ChallengeKey, Extra, IDEMPOTENCY_KEY, Opening, PAYMENT_AUTHORIZATION, PAYMENT_SIGNATURE,
     Payment, Problem, Requirements, SCHEME, WireError, network, read_credential, read_signature,
@@ -65,6 +69,26 @@ pub struct GateConfig {
     pub answers: AnswerLimits,
     /// Let scripts of other origins pay and read: answers preflights, adds CORS headers.
     pub cors: bool,
+    /// The last address in `X-Forwarded-For` is the client's: only behind a proxy of one's own.
+    pub behind_proxy: bool,
+}
+
+/// What can change while a gate works.
+pub struct Listing {
+    table: Table,
+    discovery: Discovery,
+    limiters: Limiters,
+}
+
+impl Listing {
+    /// A price list with its documents and limits.
+    pub fn new(service: &Service, table: Table, rates: RateLimits) -> Self {
+        Self {
+            discovery: Discovery::new(service, &table),
+            limiters: Limiters::new(rates),
+            table,
+        }
+    }
 }
 
 impl Default for GateConfig {
@@ -74,6 +98,7 @@ impl Default for GateConfig {
             upstream_timeout: Duration::from_secs(60),
             answers: AnswerLimits::default(),
             cors: true,
+            behind_proxy: false,
         }
     }
 }
@@ -81,7 +106,7 @@ impl Default for GateConfig {
 /// Charges for what is behind it. Shared by all requests.
 pub struct Gate<S> {
     merchant: Arc<Merchant<S>>,
-    table: ArcSwap<Table>,
+    listing: ArcSwap<Listing>,
     config: GateConfig,
     answers: Arc<Answers>,
     /// Of the escrows named as examples, by price and prize: a binomial tail takes longer than all the rest.
@@ -110,14 +135,14 @@ impl<S: GateStore> Gate<S> {
     /// system's clock.
     pub fn new(
         merchant: Arc<Merchant<S>>,
-        table: Table,
+        listing: Listing,
         config: GateConfig,
         challenge_key: ChallengeKey,
         now: fn() -> Timestamp,
     ) -> Arc<Self> {
         Arc::new(Self {
             merchant,
-            table: ArcSwap::from_pointee(table),
+            listing: ArcSwap::from_pointee(listing),
             config,
             answers: Arc::new(Answers::new(config.answers)),
             penalties: Cache::new(PRICES_KEPT),
@@ -131,20 +156,15 @@ impl<S: GateStore> Gate<S> {
         &self.merchant
     }
 
-    /// The price list.
-    pub fn table(&self) -> Arc<Table> {
-        self.table.load_full()
-    }
-
     /// Replaces the price list. Requests under way keep the one they began with.
-    pub fn set_table(&self, table: Table) {
-        self.table.store(Arc::new(table));
+    pub fn set_listing(&self, listing: Listing) {
+        self.listing.store(Arc::new(listing));
     }
 
     /// Answers one request, with the help of `upstream` where it is free or paid for.
     pub async fn answer<U>(self: Arc<Self>, request: Request<Body>, upstream: U) -> Response<Body>
     where
-        U: Service<Request<Body>, Response = Response<Body>> + Send + 'static,
+        U: tower::Service<Request<Body>, Response = Response<Body>> + Send + 'static,
         U::Error: Into<axum::BoxError> + Send,
         U::Future: Send,
     {
@@ -161,13 +181,24 @@ impl<S: GateStore> Gate<S> {
 
     async fn judge<U>(self: Arc<Self>, request: Request<Body>, upstream: U) -> Response<Body>
     where
-        U: Service<Request<Body>, Response = Response<Body>> + Send + 'static,
+        U: tower::Service<Request<Body>, Response = Response<Body>> + Send + 'static,
         U::Error: Into<axum::BoxError> + Send,
         U::Future: Send,
     {
         let (parts, body) = request.into_parts();
-        let table = self.table.load_full();
-        let listed = match table.look_up(&parts) {
+        let listing = self.listing.load_full();
+        if let Some(ip) = self.client_ip(&parts)
+            && !listing.limiters.admits_ip(ip)
+        {
+            return problem(&too_many(&ip.to_string()));
+        }
+        let found = listing
+            .discovery
+            .find(&parts.method, parts.uri.path(), || self.well_known(&parts, &listing.table));
+        if let Some(document) = found {
+            return document;
+        }
+        let listed = match listing.table.look_up(&parts) {
             Ok(listed) => listed,
             Err(error) => {
                 return problem(&Problem::new(400, "path-ambiguous", Advice::Stop, error.to_string()));
@@ -217,6 +248,11 @@ impl<S: GateStore> Gate<S> {
             .await;
         match admitted {
             Ok(Admitted::Deliver(delivery)) => {
+                let payer = delivery.receipt().payer;
+                if !listing.limiters.admits_payer(payer) {
+                    delivery.failed().await; // its ticket is not consumed
+                    return problem(&too_many(&format!("payer {payer}")));
+                }
                 let route = route_of(&call);
                 self.deliver(parts, body, upstream, delivery, paid.payment, price, route, name.map(|name| (name, fingerprint)))
                     .await
@@ -226,10 +262,34 @@ impl<S: GateStore> Gate<S> {
         }
     }
 
+    fn client_ip(&self, parts: &Parts) -> Option<IpAddr> {
+        let forwarded = || {
+            let list = parts.headers.get("x-forwarded-for")?.to_str().ok()?;
+            list.rsplit(',').next()?.trim().parse().ok()
+        };
+        let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
+        if self.config.behind_proxy { forwarded().or(peer) } else { peer }
+    }
+
+    /// `/.well-known/x402`: every route that has a price, with terms that can be paid.
+    fn well_known(&self, parts: &Parts, table: &Table) -> serde_json::Value {
+        let realm = realm(parts);
+        let scheme = parts.uri.scheme_str().unwrap_or("http");
+        let resources = table.routes().iter().filter_map(|route| {
+            let Charge::Price(price) = route.charge else { return None };
+            let terms = self.requirements(&price, Terms::Open, route.pattern.to_string());
+            Some(serde_json::json!({
+                "resource": format!("{scheme}://{realm}{}", route.pattern.path()), "type": "http", "x402Version": 2,
+                "accepts": [terms], "metadata": { "description": route.description },
+            }))
+        });
+        serde_json::json!({ "x402Version": 2, "items": resources.collect::<Vec<_>>() })
+    }
+
     /// Free: what comes from the upstream, without a trace of payments.
     async fn pass<U>(&self, mut parts: Parts, body: Body, upstream: U) -> Response<Body>
     where
-        U: Service<Request<Body>, Response = Response<Body>> + Send,
+        U: tower::Service<Request<Body>, Response = Response<Body>> + Send,
         U::Error: Into<axum::BoxError>,
         U::Future: Send,
     {
@@ -352,10 +412,10 @@ impl<S: GateStore> Gate<S> {
         payment: Payment,
         price: Price,
         route: String,
-        name: Option<((alloy_primitives::Address, String), B256)>,
+        name: Option<((Address, String), B256)>,
     ) -> Response<Body>
     where
-        U: Service<Request<Body>, Response = Response<Body>> + Send + 'static,
+        U: tower::Service<Request<Body>, Response = Response<Body>> + Send + 'static,
         U::Error: Into<axum::BoxError> + Send,
         U::Future: Send,
     {
@@ -403,7 +463,7 @@ impl<S: GateStore> Gate<S> {
         payment: &Payment,
         price: &Price,
         route: String,
-        name: Option<((alloy_primitives::Address, String), B256)>,
+        name: Option<((Address, String), B256)>,
     ) -> Response<Body> {
         let (mut head, body) = response.into_parts();
         strip_response(&mut head.headers);
@@ -538,7 +598,7 @@ enum Terms {
     /// Any escrow.
     Open,
     /// This one.
-    Known(alloy_primitives::Address, Quote),
+    Known(Address, Quote),
 }
 
 fn route_of(call: &Call<'_>) -> String {
@@ -575,11 +635,16 @@ fn too_large(got: u64, limit: u64) -> Problem {
     Problem::new(413, "body-too-large", Advice::Stop, detail)
 }
 
+fn too_many(whose: &str) -> Problem {
+    let detail = format!("{whose} asks too often; wait a moment");
+    Problem::new(429, "too-many-requests", Advice::Retry, detail)
+}
+
 /// What a request is answered whose upstream gave nothing.
 fn upstream_failed(error: &axum::BoxError) -> Problem {
     warn!(%error, "the upstream failed");
-    let status = match error.downcast_ref::<super::upstream::UpstreamError>() {
-        Some(super::upstream::UpstreamError::BodyTooLarge { limit }) => {
+    let status = match error.downcast_ref::<UpstreamError>() {
+        Some(UpstreamError::BodyTooLarge { limit }) => {
             return too_large(limit.saturating_add(1), *limit);
         }
         _ => StatusCode::BAD_GATEWAY,

@@ -1,2 +1,22 @@
-//! The seller's side: a layer that charges, a reverse proxy behind it, and the operator's page.
+//! The seller's side: a gate that charges, as a tower layer before any service, and a reverse proxy to put behind it.
+
+mod answers;
+mod discovery;
+mod gate;
+mod layer;
+mod limits;
+mod listen;
 pub mod operator;
+mod reply;
+mod table;
+mod tee;
+mod upstream;
+
+pub use answers::AnswerLimits;
+pub use gate::{Gate, GateConfig, GateStore, Listing};
+pub use discovery::Service;
+pub use layer::{GateLayer, Gated};
+pub use limits::RateLimits;
+pub use listen::{ListenLimits, listen};
+pub use table::{Charge, Listed, PathError, Pricer, Route, Table};
+pub use upstream::{Peer, Upstream, UpstreamError, UpstreamLimits};

@@ -49,7 +49,6 @@ pub struct Delivery<S: WinStore + Clone + Send + Sync + 'static> {
     order: OrderId,
     /// `None` for a winner of an earlier process.
     key: Option<EscrowPublicKey>,
-    won: bool,
     receipt: Receipt,
 }
 
@@ -64,6 +63,10 @@ pub struct Receipt {
     pub price: Amount,
     /// Its probability to win.
     pub probability: f64,
+    /// Whether it won. Not for the payer's ears before it has its good.
+    pub won: bool,
+    /// Whether its good was delivered before, for this same order.
+    pub repeat: bool,
     /// Terms of the next ticket.
     pub quote: Quote,
 }
@@ -241,16 +244,24 @@ where
             payer: record.payer,
             price: offer.win_threshold.price(offer.prize),
             probability: offer.win_threshold.probability(),
+            won: false,
+            repeat: false,
             quote,
         };
         let (known, place) = match self.book.enter(&ticket, record.payer, order) {
             Entered::Judge(known, place) => (known, place),
             Entered::Again(place) => {
                 let receipt = receipt(self.quote_for(escrow, &offer));
-                return Ok(Admitted::Deliver(self.delivery(order, Some(place), true, receipt)));
+                return Ok(Admitted::Deliver(self.delivery(order, place, true, receipt)));
             }
             Entered::Busy => return Err(AcceptError::Busy(digest)),
-            Entered::Repeat => return Ok(Admitted::Repeat(receipt(self.quote_for(escrow, &offer)))),
+            Entered::Repeat => {
+                let receipt = receipt(self.quote_for(escrow, &offer));
+                return Ok(Admitted::Repeat(Receipt {
+                    repeat: true,
+                    ..receipt
+                }));
+            }
         };
 
         // Decide. The answer to a refused ticket is the same whether it would have won.
@@ -280,7 +291,7 @@ where
         let key = *accepted.key();
 
         // Save.
-        let mut delivery = self.delivery(order, Some(place), false, receipt);
+        let mut delivery = self.delivery(order, place, false, receipt);
         delivery.key = Some(key);
         match accepted.draw()? {
             Drawn::Lost(_) => {
@@ -294,7 +305,7 @@ where
                 let saved = tokio::spawn(async move {
                     store.save_win(&win, order, price, now).await?;
                     info!(%escrow, nonce = %win.nonce(), ticket = %win.digest(), "won");
-                    delivery.won = true;
+                    delivery.receipt.won = true;
                     Ok::<_, StoreError>(delivery)
                 });
                 match saved.await.map_err(|_| AcceptError::Busy(digest))? {
@@ -313,17 +324,16 @@ where
     fn delivery(
         self: &Arc<Self>,
         order: OrderId,
-        place: Option<Place>,
+        place: Place,
         won: bool,
         receipt: Receipt,
     ) -> Delivery<S> {
         Delivery {
             merchant: Arc::clone(self),
-            place,
+            place: Some(place),
             order,
             key: None,
-            won,
-            receipt,
+            receipt: Receipt { won, ..receipt },
         }
     }
 
@@ -348,13 +358,11 @@ where
             false => None,
         };
         match win.filter(|win| win.order == order) {
-            Some(win) if win.delivered => Ok(Admitted::Repeat(receipt)),
-            Some(_) => Ok(Admitted::Deliver(self.delivery(
-                order,
-                Some(place),
-                true,
-                receipt,
-            ))),
+            Some(win) if win.delivered => Ok(Admitted::Repeat(Receipt {
+                repeat: true,
+                ..receipt
+            })),
+            Some(_) => Ok(Admitted::Deliver(self.delivery(order, place, true, receipt))),
             None => Err(refusal.into()),
         }
     }
@@ -369,15 +377,10 @@ where
         &self.receipt
     }
 
-    /// Whether it won. Not for the payer's ears before it has its good.
-    pub fn won(&self) -> bool {
-        self.won
-    }
-
     /// The good leaves: the ticket is consumed.
     pub async fn delivered(mut self) -> Receipt {
         self.settle();
-        if self.won
+        if self.receipt.won
             && let Err(error) = self.merchant.store.mark_delivered(self.receipt.ticket).await
         {
             // A payer that asks again after a restart gets its good twice.
@@ -389,7 +392,7 @@ where
     /// There is no good: the ticket is not consumed, and can be sent again.
     pub async fn failed(mut self) {
         let Some(place) = self.place.take() else { return };
-        if !self.won {
+        if !self.receipt.won {
             return; // with its place goes its nonce
         }
         match self.merchant.store.void(self.receipt.ticket).await {
@@ -410,13 +413,13 @@ where
     fn settle(&mut self) {
         if let Some(place) = self.place.take() {
             // A winner of an earlier process was counted when it was read back.
-            place.settle(self.order, self.won && self.key.is_some(), self.key, true);
+            place.settle(self.order, self.receipt.won && self.key.is_some(), self.key, true);
         }
     }
 
     fn settle_undelivered(&mut self) {
         if let Some(place) = self.place.take() {
-            place.settle(self.order, self.won && self.key.is_some(), self.key, false);
+            place.settle(self.order, self.receipt.won && self.key.is_some(), self.key, false);
         }
     }
 }
@@ -427,7 +430,7 @@ where
 {
     fn drop(&mut self) {
         // A winner is stored, and will be claimed unless it is given back: it counts, and its payer may ask again.
-        if self.won {
+        if self.receipt.won {
             self.settle_undelivered();
         }
     }

@@ -195,7 +195,8 @@ where
                 settling: waiting.len(),
             })
         };
-        let closing = match self.closing.lock().clone() {
+        let begun = self.closing.lock().clone();
+        let closing = match begun {
             Some(closing) => closing,
             None => {
                 let chosen: BTreeSet<B256> = winners.iter().copied().collect();

@@ -1,0 +1,277 @@
+//! `micropay serve`: a reverse proxy that charges. The gate, its upstream, the merchant behind it, and the signals that
+//! people send it.
+
+mod settings;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use alloy::primitives::{Address, keccak256};
+use clap::Args;
+use eyre::{WrapErr, bail};
+use gateway::server::{Gate, GateLayer, Upstream, UpstreamLimits, listen};
+use gateway::wire::ChallengeKey;
+use protocol::ticket::{Policy, Seed};
+use serde_json::json;
+use storage::{SeedStore, Store};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tower::Layer;
+use tracing::{error, info, warn};
+
+use crate::business::{Business, Setup};
+use crate::config::Config;
+use crate::output::{Output, rows};
+use crate::stores::{self, Locked};
+use crate::units::Asset;
+use crate::{clock, keys};
+use settings::Settings;
+
+/// What to sell, for how much, and to whose benefit.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// File with settings (TOML); flags go before it. See docs/gateway.md
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    flags: Settings,
+    /// Check the settings, say what they mean, and stop
+    #[arg(long)]
+    check: bool,
+}
+
+pub(crate) async fn run(serve: &Serve, config: &Config, out: Output) -> eyre::Result<()> {
+    let settings = Settings::load(serve.file.as_deref(), &serve.flags)?;
+    let recipient = keys::address_or_name(config, settings.pay_to()?)?;
+    if serve.check {
+        let asset = asset(&settings, config).await?;
+        return check(&settings, &asset, recipient, out);
+    }
+    // Before the lock, which tells others to send it: unheard, it would end the process.
+    let signals = Signals::new()?;
+    let domain = config.domain().await?;
+    match settings.storage.as_deref() {
+        Some(url) if url.starts_with("postgres:") || url.starts_with("postgresql:") => {
+            bail!("PostgreSQL comes with the next commit: {url:?}")
+        }
+        Some(path) if !path.starts_with("sqlite:") => Err(crate::exit::usage(format!(
+            "storage is sqlite:PATH or postgres://…, got {path:?}"
+        ))),
+        path => {
+            let _lock = match stores::lock_merchant(&config.home, domain, recipient)? {
+                Locked::Ours(lock) => lock,
+                Locked::Held { pid } => {
+                    let pid = pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
+                    bail!("another process of merchant {recipient} is running{pid}")
+                }
+            };
+            let path = path.map(|path| PathBuf::from(path.trim_start_matches("sqlite:")));
+            let store = match path {
+                Some(path) => stores::merchant_at(&path, domain, recipient).await?,
+                None => stores::merchant(&config.home, domain, recipient).await?,
+            };
+            Shop::open(serve, config, settings, recipient, store, None, out)
+                .await?
+                .run(signals)
+                .await
+        }
+    }
+}
+
+async fn asset(settings: &Settings, config: &Config) -> eyre::Result<Asset> {
+    let address = settings.asset();
+    if address == Address::ZERO {
+        return Ok(Asset::ether());
+    }
+    Ok(Asset::read(&config.connect().await?, address).await?)
+}
+
+fn check(settings: &Settings, asset: &Asset, recipient: Address, out: Output) -> eyre::Result<()> {
+    let table = settings.table(asset)?;
+    settings.upstream()?;
+    let charge = |route: &gateway::server::Route| match route.charge {
+        gateway::server::Charge::Free => "free".to_owned(),
+        gateway::server::Charge::Price(price) => asset.show(price.price),
+    };
+    let routes: Vec<(String, String)> = table
+        .routes()
+        .iter()
+        .map(|route| (route.pattern.to_string(), charge(route)))
+        .collect();
+    let value = json!({
+        "ok": true, "pay_to": recipient, "asset": asset.address,
+        "routes": routes.iter().map(|(pattern, price)| json!({ "route": pattern, "price": price })).collect::<Vec<_>>(),
+    });
+    let mut lines = vec![("pay to", recipient.to_string())];
+    lines.extend(routes.iter().map(|(pattern, price)| (pattern.as_str(), price.clone())));
+    out.answer(&value, rows(&lines))
+}
+
+/// What people tell a running gateway.
+struct Signals {
+    reload: Signal,
+    claim: Signal,
+    stop: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            reload: signal(SignalKind::hangup())?,
+            claim: signal(SignalKind::user_defined1())?,
+            stop: signal(SignalKind::terminate())?,
+        })
+    }
+}
+
+/// A gateway at work.
+struct Shop<S> {
+    business: Business<S>,
+    gate: std::sync::Arc<Gate<S>>,
+    listener: TcpListener,
+    upstream: Upstream,
+    settings: Settings,
+    reload: Option<PathBuf>,
+    flags: Settings,
+    asset: Asset,
+}
+
+impl<S: Store> Shop<S> {
+    async fn open(
+        serve: &Serve,
+        config: &Config,
+        settings: Settings,
+        recipient: Address,
+        store: S,
+        lease: Option<Duration>,
+        out: Output,
+    ) -> eyre::Result<Self> {
+        let client = config.connect().await?;
+        let asset = Asset::read(&client, settings.asset()).await?;
+        let account = settings
+            .claims_from(config)?
+            .map(|name| keys::account(config, &name))
+            .transpose()?;
+        if account.is_none() {
+            warn!("no key to claim with: winners are kept, and claimed by a process that has --from KEY");
+        }
+        let setup = Setup {
+            recipient,
+            account,
+            policy: Policy {
+                max_mirror_age: settings.max_mirror_age()?,
+                exposure_cap: settings.exposure,
+                ..Policy::default()
+            },
+            claims: settings.claim_policy()?,
+            bump_after: settings.bump_after()?,
+            finality: config.finality()?,
+            pause: Duration::from_millis(settings.poll_ms()),
+            lease,
+        };
+        let listing = settings.listing(&asset)?;
+        let gate_config = settings.gate()?;
+        let limits = UpstreamLimits {
+            connect: gate_config.upstream_timeout.min(Duration::from_secs(10)),
+            idle: gate_config.upstream_timeout,
+            body_bytes: gate_config.body_bytes,
+        };
+        let upstream = Upstream::new(&settings.upstream()?, limits)?;
+        let address = settings.listen();
+        let listener = TcpListener::bind(address).await.wrap_err_with(|| address.to_owned())?;
+        let business = Business::open(setup, client, store).await?;
+        let seed = business.store.seed_or_insert(Seed::new(clock::random().0)).await?;
+        // The same for all processes of a merchant, so that a challenge of one can be answered at another.
+        let key = keccak256([b"micropay/challenge/v1".as_slice(), seed.expose()].concat());
+        let gate = Gate::new(
+            std::sync::Arc::clone(&business.merchant),
+            listing,
+            gate_config,
+            ChallengeKey::new(key.0),
+            clock::now,
+        );
+        let shop = Self {
+            business,
+            gate,
+            listener,
+            upstream,
+            settings,
+            reload: serve.file.clone(),
+            flags: serve.flags.clone(),
+            asset,
+        };
+        shop.announce(recipient, out)?;
+        Ok(shop)
+    }
+
+    /// A line that tells programs where to connect to, and people that it works.
+    fn announce(&self, recipient: Address, out: Output) -> eyre::Result<()> {
+        let address: SocketAddr = self.listener.local_addr()?;
+        let upstream = self.settings.upstream()?.to_string();
+        let price = self.settings.price_text(&self.asset);
+        let value = json!({
+            "listening": address.to_string(), "recipient": recipient, "upstream": upstream,
+        });
+        out.answer(
+            &value,
+            rows(&[
+                ("selling", upstream),
+                ("at", format!("http://{address}")),
+                ("for", price),
+                ("paid to", recipient.to_string()),
+            ]),
+        )
+    }
+
+    async fn run(mut self, mut signals: Signals) -> eyre::Result<()> {
+        let (stop, stopped) = watch::channel(());
+        let service = GateLayer::new(std::sync::Arc::clone(&self.gate)).layer(self.upstream.clone());
+        let limits = self.settings.listen_limits()?;
+        let mut wait = stopped.clone();
+        let mut server = tokio::spawn(listen(self.listener, service, limits, async move {
+            // An error means that the sender is gone, which is a stop, too.
+            let _ = wait.changed().await;
+        }));
+        drop(stopped);
+        let ended = loop {
+            tokio::select! {
+                ended = self.business.tasks.join_next() => {
+                    break Err(ended.expect("tasks run for ever")?);
+                }
+                ended = &mut server => { ended?; break Ok(()); }
+                _ = signals.claim.recv() => match &self.business.claimer {
+                    Some(claimer) => claimer.ask(),
+                    None => warn!("asked to claim, but there is no key to claim with"),
+                },
+                _ = signals.reload.recv() => reload(&self.gate, self.reload.as_deref(), &self.flags, &self.asset),
+                _ = signals.stop.recv() => break Ok(()),
+                _ = tokio::signal::ctrl_c() => break Ok(()),
+            }
+        };
+        drop(stop);
+        if !server.is_finished()
+            && let Err(error) = server.await
+        {
+            error!(%error, "the server failed");
+        }
+        if let Err(error) = self.business.merchant.leave().await {
+            warn!(%error, "could not say that this process leaves");
+        }
+        ended
+    }
+}
+
+/// Reads the settings again. Prices, free routes, documents and rates change at once; the rest takes a restart.
+fn reload<S: Store>(gate: &Gate<S>, file: Option<&std::path::Path>, flags: &Settings, asset: &Asset) {
+    let listing = Settings::load(file, flags).and_then(|settings| settings.listing(asset));
+    match listing {
+        Ok(listing) => {
+            gate.set_listing(listing);
+            info!("the price list was read again");
+        }
+        // A mistake in the file must not stop the sale.
+        Err(error) => error!(%error, "the price list stays as it was"),
+    }
+}

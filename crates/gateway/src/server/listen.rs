@@ -1,0 +1,126 @@
+//! Serves HTTP/1.1 and HTTP/2 on one port, with bounds on how long a client may take, and stops without breaking what is
+//! under way.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tower::{Service, ServiceExt};
+use tower_http::timeout::TimeoutBody;
+use tracing::{debug, info, warn};
+
+use super::upstream::Peer;
+
+/// Pause after the system had no connection to give.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How patient a server is with its clients.
+#[derive(Clone, Copy, Debug)]
+pub struct ListenLimits {
+    /// Connections at a time; whoever comes then waits.
+    pub connections: usize,
+    /// Longest time for the head of a request, and of silence between requests.
+    pub header_timeout: Duration,
+    /// Largest head of a request, bytes.
+    pub header_bytes: usize,
+    /// Longest silence within a request's body.
+    pub body_idle: Duration,
+    /// How long a stop waits for requests under way.
+    pub drain: Duration,
+}
+
+impl Default for ListenLimits {
+    fn default() -> Self {
+        Self {
+            connections: 4096,
+            header_timeout: Duration::from_secs(30),
+            header_bytes: 64 * 1024,
+            body_idle: Duration::from_secs(30),
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Serves until `stop`, then lets requests under way end.
+pub async fn listen<S>(
+    listener: TcpListener,
+    service: S,
+    limits: ListenLimits,
+    stop: impl Future<Output = ()> + Send,
+) where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_buf_size(limits.header_bytes.max(8192));
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        .max_concurrent_streams(256)
+        .keep_alive_interval(limits.header_timeout)
+        .keep_alive_timeout(limits.header_timeout);
+    let builder = Arc::new(builder);
+    let graceful = GracefulShutdown::new();
+    let room = Arc::new(Semaphore::new(limits.connections));
+    tokio::pin!(stop);
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept(&listener, &room) => accepted,
+            () = &mut stop => break,
+        };
+        let (stream, peer, place) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let service = service.clone().map_request(move |request: Request<Incoming>| {
+            let mut request =
+                request.map(|body| Body::new(TimeoutBody::new(limits.body_idle, body)));
+            request.extensions_mut().insert(Peer(peer.ip()));
+            request
+        });
+        let (builder, watcher) = (Arc::clone(&builder), graceful.watcher());
+        tokio::spawn(async move {
+            let _place = place;
+            let io = TokioIo::new(stream);
+            let connection = builder.serve_connection_with_upgrades(io, TowerToHyperService::new(service));
+            if let Err(error) = watcher.watch(connection.into_owned()).await {
+                debug!(%peer, %error, "a connection ended");
+            }
+        });
+    }
+    drop(listener);
+    info!("no new connections; waiting for requests under way");
+    if tokio::time::timeout(limits.drain, graceful.shutdown()).await.is_err() {
+        warn!(seconds = limits.drain.as_secs(), "requests under way are broken off");
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> std::io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+    let place = Arc::clone(room).acquire_owned().await.map_err(std::io::Error::other)?;
+    let (stream, peer) = listener.accept().await?;
+    stream.set_nodelay(true)?;
+    Ok((stream, peer, place))
+}
