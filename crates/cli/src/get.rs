@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -214,17 +214,10 @@ fn body(data: &str) -> eyre::Result<Vec<u8>> {
 
 /// Writes what came, as it comes. Returns the bytes of the body.
 async fn write(get: &Get, mut answer: Response, paid: Option<&Paid>) -> eyre::Result<u64> {
-    let new = get.output.as_ref().map(|file| {
-        let mut new = file.as_os_str().to_owned();
-        new.push(".new");
-        PathBuf::from(new)
-    });
-    let mut out: Box<dyn Write> = match &new {
-        Some(new) => Box::new(std::fs::File::create(new).wrap_err_with(|| new.display().to_string())?),
-        None => Box::new(io::stdout()),
-    };
+    let mut target = Target::open(get.output.as_deref())?;
+    let out = &mut target.out;
     if get.include {
-        write_head(&mut out, &answer)?;
+        write_head(out, &answer)?;
     }
     let mut bytes = 0;
     loop {
@@ -242,11 +235,45 @@ async fn write(get: &Get, mut answer: Response, paid: Option<&Paid>) -> eyre::Re
             }
         }
     }
-    drop(out);
-    if let (Some(new), Some(file)) = (new, &get.output) {
-        std::fs::rename(new, file).wrap_err_with(|| file.display().to_string())?;
-    }
+    target.finish()?;
     Ok(bytes)
+}
+
+/// Where a body goes.
+struct Target {
+    out: Box<dyn Write>,
+    /// What it is written to first, and where that belongs.
+    file: Option<(PathBuf, PathBuf)>,
+}
+
+impl Target {
+    fn open(output: Option<&Path>) -> eyre::Result<Self> {
+        let Some(path) = output else {
+            return Ok(Self {
+                out: Box::new(io::stdout()),
+                file: None,
+            });
+        };
+        // A device or a pipe is written to; only a file can be put in the place of another.
+        let special = std::fs::metadata(path).is_ok_and(|found| !found.is_file());
+        let mut new = path.as_os_str().to_owned();
+        new.push(".new");
+        let new = if special { path.to_owned() } else { PathBuf::from(new) };
+        let file = std::fs::File::create(&new).wrap_err_with(|| new.display().to_string())?;
+        Ok(Self {
+            out: Box::new(file),
+            file: (!special).then(|| (new, path.to_owned())),
+        })
+    }
+
+    /// All of it has come.
+    fn finish(self) -> eyre::Result<()> {
+        drop(self.out);
+        if let Some((new, path)) = self.file {
+            std::fs::rename(new, &path).wrap_err_with(|| path.display().to_string())?;
+        }
+        Ok(())
+    }
 }
 
 fn write_head(out: &mut dyn Write, answer: &Response) -> io::Result<()> {
