@@ -207,16 +207,9 @@ impl Market {
             .collect();
         let mirror = Arc::new(Mirror::of(block, escrows));
         let seed = Seed::new(bytes32("seed", 0).0);
-        Merchant::start(
-            self.domain,
-            self.recipient,
-            self.policy,
-            mirror,
-            store,
-            seed,
-        )
-        .await
-        .map_err(|error| eyre!(error))
+        Merchant::start(self.domain, self.recipient, self.policy, mirror, store, seed)
+            .await
+            .map_err(|error| eyre!(error))
     }
 }
 

@@ -110,7 +110,12 @@ impl Anvil {
         let path = find().ok_or(AnvilError::NotFound)?;
         let mut command = Command::new(&path);
         command
-            .args(["--port", &options.port.to_string(), "--chain-id", &options.chain_id.to_string()])
+            .args([
+                "--port",
+                &options.port.to_string(),
+                "--chain-id",
+                &options.chain_id.to_string(),
+            ])
             .args(
                 options
                     .block_time

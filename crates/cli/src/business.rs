@@ -73,8 +73,14 @@ impl<S: Store> Business<S> {
             let store = store.clone();
             async move { eyre::Report::from(follow(follower, store, pause).await) }
         });
-        let claimer = sender
-            .map(|sender| Arc::new(Claimer::new(Arc::clone(&merchant), sender, setup.claims, setup.bump_after)));
+        let claimer = sender.map(|sender| {
+            Arc::new(Claimer::new(
+                Arc::clone(&merchant),
+                sender,
+                setup.claims,
+                setup.bump_after,
+            ))
+        });
         if let Some(claimer) = &claimer {
             let (merchant, claimer) = (Arc::clone(&merchant), Arc::clone(claimer));
             tasks.spawn(async move { claim_for_ever(&merchant, &claimer, pause).await });
@@ -148,7 +154,11 @@ pub(crate) async fn catch_up(
 }
 
 /// Steps the claimer until it fails for good.
-async fn claim_for_ever<S: Store>(merchant: &Merchant<S>, claimer: &Claimer<S>, pause: Duration) -> eyre::Report {
+async fn claim_for_ever<S: Store>(
+    merchant: &Merchant<S>,
+    claimer: &Claimer<S>,
+    pause: Duration,
+) -> eyre::Report {
     let mut last = String::new();
     loop {
         if !merchant.claims() {

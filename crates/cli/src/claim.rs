@@ -13,8 +13,8 @@ use protocol::ticket::{Policy, Seconds, Seed};
 use serde_json::json;
 use storage::{ClaimStore, WinStage, WinStore};
 
-use crate::config::Config;
 use crate::business::catch_up;
+use crate::config::Config;
 use crate::output::{Output, count, date, rows};
 use crate::stores::{self, Locked};
 use crate::{clock, keys};
@@ -132,15 +132,8 @@ async fn claim_all(
     let store = stores::merchant(&config.home, domain, recipient).await?;
     let mut follower = catch_up(&client, &store, finality).await?;
     let (mirror, fresh) = (follower.mirror(), Seed::new(clock::random().0));
-    let merchant = Merchant::start(
-        domain,
-        recipient,
-        Policy::default(),
-        mirror,
-        store.clone(),
-        fresh,
-    )
-    .await?;
+    let merchant =
+        Merchant::start(domain, recipient, Policy::default(), mirror, store.clone(), fresh).await?;
     let policy = ClaimPolicy {
         settle_secs: 0,
         ..ClaimPolicy::default()

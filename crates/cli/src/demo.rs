@@ -1,43 +1,50 @@
-//! `micropay demo`: the main job on real input. Starts a chain, deploys, opens one escrow, sells a file piece by piece from
-//! three merchants over real connections, claims the winners, and pays everybody out. What it reports is read back from the
+//! `micropay demo`: the main job on real input. Starts a chain, deploys, opens one escrow, sells a file piece by piece over
+//! HTTP, through the gateways of three merchants before one server, claims the winners, and pays everybody out. What it reports is read back from the
 //! chain: balances before and after, gas from the receipts.
 
+mod goods;
 mod report;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use alloy::eips::BlockNumberOrTag;
-use alloy::primitives::{Address, B256, U256};
+use alloy::primitives::{Address, U256};
 use alloy::providers::Provider;
 use alloy::signers::local::PrivateKeySigner;
 use chain::anvil::{Anvil, AnvilOptions};
 use chain::{At, ChainClient, ChainConfig, Finality, Sender, deploy};
 use clap::Args;
 use eyre::{OptionExt, WrapErr, ensure};
+use futures::{StreamExt, TryStreamExt, stream};
+use gateway::client::{Client, Paid};
+use gateway::server::{
+    Charge, Gate, GateConfig, GateLayer, ListenLimits, Listing, RateLimits, Service, Table, Upstream,
+    UpstreamLimits, listen,
+};
+use gateway::wire::ChallengeKey;
+use indicatif::{ProgressBar, ProgressStyle};
 use merchant::ticket::{ClaimPolicy, Price};
-use payer::ticket::{Edges, EscrowSteps, Limits, Opening, Payer, Seller};
+use payer::ticket::{Edges, EscrowSteps, Limits, Payer};
 use protocol::ticket::{Amount, EscrowKey, Nonce, Policy, Seconds, WinThreshold, odds};
-use storage::{ClaimState, ClaimStore, WinStore};
+use storage::{ClaimState, ClaimStore, SqliteStore, WinStore};
 use tokio::net::TcpListener;
+use tower::Layer;
 
-use crate::buyer::{Bought, TcpMerchant, buy_file};
-use crate::merchant::{Business, Setup};
+use crate::business::{Business, Setup};
+use crate::dev::{PRIZE, opening};
 use crate::output::Output;
-use crate::pay::progress_bar;
-use crate::shop::{Goods, sha256};
 use crate::{clock, credit, picture, stores};
+use goods::{Goods, sha256};
 use report::{Party, Report};
 
 /// How many merchants sell.
 const MERCHANTS: usize = 3;
 /// One ticket in so many wins.
 const ONE_IN: u64 = 128;
-/// What a winner pays: 0.01 ether.
-const PRIZE: Amount = Amount(10_000_000_000_000_000);
 /// Blocks that make a block final on the demo's chain.
 const FINALITY: Finality = Finality::Depth(2);
 /// Longest wait for the last claims to be final.
@@ -77,21 +84,22 @@ pub(crate) async fn run(demo: &Demo, out: Output) -> eyre::Result<()> {
 
     say(out, "opening an escrow");
     let key = EscrowKey::from_bytes(&clock::random().0)?;
-    let opening = opening(pieces)?;
+    // Room for tickets that are refused.
+    let opening = opening(Nonce(pieces + pieces / 8 + 64), ONE_IN)?;
     let steps = EscrowSteps::new(world.sender(&world.payer));
     steps.open(&key, &opening).await?;
 
-    say(out, &format!("selling {pieces} pieces"));
-    let mut businesses = Vec::new();
-    let mut sellers = Vec::new();
+    say(out, &format!("selling {pieces} pieces over HTTP"));
+    let upstream = serve(goods.clone()).await?;
+    let (mut businesses, mut addresses) = (Vec::new(), Vec::new());
     for account in &world.merchants {
-        let (business, address) = world.open_business(account.clone(), &goods).await?;
+        let (business, address) = world.open_business(account.clone(), &upstream).await?;
         businesses.push(business);
-        sellers.push(Seller::new(TcpMerchant::new(address)));
+        addresses.push(address);
     }
     world.wait_until_known(&businesses, key.address()).await?;
     let sale = Instant::now();
-    let bought = world.buy(&key, &sellers, pieces, demo.at_once, out).await?;
+    let bought = world.buy(&key, &addresses, pieces, demo.at_once, out).await?;
     let sale = sale.elapsed();
 
     say(out, "claiming the winners");
@@ -109,7 +117,7 @@ pub(crate) async fn run(demo: &Demo, out: Output) -> eyre::Result<()> {
         }
     }
     let claims = claim_totals(&businesses).await?;
-    let counts = counts(&businesses);
+    let won = won(&businesses).await?;
     drop(businesses); // ends their tasks, before time jumps
 
     say(out, "withdrawing the rest");
@@ -131,13 +139,13 @@ pub(crate) async fn run(demo: &Demo, out: Output) -> eyre::Result<()> {
         std::fs::write(file, &bought.bytes).wrap_err_with(|| file.display().to_string())?;
     }
     let rho = WinThreshold::one_in(ONE_IN).probability();
-    let accepted = counts.accepted;
+    let accepted = bought.payments;
     let n = u32::try_from(accepted).wrap_err("tickets")?;
     let report = Report {
         payments: bought.payments,
         accepted,
-        refused: counts.refused,
-        won: counts.won,
+        refused: bought.refused,
+        won,
         claimed: claims.claimed,
         expected_wins: accepted as f64 * rho,
         interval_99: odds::interval(n, rho, 0.99).into(),
@@ -182,29 +190,18 @@ fn say(out: Output, what: &str) {
 fn goods(demo: &Demo) -> eyre::Result<Goods> {
     let whole = match &demo.file {
         Some(file) => Goods::read(file)?,
-        None => Goods::new("mandelbrot.bmp".into(), picture::render()),
+        None => Goods::new(picture::render()),
     };
     let limit = demo.payments.unwrap_or(whole.pieces());
     Ok(whole.first_pieces(limit))
 }
 
-/// An escrow for so many payments: a cap with room for tickets that are refused, the penalty that merchants ask for it, and
-/// a balance that all wins there may be can be paid from.
-fn opening(pieces: u64) -> eyre::Result<Opening> {
-    let ticket_cap = Nonce(pieces + pieces / 8 + 64);
-    let max_threshold = WinThreshold::one_in(ONE_IN)
-        .to_bound()
-        .ok_or_eyre("the rate is too close to 1")?;
-    let penalty = odds::required_penalty(PRIZE, ticket_cap, max_threshold, Policy::default().epsilon);
-    let balance = penalty.checked_mul(2).ok_or_eyre("the balance is too large")?;
-    Ok(Opening {
-        asset: Address::ZERO,
-        prize: PRIZE,
-        max_threshold,
-        ticket_cap,
-        penalty,
-        balance,
-    })
+/// A server on a free port; its address.
+async fn serve(goods: Goods) -> eyre::Result<String> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    tokio::spawn(async move { axum::serve(listener, goods.server()).await });
+    Ok(format!("http://{address}"))
 }
 
 /// The chain and everybody on it.
@@ -260,23 +257,16 @@ impl World {
         accounts.chain([self.client.config().contract]).collect()
     }
 
-    /// A merchant with its own store, selling on a free port.
+    /// A merchant with its own store and gateway, on a free port.
     async fn open_business(
         &self,
         account: PrivateKeySigner,
-        goods: &Goods,
-    ) -> eyre::Result<(Business, String)> {
+        upstream: &str,
+    ) -> eyre::Result<(Business<SqliteStore>, String)> {
         let recipient = account.address();
-        let price = WinThreshold::one_in(ONE_IN).price(PRIZE);
         let setup = Setup {
             recipient,
-            account,
-            price: Price {
-                asset: Address::ZERO,
-                price,
-                min_prize: PRIZE,
-                max_prize: PRIZE,
-            },
+            account: Some(account),
             policy: Policy::default(),
             // Small batches, so that claims happen during so short a sale.
             claims: ClaimPolicy {
@@ -288,21 +278,52 @@ impl World {
             bump_after: Seconds(10),
             finality: FINALITY,
             pause: Duration::from_millis(250),
+            lease: None,
         };
         let store = stores::merchant(self.folder.path(), self.client.domain(), recipient).await?;
+        let mut business = Business::open(setup, self.client.clone(), store).await?;
+        let price = Charge::Price(Price {
+            asset: Address::ZERO,
+            price: WinThreshold::one_in(ONE_IN).price(PRIZE),
+            min_prize: PRIZE,
+            max_prize: PRIZE,
+        });
+        let config = GateConfig::default();
+        let gate = Gate::new(
+            Arc::clone(&business.merchant),
+            Listing::new(
+                &Service::default(),
+                Table::new(Vec::new(), price),
+                RateLimits::default(),
+            ),
+            config,
+            ChallengeKey::new(clock::random().0),
+            clock::now,
+        );
+        let limits = UpstreamLimits {
+            connect: config.upstream_timeout,
+            idle: config.upstream_timeout,
+            body_bytes: config.body_bytes,
+        };
+        let service = GateLayer::new(gate).layer(Upstream::new(&upstream.parse()?, limits)?);
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?.to_string();
-        Ok((
-            Business::open(setup, self.client.clone(), store, goods.clone(), listener).await?,
-            address,
-        ))
+        let address = listener.local_addr()?;
+        business.tasks.spawn(async move {
+            listen(listener, service, ListenLimits::default(), std::future::pending()).await;
+            eyre::eyre!("the gateway closed")
+        });
+        Ok((business, format!("http://{address}")))
     }
 
     /// Merchants accept from an escrow once its opening is final.
-    async fn wait_until_known(&self, businesses: &[Business], escrow: Address) -> eyre::Result<()> {
+    async fn wait_until_known(
+        &self,
+        businesses: &[Business<SqliteStore>],
+        escrow: Address,
+    ) -> eyre::Result<()> {
         let deadline = Instant::now() + CLAIM_LIMIT;
         for business in businesses {
-            while !business.shop.merchant.knows(escrow) {
+            while !business.merchant.knows(escrow) {
                 ensure!(
                     Instant::now() < deadline,
                     "the escrow is not final after {} s",
@@ -314,10 +335,11 @@ impl World {
         Ok(())
     }
 
+    /// Buys the pieces from the gateways in turn, `at_once` at a time, over one client and one escrow.
     async fn buy(
         &self,
         key: &EscrowKey,
-        sellers: &[Seller<TcpMerchant>],
+        addresses: &[String],
         pieces: u64,
         at_once: u16,
         out: Output,
@@ -340,23 +362,38 @@ impl World {
             store,
             edges,
         );
-        let catalog = sellers[0].api().catalog().await?;
+        let client = Client::new(payer)?;
         let bar = progress_bar(pieces, out);
-        let progress = |done| bar.set_position(done);
-        let none = BTreeMap::new();
-        let bought = buy_file(
-            &payer,
-            sellers,
-            &catalog,
-            pieces,
-            none,
-            B256::ZERO,
-            at_once.into(),
-            progress,
-        )
-        .await?;
+        let requests = AtomicU64::new(0);
+        let bought: BTreeMap<u64, Vec<u8>> = stream::iter(0..pieces)
+            .map(|piece| {
+                let address = &addresses[(piece % addresses.len() as u64) as usize];
+                let (client, bar, requests) = (&client, &bar, &requests);
+                async move {
+                    let named = || format!("piece {piece}");
+                    let url = format!("{address}/pieces/{piece}");
+                    let answer = client.get(url).send().await.wrap_err_with(named)?;
+                    let answer = answer.error_for_status().wrap_err_with(named)?;
+                    let paid = answer
+                        .extensions()
+                        .get::<Paid>()
+                        .cloned()
+                        .ok_or_eyre("nothing was paid")?;
+                    requests.fetch_add(paid.requests.into(), Ordering::Relaxed);
+                    bar.inc(1);
+                    Ok::<_, eyre::Report>((piece, answer.bytes().await.wrap_err_with(named)?.to_vec()))
+                }
+            })
+            .buffer_unordered(at_once.into())
+            .try_collect()
+            .await?;
         bar.finish_and_clear();
-        Ok(bought)
+        let payments = bought.len() as u64;
+        Ok(Bought {
+            bytes: bought.into_values().flatten().collect(),
+            payments,
+            refused: requests.into_inner().saturating_sub(payments),
+        })
     }
 
     /// Gas per account, from the receipts of every block since `first`.
@@ -399,9 +436,11 @@ impl World {
 }
 
 /// Claims everything and waits until it is final.
-async fn settle(business: &Business) -> eyre::Result<()> {
+async fn settle(business: &Business<SqliteStore>) -> eyre::Result<()> {
     let deadline = Instant::now() + CLAIM_LIMIT;
-    business.claimer.ask();
+    if let Some(claimer) = &business.claimer {
+        claimer.ask();
+    }
     while !business.store.load_unfinished().await?.is_empty() {
         ensure!(
             Instant::now() < deadline,
@@ -421,7 +460,7 @@ struct ClaimTotals {
     transactions: u64,
 }
 
-async fn claim_totals(businesses: &[Business]) -> eyre::Result<ClaimTotals> {
+async fn claim_totals(businesses: &[Business<SqliteStore>]) -> eyre::Result<ClaimTotals> {
     let mut totals = ClaimTotals::default();
     for business in businesses {
         for claim in business.store.claims(u32::MAX).await? {
@@ -436,25 +475,31 @@ async fn claim_totals(businesses: &[Business]) -> eyre::Result<ClaimTotals> {
     Ok(totals)
 }
 
-/// What the merchants counted.
-struct Totals {
-    accepted: u64,
+/// A file bought piece by piece.
+struct Bought {
+    bytes: Vec<u8>,
+    payments: u64,
+    /// Requests beyond one for each payment: first 402s, and tickets that were refused.
     refused: u64,
-    won: u64,
 }
 
-fn counts(businesses: &[Business]) -> Totals {
-    let sum = |count: fn(&crate::shop::Counts) -> &std::sync::atomic::AtomicU64| {
-        businesses
-            .iter()
-            .map(|business| count(&business.shop.counts).load(Ordering::Relaxed))
-            .sum()
-    };
-    Totals {
-        accepted: sum(|c| &c.accepted),
-        refused: sum(|c| &c.refused),
-        won: sum(|c| &c.won),
+async fn won(businesses: &[Business<SqliteStore>]) -> eyre::Result<u64> {
+    let mut won = 0;
+    for business in businesses {
+        won += business.store.win_totals().await?.all()?.count;
     }
+    Ok(won)
+}
+
+/// On standard error, where it is a terminal and nobody wants JSON.
+fn progress_bar(length: u64, out: Output) -> ProgressBar {
+    use std::io::IsTerminal;
+    if out.json || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style =
+        ProgressStyle::with_template("{bar:40} {pos}/{len} pieces  {per_sec}  {eta}").expect("a constant");
+    ProgressBar::new(length).with_style(style)
 }
 
 /// Wei as contract arguments are, for the report.

@@ -17,7 +17,7 @@ use crate::output::Output;
 use crate::{clock, keys};
 
 /// What a winner pays: 0.01 ether.
-const PRIZE: Amount = Amount(10_000_000_000_000_000);
+pub(crate) const PRIZE: Amount = Amount(10_000_000_000_000_000);
 /// The likeliest ticket that the escrow pays: up to a 16th of the prize a request.
 const MOST_ONE_IN: u64 = 16;
 /// Bound on the escrow's tickets.

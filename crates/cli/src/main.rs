@@ -5,7 +5,7 @@ mod claim;
 mod clock;
 mod config;
 mod credit;
-// mod demo;
+mod demo;
 mod deploy;
 mod dev;
 mod doctor;
@@ -20,7 +20,6 @@ mod serve;
 mod stores;
 mod ticket;
 mod units;
-mod wire;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -84,7 +83,7 @@ enum Command {
     /// Look at everything that must be right
     Doctor(doctor::Doctor),
     /// Sell a file piece by piece on a chain of its own
-    // Demo(demo::Demo),
+    Demo(demo::Demo),
     /// A chain to try things on, with contract, seller, payer and escrow
     Dev(dev::Dev),
     /// Print a completion script for a shell
@@ -129,7 +128,7 @@ async fn run(cli: &Cli) -> eyre::Result<ExitCode> {
                 return Ok(exit::FAILED.into());
             }
         }
-        // Command::Demo(demo) => demo::run(demo, out).await?,
+        Command::Demo(demo) => demo::run(demo, out).await?,
         Command::Dev(dev) => dev::run(dev, &config, out).await?,
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "micropay", &mut std::io::stdout());

@@ -8,9 +8,9 @@ use serde_json::json;
 use storage::MirrorStore;
 
 use crate::config::Config;
+use crate::keys;
 use crate::output::Output;
 use crate::stores::{self, Locked};
-use crate::keys;
 
 /// The merchant.
 #[derive(Debug, Subcommand)]
@@ -81,4 +81,3 @@ async fn set_operator(sender: &Sender, operator: Address, approved: bool) -> eyr
         .await?;
     Ok(())
 }
-

@@ -14,7 +14,7 @@ use gateway::server::{Gate, GateLayer, Upstream, UpstreamLimits, listen};
 use gateway::wire::ChallengeKey;
 use protocol::ticket::{Policy, Seed};
 use serde_json::json;
-use storage::{SeedStore, Store};
+use storage::Store;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -28,6 +28,9 @@ use crate::stores::{self, Locked};
 use crate::units::Asset;
 use crate::{clock, keys};
 use settings::Settings;
+
+/// Lease of one of several processes: so long may the database be away, and so long does a claim wait for a dead one.
+const LEASE: Duration = Duration::from_secs(30);
 
 /// What to sell, for how much, and to whose benefit.
 #[derive(Debug, Args)]
@@ -52,9 +55,13 @@ pub(crate) async fn run(serve: &Serve, config: &Config, out: Output) -> eyre::Re
     // Before the lock, which tells others to send it: unheard, it would end the process.
     let signals = Signals::new()?;
     let domain = config.domain().await?;
-    match settings.storage.as_deref() {
+    match settings.storage.clone().as_deref() {
         Some(url) if url.starts_with("postgres:") || url.starts_with("postgresql:") => {
-            bail!("PostgreSQL comes with the next commit: {url:?}")
+            let store = stores::merchant_in(url, domain, recipient).await?;
+            Shop::open(serve, config, settings, recipient, store, Some(LEASE), out)
+                .await?
+                .run(signals)
+                .await
         }
         Some(path) if !path.starts_with("sqlite:") => Err(crate::exit::usage(format!(
             "storage is sqlite:PATH or postgres://…, got {path:?}"
@@ -105,7 +112,11 @@ fn check(settings: &Settings, asset: &Asset, recipient: Address, out: Output) ->
         "routes": routes.iter().map(|(pattern, price)| json!({ "route": pattern, "price": price })).collect::<Vec<_>>(),
     });
     let mut lines = vec![("pay to", recipient.to_string())];
-    lines.extend(routes.iter().map(|(pattern, price)| (pattern.as_str(), price.clone())));
+    lines.extend(
+        routes
+            .iter()
+            .map(|(pattern, price)| (pattern.as_str(), price.clone())),
+    );
     out.answer(&value, rows(&lines))
 }
 
@@ -180,9 +191,14 @@ impl<S: Store> Shop<S> {
         };
         let upstream = Upstream::new(&settings.upstream()?, limits)?;
         let address = settings.listen();
-        let listener = TcpListener::bind(address).await.wrap_err_with(|| address.to_owned())?;
+        let listener = TcpListener::bind(address)
+            .await
+            .wrap_err_with(|| address.to_owned())?;
         let business = Business::open(setup, client, store).await?;
-        let seed = business.store.seed_or_insert(Seed::new(clock::random().0)).await?;
+        let seed = business
+            .store
+            .seed_or_insert(Seed::new(clock::random().0))
+            .await?;
         // The same for all processes of a merchant, so that a challenge of one can be answered at another.
         let key = keccak256([b"micropay/challenge/v1".as_slice(), seed.expose()].concat());
         let gate = Gate::new(

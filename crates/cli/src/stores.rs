@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use alloy::primitives::Address;
 use eyre::WrapErr;
 use protocol::ticket::Domain;
-use storage::{SqliteStore, StoreIdentity};
+use storage::{PostgresStore, SqliteStore, StoreIdentity};
 
 use crate::keys::private_folder;
 
@@ -31,8 +31,24 @@ pub(crate) async fn merchant(home: &Path, domain: Domain, recipient: Address) ->
 }
 
 /// A merchant's store in a file of one's choice.
-pub(crate) async fn merchant_at(file: &Path, domain: Domain, recipient: Address) -> eyre::Result<SqliteStore> {
+pub(crate) async fn merchant_at(
+    file: &Path,
+    domain: Domain,
+    recipient: Address,
+) -> eyre::Result<SqliteStore> {
     open(file, StoreIdentity::merchant(domain, recipient)).await
+}
+
+/// A merchant's store in a PostgreSQL database, which its processes on several machines can share.
+pub(crate) async fn merchant_in(
+    url: &str,
+    domain: Domain,
+    recipient: Address,
+) -> eyre::Result<PostgresStore> {
+    let identity = StoreIdentity::merchant(domain, recipient);
+    PostgresStore::open(url, identity)
+        .await
+        .wrap_err("the PostgreSQL store") // without the address: it has a password
 }
 
 fn merchant_file(home: &Path, domain: Domain, recipient: Address) -> eyre::Result<PathBuf> {

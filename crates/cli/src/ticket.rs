@@ -3,15 +3,14 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use alloy::primitives::{Address, B256, U256};
+use alloy::primitives::{Address, B256, Bytes, U256};
 use clap::Subcommand;
 use eyre::WrapErr;
 use protocol::ticket::{Domain, Signature, WinThreshold, draw, recover};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::exit::usage;
 use crate::output::{Output, rows};
-use crate::wire::TicketJson;
 
 /// Single tickets.
 #[derive(Debug, Subcommand)]
@@ -22,6 +21,45 @@ pub(crate) enum Ticket {
         /// A file, or - for standard input
         file: PathBuf,
     },
+}
+
+/// A ticket as people have it, from a log or a store. `expiry` and `nonce` are numbers or strings, `winThreshold` decimal or hexadecimal.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct TicketJson {
+    escrow: Address,
+    recipient: Address,
+    commitment: B256,
+    r2: B256,
+    win_threshold: U256,
+    #[serde(deserialize_with = "lenient_u64")]
+    expiry: u64,
+    #[serde(deserialize_with = "lenient_u64")]
+    nonce: u64,
+    signature: Bytes,
+    /// The recipient's secret, once revealed; only for inspection.
+    #[serde(default)]
+    r1: Option<B256>,
+}
+
+impl TicketJson {
+    fn fields(&self) -> bindings::ticket::Ticket {
+        bindings::ticket::Ticket {
+            escrow: self.escrow,
+            recipient: self.recipient,
+            commitment: self.commitment,
+            r2: self.r2,
+            winThreshold: self.win_threshold,
+            expiry: self.expiry,
+            nonce: self.nonce,
+        }
+    }
+}
+
+/// A number, or a string with a decimal or `0x` number.
+fn lenient_u64<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let value = U256::deserialize(deserializer)?;
+    u64::try_from(value).map_err(|_| serde::de::Error::custom(format!("{value} is above {}", u64::MAX)))
 }
 
 /// What there is to know of a ticket. What needs `r1` is absent without it.

@@ -2,8 +2,8 @@
 
 #[cfg(feature = "client")]
 pub mod client;
-#[cfg(feature = "server")]
-pub mod server;
 #[cfg(any(feature = "client", feature = "server"))]
 pub mod route;
+#[cfg(feature = "server")]
+pub mod server;
 pub mod wire;

@@ -178,7 +178,11 @@ mod tests {
         ];
         for (text, method, path, expected) in cases {
             let method = method.parse().unwrap();
-            assert_eq!(pattern(text).matches(&method, path), expected, "{text} {method} {path}");
+            assert_eq!(
+                pattern(text).matches(&method, path),
+                expected,
+                "{text} {method} {path}"
+            );
             assert_eq!(pattern(text).to_string(), text);
         }
     }

@@ -18,6 +18,7 @@ pub mod fixture;
 mod fleet;
 pub mod model;
 mod orders;
+pub mod postgres;
 mod store;
 mod wins;
 

@@ -193,10 +193,15 @@ pub enum StoreError {
         /// A store's.
         expected: u32,
     },
-    /// The file was written by a newer version of this program.
+    /// The database is in use for something else.
+    #[error(
+        "the database has a table {0:?} and none called \"store\": a store needs a database or a schema of its own"
+    )]
+    ForeignTable(String),
+    /// The store was written by a newer version of this program.
     #[error("the store has schema version {got}, this program knows {known}; use a newer program")]
     NewerSchema {
-        /// The file's version.
+        /// The store's version.
         got: i64,
         /// The newest version known here.
         known: i64,
@@ -220,7 +225,7 @@ pub enum StoreError {
         doing: &'static str,
         /// The database's own words.
         source: Arc<dyn Error + Send + Sync>,
-        /// Whether it may work in a moment (the database is busy).
+        /// Whether it may work in a moment (the database is busy, or restarting).
         transient: bool,
     },
     /// The store was closed.

@@ -23,7 +23,7 @@ pub use orders::{
     Budget, Issue, OrderFilter, OrderRecord, OrderRequest, OrderStage, OrderState, OrderStore, OrderTotals,
 };
 pub use seed::SeedStore;
-pub use sql::{SqliteStats, SqliteStore};
+pub use sql::{PostgresStore, SqliteStore, WriteStats};
 pub use wins::{Total, WinFilter, WinRecord, WinStage, WinState, WinStore, WinTotals};
 
 /// Every capability at once: what a backend is. Roles ask for the capabilities that they need.

@@ -58,7 +58,10 @@ impl<S: Store> MerchantApi for Counter<S> {
             message: refusal.to_string(),
             retry: refusal.retry(),
         };
-        self.shop.merchant.quote(escrow, &self.shop.price).map_err(refused)
+        self.shop
+            .merchant
+            .quote(escrow, &self.shop.price)
+            .map_err(refused)
     }
 
     async fn buy(
@@ -96,12 +99,14 @@ impl<S: Store> MerchantApi for Counter<S> {
                     quote,
                 }
             }
-            Err(error @ (AcceptError::Busy(_) | AcceptError::Store(_) | AcceptError::LeaseOver { .. })) => Answer::Refused {
-                rule: "try-later".into(),
-                message: error.to_string(),
-                retry: Retry::Later,
-                quote: None,
-            },
+            Err(error @ (AcceptError::Busy(_) | AcceptError::Store(_) | AcceptError::LeaseOver { .. })) => {
+                Answer::Refused {
+                    rule: "try-later".into(),
+                    message: error.to_string(),
+                    retry: Retry::Later,
+                    quote: None,
+                }
+            }
         };
         if fault == Some(Fault::LoseAnswer) {
             lost()

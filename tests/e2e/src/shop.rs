@@ -113,14 +113,7 @@ impl World {
         let account = Self::sender_on(client, setup.claims_from);
         let seed = Seed::new(random().0);
         let mirror = follower.mirror();
-        let merchant = Merchant::start(
-            self.domain,
-            recipient,
-            setup.policy,
-            mirror,
-            store.clone(),
-            seed,
-        );
+        let merchant = Merchant::start(self.domain, recipient, setup.policy, mirror, store.clone(), seed);
         let merchant = merchant.await.unwrap();
         let claimer = Claimer::new(
             Arc::clone(&merchant),
@@ -230,7 +223,7 @@ impl<S: Store> Shop<S> {
     pub async fn accept(&self, order: OrderId, ticket: Ticket<Issued>) -> Result<Receipt, AcceptError> {
         self.merchant
             .accept(order, ticket, &self.price, self.clock.now())
-           .await
+            .await
     }
 
     /// A ticket arrives as bytes, as over any wire.

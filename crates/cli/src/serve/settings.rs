@@ -140,7 +140,9 @@ struct LimitSettings {
 impl Settings {
     /// The file's settings, with the flags before them.
     pub(super) fn load(file: Option<&Path>, flags: &Self) -> eyre::Result<Self> {
-        let Some(file) = file else { return Ok(flags.clone()) };
+        let Some(file) = file else {
+            return Ok(flags.clone());
+        };
         let text = std::fs::read_to_string(file).wrap_err_with(|| file.display().to_string())?;
         let wrong = |error: toml::de::Error| usage(format!("{}: {error}", file.display()));
         // Read by itself first: then a mistake has a line number.
@@ -192,7 +194,11 @@ impl Settings {
     }
 
     pub(super) fn max_mirror_age(&self) -> eyre::Result<Seconds> {
-        span("max-mirror-age", self.max_mirror_age.as_deref(), Seconds::MINUTE.times(5))
+        span(
+            "max-mirror-age",
+            self.max_mirror_age.as_deref(),
+            Seconds::MINUTE.times(5),
+        )
     }
 
     pub(super) fn bump_after(&self) -> eyre::Result<Seconds> {
@@ -201,7 +207,11 @@ impl Settings {
 
     pub(super) fn claim_policy(&self) -> eyre::Result<ClaimPolicy> {
         let default = ClaimPolicy::default();
-        let age = span("claim-age", self.claim_age.as_deref(), Seconds(default.max_age_secs))?;
+        let age = span(
+            "claim-age",
+            self.claim_age.as_deref(),
+            Seconds(default.max_age_secs),
+        )?;
         Ok(ClaimPolicy {
             batch: self.claim_batch.unwrap_or(default.batch),
             max_age_secs: age.0,
@@ -222,7 +232,11 @@ impl Settings {
             answers: AnswerLimits {
                 total_bytes: limits.answers_bytes.unwrap_or(default.answers.total_bytes),
                 answer_bytes: limits.answer_bytes.unwrap_or(default.answers.answer_bytes),
-                keep: duration("limits.answers_keep", limits.answers_keep.as_deref(), default.answers.keep)?,
+                keep: duration(
+                    "limits.answers_keep",
+                    limits.answers_keep.as_deref(),
+                    default.answers.keep,
+                )?,
             },
             cors: self.cors.unwrap_or(default.cors),
             behind_proxy: self.behind_proxy.unwrap_or(default.behind_proxy),
@@ -257,12 +271,21 @@ impl Settings {
     /// The price list.
     pub(super) fn table(&self, asset: &Asset) -> eyre::Result<Table> {
         let mut prices = Vec::new();
-        for text in self.route.iter().filter_map(|route| route.price.as_ref()).chain(&self.price) {
+        for text in self
+            .route
+            .iter()
+            .filter_map(|route| route.price.as_ref())
+            .chain(&self.price)
+        {
             prices.push(asset.parse(text)?);
         }
         let highest = prices.iter().copied().max().unwrap_or(Amount(1));
-        let bound = |text: &Option<String>, default| text.as_deref().map_or(Ok(default), |text| asset.parse(text));
-        let (min_prize, max_prize) = (bound(&self.min_prize, highest)?, bound(&self.max_prize, Amount::MAX)?);
+        let bound =
+            |text: &Option<String>, default| text.as_deref().map_or(Ok(default), |text| asset.parse(text));
+        let (min_prize, max_prize) = (
+            bound(&self.min_prize, highest)?,
+            bound(&self.max_prize, Amount::MAX)?,
+        );
         let charge = |text: &str| -> eyre::Result<Charge> {
             let price = Price {
                 asset: asset.address,
@@ -270,7 +293,9 @@ impl Settings {
                 min_prize,
                 max_prize,
             };
-            price.check().map_err(|error| usage(format!("price {text}: {error}")))?;
+            price
+                .check()
+                .map_err(|error| usage(format!("price {text}: {error}")))?;
             Ok(Charge::Price(price))
         };
         let mut routes = Vec::new();
@@ -303,10 +328,9 @@ impl Settings {
     /// What people are told of the prices.
     pub(super) fn price_text(&self, asset: &Asset) -> String {
         let listed = self.route.iter().filter(|route| route.price.is_some()).count();
-        let default = self
-            .price
-            .as_ref()
-            .map_or("free".to_owned(), |price| format!("{price} {} a request", asset.symbol));
+        let default = self.price.as_ref().map_or("free".to_owned(), |price| {
+            format!("{price} {} a request", asset.symbol)
+        });
         match listed {
             0 => default,
             _ => format!("{default}, {listed} routes with prices of their own"),
@@ -316,7 +340,10 @@ impl Settings {
 
 impl RouteSetting {
     fn name(&self) -> &str {
-        self.path.as_deref().or(self.regex.as_deref()).unwrap_or("without a path")
+        self.path
+            .as_deref()
+            .or(self.regex.as_deref())
+            .unwrap_or("without a path")
     }
 
     fn patterns(&self) -> eyre::Result<Vec<Pattern>> {

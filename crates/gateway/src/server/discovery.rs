@@ -36,7 +36,12 @@ impl Discovery {
 
     /// The document at this path, if it is one of ours. `/.well-known/x402` changes with the sessions, and is made from
     /// `terms` when it is asked for.
-    pub(super) fn find(&self, method: &Method, path: &str, terms: impl Fn() -> Value) -> Option<Response<Body>> {
+    pub(super) fn find(
+        &self,
+        method: &Method,
+        path: &str,
+        terms: impl Fn() -> Value,
+    ) -> Option<Response<Body>> {
         if method != Method::GET && method != Method::HEAD {
             return None;
         }
@@ -136,7 +141,11 @@ fn llms(service: &Service, table: &Table) -> String {
             Charge::Price(price) => format!("{} atomic units of asset {}", price.price, price.asset),
         };
         let what = route.description.as_deref().map(|what| format!(" ({what})"));
-        text.push_str(&format!("- `{}`{}: {price}\n", route.pattern, what.unwrap_or_default()));
+        text.push_str(&format!(
+            "- `{}`{}: {price}\n",
+            route.pattern,
+            what.unwrap_or_default()
+        ));
     }
     text.push_str("\nThe first line that matches decides.\n");
     text

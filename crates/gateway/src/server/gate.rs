@@ -30,18 +30,19 @@ use tower::ServiceExt;
 use tracing::{debug, warn};
 
 use super::answers::{Answer, AnswerLimits, Answers, NamedCall};
+use super::discovery::{Discovery, Service};
+use super::limits::{Limiters, RateLimits};
 use super::reply::{
     add_cors, add_receipt, announced_escrow, payment_required, payment_token, preflight, problem, rfc3339,
     strip_request, strip_response,
 };
-use super::discovery::{Discovery, Service};
-use super::limits::{Limiters, RateLimits};
 use super::table::{Charge, Listed, Table};
 use super::tee::Tee;
 use super::upstream::{Peer, UpstreamError};
 use crate::wire::{
-    Advice, Challenge, ChallengeKey, Extra, IDEMPOTENCY_KEY, Opening, PAYMENT_AUTHORIZATION, PAYMENT_SIGNATURE,
-    Payment, Problem, Requirements, SCHEME, WireError, network, read_credential, read_signature,
+    Advice, Challenge, ChallengeKey, Extra, IDEMPOTENCY_KEY, Opening, PAYMENT_AUTHORIZATION,
+    PAYMENT_SIGNATURE, Payment, Problem, Requirements, SCHEME, WireError, network, read_credential,
+    read_signature,
 };
 
 /// Request bodies up to this size are part of what a payment is for; of larger ones only the length is, because they pass
@@ -192,16 +193,21 @@ impl<S: GateStore> Gate<S> {
         {
             return problem(&too_many(&ip.to_string()));
         }
-        let found = listing
-            .discovery
-            .find(&parts.method, parts.uri.path(), || self.well_known(&parts, &listing.table));
+        let found = listing.discovery.find(&parts.method, parts.uri.path(), || {
+            self.well_known(&parts, &listing.table)
+        });
         if let Some(document) = found {
             return document;
         }
         let listed = match listing.table.look_up(&parts) {
             Ok(listed) => listed,
             Err(error) => {
-                return problem(&Problem::new(400, "path-ambiguous", Advice::Stop, error.to_string()));
+                return problem(&Problem::new(
+                    400,
+                    "path-ambiguous",
+                    Advice::Stop,
+                    error.to_string(),
+                ));
             }
         };
         if let Err(refused) = self.check_length(&body, &parts.headers) {
@@ -254,8 +260,17 @@ impl<S: GateStore> Gate<S> {
                     return problem(&too_many(&format!("payer {payer}")));
                 }
                 let route = route_of(&call);
-                self.deliver(parts, body, upstream, delivery, paid.payment, price, route, name.map(|name| (name, fingerprint)))
-                    .await
+                self.deliver(
+                    parts,
+                    body,
+                    upstream,
+                    delivery,
+                    paid.payment,
+                    price,
+                    route,
+                    name.map(|name| (name, fingerprint)),
+                )
+                .await
             }
             Ok(Admitted::Repeat(receipt)) => self.again(receipt.ticket),
             Err(error) => self.refuse(&call, &paid, error),
@@ -268,7 +283,11 @@ impl<S: GateStore> Gate<S> {
             list.rsplit(',').next()?.trim().parse().ok()
         };
         let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
-        if self.config.behind_proxy { forwarded().or(peer) } else { peer }
+        if self.config.behind_proxy {
+            forwarded().or(peer)
+        } else {
+            peer
+        }
     }
 
     /// `/.well-known/x402`: every route that has a price, with terms that can be paid.
@@ -346,7 +365,10 @@ impl<S: GateStore> Gate<S> {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
         }
-        let small = body.size_hint().upper().is_some_and(|upper| upper <= FINGERPRINT_BYTES);
+        let small = body
+            .size_hint()
+            .upper()
+            .is_some_and(|upper| upper <= FINGERPRINT_BYTES);
         if !small {
             hash.update(body.size_hint().exact().unwrap_or(u64::MAX).to_be_bytes());
             return Ok((body, B256::from_slice(&hash.finalize())));
@@ -378,7 +400,12 @@ impl<S: GateStore> Gate<S> {
         }
         if known.fingerprint != fingerprint {
             let detail = format!("call {name:?} was another request, {}", known.fingerprint);
-            return Some(problem(&Problem::new(409, "call-name-reused", Advice::Stop, detail)));
+            return Some(problem(&Problem::new(
+                409,
+                "call-name-reused",
+                Advice::Stop,
+                detail,
+            )));
         }
         debug!(path = call.parts.uri.path(), ticket = %known.ticket, "a named call again");
         Some(self.again(known.ticket))
@@ -389,8 +416,9 @@ impl<S: GateStore> Gate<S> {
         match self.answers.get(ticket) {
             Some(answer) => answer.response().unwrap_or_else(|| {
                 let status = answer.status.as_u16();
-                let detail =
-                    format!("ticket {ticket} paid for an answer with status {status}, which was too large to keep");
+                let detail = format!(
+                    "ticket {ticket} paid for an answer with status {status}, which was too large to keep"
+                );
                 problem(&Problem::new(410, "answer-not-kept", Advice::Stop, detail))
             }),
             None => {
@@ -468,7 +496,10 @@ impl<S: GateStore> Gate<S> {
         let (mut head, body) = response.into_parts();
         strip_response(&mut head.headers);
         // The quote of now: the session may have moved on while the upstream worked.
-        let quote = self.merchant.quote(payment.escrow, price).unwrap_or(receipt.quote);
+        let quote = self
+            .merchant
+            .quote(payment.escrow, price)
+            .unwrap_or(receipt.quote);
         let next = self.requirements(price, Terms::Known(payment.escrow, quote), route);
         add_receipt(
             &mut head.headers,
@@ -514,11 +545,21 @@ impl<S: GateStore> Gate<S> {
         let refusal = match error {
             AcceptError::Refused(refusal) => refusal,
             AcceptError::Busy(_) => {
-                return problem(&Problem::new(409, "in-progress", Advice::Retry, error.to_string()));
+                return problem(&Problem::new(
+                    409,
+                    "in-progress",
+                    Advice::Retry,
+                    error.to_string(),
+                ));
             }
             AcceptError::Store(_) | AcceptError::LeaseOver { .. } => {
                 warn!(%error, "a ticket cannot be accepted now");
-                return problem(&Problem::new(503, "cannot-accept-now", Advice::Retry, error.to_string()));
+                return problem(&Problem::new(
+                    503,
+                    "cannot-accept-now",
+                    Advice::Retry,
+                    error.to_string(),
+                ));
             }
         };
         debug!(rule = refusal.rule(), %refusal, escrow = %paid.payment.escrow, "refused");

@@ -93,8 +93,7 @@ pub async fn listen<S>(
             }
         };
         let service = service.clone().map_request(move |request: Request<Incoming>| {
-            let mut request =
-                request.map(|body| Body::new(TimeoutBody::new(limits.body_idle, body)));
+            let mut request = request.map(|body| Body::new(TimeoutBody::new(limits.body_idle, body)));
             request.extensions_mut().insert(Peer(peer.ip()));
             request
         });
@@ -110,8 +109,14 @@ pub async fn listen<S>(
     }
     drop(listener);
     info!("no new connections; waiting for requests under way");
-    if tokio::time::timeout(limits.drain, graceful.shutdown()).await.is_err() {
-        warn!(seconds = limits.drain.as_secs(), "requests under way are broken off");
+    if tokio::time::timeout(limits.drain, graceful.shutdown())
+        .await
+        .is_err()
+    {
+        warn!(
+            seconds = limits.drain.as_secs(),
+            "requests under way are broken off"
+        );
     }
 }
 
@@ -119,7 +124,10 @@ async fn accept(
     listener: &TcpListener,
     room: &Arc<Semaphore>,
 ) -> std::io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
-    let place = Arc::clone(room).acquire_owned().await.map_err(std::io::Error::other)?;
+    let place = Arc::clone(room)
+        .acquire_owned()
+        .await
+        .map_err(std::io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
     stream.set_nodelay(true)?;
     Ok((stream, peer, place))

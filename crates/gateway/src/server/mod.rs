@@ -13,8 +13,8 @@ mod tee;
 mod upstream;
 
 pub use answers::AnswerLimits;
-pub use gate::{Gate, GateConfig, GateStore, Listing};
 pub use discovery::Service;
+pub use gate::{Gate, GateConfig, GateStore, Listing};
 pub use layer::{GateLayer, Gated};
 pub use limits::RateLimits;
 pub use listen::{ListenLimits, listen};

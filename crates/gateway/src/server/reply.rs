@@ -86,10 +86,22 @@ fn make_private(headers: &mut HeaderMap) {
         .flat_map(|value| value.split(','))
         .map(str::trim);
     let kept = stored.filter(|directive| {
-        let name = directive.split('=').next().unwrap_or_default().trim().to_ascii_lowercase();
-        !name.is_empty() && !matches!(name.as_str(), "public" | "private" | "s-maxage" | "proxy-revalidate")
+        let name = directive
+            .split('=')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase();
+        !name.is_empty()
+            && !matches!(
+                name.as_str(),
+                "public" | "private" | "s-maxage" | "proxy-revalidate"
+            )
     });
-    let merged = std::iter::once("private").chain(kept).collect::<Vec<_>>().join(", ");
+    let merged = std::iter::once("private")
+        .chain(kept)
+        .collect::<Vec<_>>()
+        .join(", ");
     insert(headers, CACHE_CONTROL, merged);
 }
 
@@ -178,7 +190,12 @@ pub(super) fn rfc3339(seconds: u64) -> String {
 
 /// The escrow that a request without payment says it will pay from.
 pub(super) fn announced_escrow(headers: &HeaderMap) -> Option<Address> {
-    headers.get(crate::wire::MICROPAY_ESCROW)?.to_str().ok()?.parse().ok()
+    headers
+        .get(crate::wire::MICROPAY_ESCROW)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
 }
 
 /// Our own values are ASCII.

@@ -89,7 +89,11 @@ impl Table {
             return Ok(listed);
         }
         let other = self.find(&request.method, &normal(&slashed)?);
-        Ok(if cost(other.charge) > cost(listed.charge) { other } else { listed })
+        Ok(if cost(other.charge) > cost(listed.charge) {
+            other
+        } else {
+            listed
+        })
     }
 
     fn find(&self, method: &Method, path: &str) -> Listed<'_> {
@@ -237,10 +241,19 @@ mod tests {
             let got = cost_of(&table, "GET", path);
             assert!(matches!(got, Ok(100) | Err(_)), "{path}: {got:?}");
         }
-        for path in ["/free/../dear/a", "/free/%2e%2E/dear/a", "/free/./a", "/free/..%2fdear/a"] {
+        for path in [
+            "/free/../dear/a",
+            "/free/%2e%2E/dear/a",
+            "/free/./a",
+            "/free/..%2fdear/a",
+        ] {
             assert!(cost_of(&table, "GET", path).is_err(), "{path}");
         }
-        assert_eq!(cost_of(&table, "GET", "/free/..a/.b"), Ok(0), "names may have dots");
+        assert_eq!(
+            cost_of(&table, "GET", "/free/..a/.b"),
+            Ok(0),
+            "names may have dots"
+        );
     }
 
     #[test]

@@ -112,7 +112,10 @@ impl Upstream {
         })
     }
 
-    fn prepare(&self, mut request: Request<Body>) -> Result<(Request<Body>, Option<HeaderValue>), UpstreamError> {
+    fn prepare(
+        &self,
+        mut request: Request<Body>,
+    ) -> Result<(Request<Body>, Option<HeaderValue>), UpstreamError> {
         let wrong = |error: http::Error| UpstreamError::Request(error.to_string());
         let target = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
         let uri = Uri::builder()
@@ -137,7 +140,9 @@ impl Upstream {
         if let Some(host) = host {
             headers.insert(FORWARDED_HOST, host);
         }
-        headers.entry(FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
+        headers
+            .entry(FORWARDED_PROTO)
+            .or_insert(HeaderValue::from_static("http"));
         if let Some(Peer(address)) = peer {
             let before = headers.get(FORWARDED_FOR).and_then(|value| value.to_str().ok());
             let list = before.map_or_else(|| address.to_string(), |before| format!("{before}, {address}"));
@@ -172,7 +177,9 @@ impl Upstream {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS && upgrade.is_some() {
             let upstream = hyper::upgrade::on(&mut response);
             tokio::spawn(async move {
-                let (Ok(downstream), Ok(upstream)) = (downstream.await, upstream.await) else { return };
+                let (Ok(downstream), Ok(upstream)) = (downstream.await, upstream.await) else {
+                    return;
+                };
                 let (mut one, mut other) = (TokioIo::new(downstream), TokioIo::new(upstream));
                 if let Err(error) = tokio::io::copy_bidirectional(&mut one, &mut other).await {
                     debug!(%error, "an upgraded connection broke");

@@ -321,13 +321,7 @@ where
         }
     }
 
-    fn delivery(
-        self: &Arc<Self>,
-        order: OrderId,
-        place: Place,
-        won: bool,
-        receipt: Receipt,
-    ) -> Delivery<S> {
+    fn delivery(self: &Arc<Self>, order: OrderId, place: Place, won: bool, receipt: Receipt) -> Delivery<S> {
         Delivery {
             merchant: Arc::clone(self),
             place: Some(place),
@@ -419,7 +413,12 @@ where
 
     fn settle_undelivered(&mut self) {
         if let Some(place) = self.place.take() {
-            place.settle(self.order, self.receipt.won && self.key.is_some(), self.key, false);
+            place.settle(
+                self.order,
+                self.receipt.won && self.key.is_some(),
+                self.key,
+                false,
+            );
         }
     }
 }

@@ -273,10 +273,14 @@ impl Book {
         let mut pages = self.pages.lock();
         let boot = pages.boot;
         let open_next = self.open_session(boot, pages.open.live.id().serial + 1);
-        pages.open.close(|commitment| commitments.contains(commitment), open_next);
+        pages
+            .open
+            .close(|commitment| commitments.contains(commitment), open_next);
         let entry = self.entry(&mut pages, escrow);
         let next = self.session(escrow, boot, entry.sessions.live.id().serial + 1);
-        entry.sessions.close(|commitment| commitments.contains(commitment), next);
+        entry
+            .sessions
+            .close(|commitment| commitments.contains(commitment), next);
     }
 
     /// Another process of this merchant is about to claim winners of this escrow up to `floor`, some of them perhaps of
@@ -528,7 +532,12 @@ mod tests {
         fn settle(&self, ticket: &Ticket<Issued>, order: u8, won: bool) {
             match self.enter(ticket, order) {
                 Entered::Judge(_, place) => {
-                    place.settle(OrderId(B256::repeat_byte(order)), won, Some(*self.key.public_key()), true);
+                    place.settle(
+                        OrderId(B256::repeat_byte(order)),
+                        won,
+                        Some(*self.key.public_key()),
+                        true,
+                    );
                 }
                 _ => panic!("expected to be judged"),
             }
@@ -676,7 +685,10 @@ mod tests {
             panic!("judged")
         };
         assert_eq!(known.unclaimed, 0);
-        assert!(matches!(stand.enter(&stand.ticket(5, 1), 1), Entered::Busy), "its good is on its way");
+        assert!(
+            matches!(stand.enter(&stand.ticket(5, 1), 1), Entered::Busy),
+            "its good is on its way"
+        );
     }
 
     /// A payer at work learns the next commitment from an answer before the one it has is closed.
@@ -695,15 +707,25 @@ mod tests {
         let Entered::Judge(known, place) = stand.enter(&held, 1) else {
             panic!("judged")
         };
-        assert_eq!((known.session.commitment(), known.commitment_closed), (old, false));
+        assert_eq!(
+            (known.session.commitment(), known.commitment_closed),
+            (old, false)
+        );
         drop(place);
         assert!(retire(103));
         stand.book.close(escrow, &revealed);
         let Entered::Judge(known, _) = stand.enter(&held, 1) else {
             panic!("judged")
         };
-        assert_eq!((known.session.commitment(), known.commitment_closed), (next, true));
-        assert_eq!(stand.book.quote(escrow).0.commitment(), next, "it stays as it was");
+        assert_eq!(
+            (known.session.commitment(), known.commitment_closed),
+            (next, true)
+        );
+        assert_eq!(
+            stand.book.quote(escrow).0.commitment(),
+            next,
+            "it stays as it was"
+        );
     }
 
     /// The terms of a first 402 are for nobody in particular; a claim under them ends them for all.
@@ -744,7 +766,10 @@ mod tests {
     fn giving_way_closes_everything_and_waits_for_flights() {
         let stand = stand();
         let escrow = stand.key.address();
-        let (own, open) = (stand.book.quote(escrow).0.commitment(), stand.book.open_commitment());
+        let (own, open) = (
+            stand.book.quote(escrow).0.commitment(),
+            stand.book.open_commitment(),
+        );
         let Entered::Judge(_, place) = stand.enter(&stand.ticket(5, 1), 1) else {
             panic!("judged")
         };

@@ -15,8 +15,8 @@ use chain::{ChainError, Fate, Fees, Mined, Prepared, Sender};
 use parking_lot::Mutex;
 use protocol::ticket::{Amount, ClaimError, EscrowRecord, Nonce, Seconds, Status, Timestamp, groups};
 use storage::{
-    ClaimId, ClaimRecord, ClaimState, ClaimStore, FleetStore, Outcome, SeedStore, StoreError, TxRecord, WinRecord,
-    WinStage, WinStore,
+    ClaimId, ClaimRecord, ClaimState, ClaimStore, FleetStore, Outcome, SeedStore, StoreError, TxRecord,
+    WinRecord, WinStage, WinStore,
 };
 use tracing::{error, info, warn};
 
@@ -200,8 +200,10 @@ where
             Some(closing) => closing,
             None => {
                 let chosen: BTreeSet<B256> = winners.iter().copied().collect();
-                let chosen: Vec<&WinRecord> =
-                    won.iter().filter(|win| chosen.contains(&win.ticket.digest())).collect();
+                let chosen: Vec<&WinRecord> = won
+                    .iter()
+                    .filter(|win| chosen.contains(&win.ticket.digest()))
+                    .collect();
                 if !self.retire_sessions(&chosen, now) {
                     return Ok(settling()); // payers at work learn the next commitments first
                 }
@@ -219,7 +221,10 @@ where
                 closing
             }
         };
-        if !store.acked(closing.round, Some(self.merchant.lease.boot())).await? {
+        if !store
+            .acked(closing.round, Some(self.merchant.lease.boot()))
+            .await?
+        {
             return Ok(settling()); // other processes of this merchant have tickets in flight below the floors
         }
         // Read again: winners with lower nonces may have been stored since. Left out, they would be buried. The floors keep

@@ -159,7 +159,10 @@ where
     /// Ruled dead: whatever it quoted is void, and it begins anew.
     async fn rejoin(&self, lease: Duration) -> Result<(), StoreError> {
         let boot = self.store.next_boot().await?;
-        warn!(old = self.lease.boot(), boot, "the lease was over; all sessions begin anew");
+        warn!(
+            old = self.lease.boot(),
+            boot, "the lease was over; all sessions begin anew"
+        );
         self.book.restart(boot);
         self.lease.state.lock().boot = boot;
         self.join(lease).await

@@ -37,6 +37,11 @@ pub async fn follow_once(follower: &mut Follower, store: &impl MirrorStore) -> R
     if polled.final_block != before {
         // The follower tells each change once: one that is not saved would be missing after a restart, for ever.
         while let Err(error) = store.save_mirror(polled.final_block, &polled.changed).await {
+            if let StoreError::CursorBackwards { got, stored } = &error
+                && got.number < stored.number
+            {
+                break; // another process of this merchant was here before, and saved as much and more
+            }
             if !error.retry() {
                 return Err(error.into());
             }

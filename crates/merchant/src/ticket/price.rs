@@ -51,7 +51,10 @@ impl Price {
 
     /// A prize within bounds, with its threshold, for a payer who has no escrow yet: one win in about a hundred.
     pub(crate) fn example(&self) -> (Amount, WinThreshold) {
-        let prize = self.price.saturating_mul(EXAMPLE_TICKETS).clamp(self.min_prize, self.max_prize);
+        let prize = self
+            .price
+            .saturating_mul(EXAMPLE_TICKETS)
+            .clamp(self.min_prize, self.max_prize);
         let win_threshold =
             WinThreshold::for_price(self.price, prize).expect("checked for the smallest prize");
         (prize, win_threshold)

@@ -1,6 +1,7 @@
 -- Scheme "ticket". Every number that is money, a nonce or a time is an unsigned big-endian blob of fixed width (8 bytes for
--- u64, 16 for amounts, 32 for uint256): SQLite's INTEGER is a signed 64-bit number and would lose values, TEXT does not
--- order by value, and blobs of one width compare as the numbers do, here and in PostgreSQL (bytea).
+-- u64, 16 for amounts, 32 for uint256): the integers of databases are signed 64-bit numbers and would lose values, text does
+-- not order by value, and blobs of one width compare as the numbers do.
+-- The tables are the same in every database: a test compares the files.
 
 CREATE TABLE store (
     one      INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
@@ -50,7 +51,7 @@ CREATE TABLE spent (
 -- Merchant.
 
 CREATE TABLE claims (
-    id                  INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    id                  INTEGER NOT NULL PRIMARY KEY,
     state               TEXT NOT NULL CHECK (state IN ('queued', 'sent', 'mined', 'final', 'released')),
     queued_at           BLOB NOT NULL CHECK (length(queued_at) = 8),
     mined_hash          BLOB CHECK (length(mined_hash) = 32),

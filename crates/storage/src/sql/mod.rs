@@ -1,346 +1,44 @@
-//! SQLite through sqlx. One file, write-ahead log, `synchronous=FULL`: a commit that has returned survives a loss of power.
-//! One task writes (see [`writer`]), a pool of connections reads.
+//! SQL databases through sqlx: a file ([`sqlite`]) or a server ([`postgres`]). One task writes, a pool of connections reads.
+//!
+//! What is stored and how it is judged is the same for both, and written once, in `tables/`. sqlx has other types for each
+//! database, so each backend compiles those files as modules of its own, against the names that it gives to its types:
+//!
+//! | name | is |
+//! |---|---|
+//! | `Db`, `Connection`, `Row`, `Arguments`, `Pool`, `Executor` | sqlx's types for the database |
+//! | `SqlStore` | the backend's store, with `identity`, `writer` and `readers` |
+//! | `Link` | the connection that writes: begins transactions that no other writer interrupts, and mends itself |
+//! | `BATCH` | how many requests share a transaction, at most |
+//! | `NOW` | a query for the database's time |
+//! | `database_error` | which errors pass by themselves |
 
-mod claims;
-mod columns;
-mod fleet;
-mod mirror;
-mod orders;
-mod seed;
-mod wins;
-mod writer;
+mod blob;
+mod postgres;
+mod sqlite;
 
-use std::{
-    fs::{File, OpenOptions},
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{error::Error, sync::Arc};
 
-use protocol::ticket::Domain;
-use sqlx::{
-    Connection, Row, SqliteConnection, SqlitePool,
-    migrate::{MigrateError, Migrator},
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
-};
+pub use self::{postgres::PostgresStore, sqlite::SqliteStore};
+use crate::StoreError;
 
-pub use self::writer::SqliteStats;
-use self::{
-    columns::{Bind, Fields},
-    writer::Writer,
-};
-use crate::{Owner, Result, StoreError, StoreIdentity, error::OtherStore};
-
-/// "MPAY": what `file(1)` and [`StoreError::NotAStore`] know a store by.
-const APPLICATION_ID: u32 = 0x4d50_4159;
-
-/// How long to wait for another process that writes.
-const BUSY: Duration = Duration::from_secs(10);
-
-/// Connections that read at the same time.
-const READERS: u32 = 4;
-
-/// The database's clock.
-const NOW: &str = "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER) AS now_ms";
-
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
-
-/// A store in one SQLite file. Clones share it; several processes may have it open.
-#[derive(Clone)]
-pub struct SqliteStore {
-    identity: StoreIdentity,
-    path: Arc<Path>,
-    writer: Writer,
-    readers: SqlitePool,
+/// How much a store's writer has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WriteStats {
+    /// Requests answered.
+    pub writes: u64,
+    /// Transactions committed for them: flushes to disk.
+    pub commits: u64,
 }
 
-impl SqliteStore {
-    /// Opens the store in this file, or creates it (readable by its owner only: it holds the seed). Refuses a file that is
-    /// something else, was made for another chain, contract or owner, or by a newer program.
-    ///
-    /// Must be called within a Tokio runtime; the writer's task runs there.
-    pub async fn open(path: impl AsRef<Path>, identity: StoreIdentity) -> Result<Self> {
-        let path = path.as_ref();
-        create(path).map_err(|error| StoreError::Database {
-            doing: "creating the store",
-            source: Arc::new(error),
-            transient: false,
-        })?;
-        // A store of another identity is not even migrated. (Where the identity cannot be read, the migrations say why.)
-        match Self::identity_of(path).await {
-            Ok(Some(stored)) if stored != identity => return Err(other_store(stored, identity)),
-            Err(error @ StoreError::NotAStore { .. }) => return Err(error),
-            Ok(_) | Err(_) => {}
-        }
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(false)
-            .busy_timeout(BUSY)
-            .foreign_keys(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full);
-        let failed = |error| database_error("opening the store", error);
-        let setup = SqlitePoolOptions::new()
-            .max_connections(1)
-            .connect_with(options.clone())
-            .await
-            .map_err(failed)?;
-        // Before the first table, so that a start cut off half-way is known again. Spelled out because a pragma takes no
-        // parameters.
-        debug_assert_eq!(APPLICATION_ID, 1_297_105_241);
-        sqlx::query("PRAGMA application_id = 1297105241")
-            .execute(&setup)
-            .await
-            .map_err(failed)?;
-        migrate(&setup).await?;
-        let mut conn = setup.acquire().await.map_err(failed)?.detach();
-        claim_identity(&mut conn, identity).await?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .connect_with(options.pragma("query_only", "ON"))
-            .await
-            .map_err(failed)?;
-        Ok(Self {
-            identity,
-            path: path.into(),
-            writer: Writer::start(conn),
-            readers,
-        })
-    }
-
-    /// What the store in this file was made for, without opening it for anything. None if there is none yet.
-    pub async fn identity_of(path: impl AsRef<Path>) -> Result<Option<StoreIdentity>> {
-        let path = path.as_ref();
-        if !path.exists() || !check_application(path).await? {
-            return Ok(None);
-        }
-        let failed = |error| database_error("reading the store's identity", error);
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .busy_timeout(BUSY)
-            .pragma("query_only", "ON");
-        let mut conn = SqliteConnection::connect_with(&options).await.map_err(failed)?;
-        let identity = read_identity(&mut conn).await;
-        conn.close().await.map_err(failed)?;
-        identity
-    }
-
-    /// What the store is for.
-    pub fn identity(&self) -> StoreIdentity {
-        self.identity
-    }
-
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Requests written and transactions committed by this process.
-    pub fn stats(&self) -> SqliteStats {
-        self.writer.stats()
-    }
-
-    /// Lets waiting requests finish and closes the file, for every clone. Later requests get [`StoreError::Closed`].
-    /// Without this the file closes when the last clone is gone; nothing that was answered can be lost either way.
-    pub async fn close(&self) -> Result<()> {
-        self.readers.close().await;
-        self.writer.close().await
-    }
-
-    fn domain(&self) -> &Domain {
-        &self.identity.domain
-    }
-}
-
-impl std::fmt::Debug for SqliteStore {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SqliteStore")
-            .field("path", &self.path)
-            .field("identity", &self.identity)
-            .finish()
-    }
-}
-
-/// Creates an empty file that only its owner can read, if there is none. Never opens an existing one: closing it again
-/// would release this process's SQLite locks on it (POSIX).
-fn create(path: &Path) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    match options.open(path) {
-        Ok(file) => {
-            file.sync_all()?;
-            // The name must be durable, too, before anything in the file is promised.
-            let folder = match path.parent() {
-                Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
-                _ => PathBuf::from("."),
-            };
-            if cfg!(unix) {
-                File::open(folder)?.sync_all()
-            } else {
-                Ok(())
-            }
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
-/// Whether the file says what it is for (true) or is still empty (false); anything else is refused before a single byte is
-/// changed.
-async fn check_application(path: &Path) -> Result<bool> {
-    let failed = |error| database_error("looking at the store", error);
-    let options = SqliteConnectOptions::new().filename(path).busy_timeout(BUSY);
-    let mut conn = SqliteConnection::connect_with(&options).await.map_err(failed)?;
-    let row = sqlx::query(
-        "SELECT application_id, (SELECT COUNT(*) FROM sqlite_schema) AS tables,
-             (SELECT COUNT(*) FROM sqlite_schema WHERE name = 'store') AS stores
-         FROM pragma_application_id",
-    )
-    .fetch_one(&mut conn)
-    .await
-    .map_err(failed)?;
-    let number = |column| row.try_get::<i64, _>(column).map_err(failed);
-    let (id, tables, stores) = (number("application_id")?, number("tables")?, number("stores")?);
-    conn.close().await.map_err(failed)?;
-    // 32 bits, which SQLite reads as a signed number.
-    let got = id as u32;
-    if got == APPLICATION_ID || (got == 0 && tables == 0) {
-        return Ok(stores > 0);
-    }
-    Err(StoreError::NotAStore {
-        path: path.to_path_buf(),
-        got,
-        expected: APPLICATION_ID,
-    })
-}
-
-async fn migrate(pool: &SqlitePool) -> Result<()> {
-    // Two processes that create one store at the same time: the second one finds tables made in between. Migrations are
-    // transactions, so it can just look again.
-    const TRIES: u32 = 5;
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        match MIGRATIONS.run(pool).await {
-            Ok(()) => return Ok(()),
-            Err(MigrateError::VersionMissing(got)) => {
-                let known = MIGRATIONS
-                    .iter()
-                    .map(|migration| migration.version)
-                    .max()
-                    .unwrap_or(0);
-                return Err(StoreError::NewerSchema { got, known });
-            }
-            Err(MigrateError::Execute(_) | MigrateError::ExecuteMigration(..)) if tries < TRIES => {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            Err(error) => {
-                return Err(StoreError::Database {
-                    doing: "preparing the tables",
-                    source: Arc::new(error),
-                    transient: false,
-                });
-            }
-        }
-    }
-}
-
-/// Writes the identity into a new store, compares it with that of an old one.
-async fn claim_identity(conn: &mut SqliteConnection, wanted: StoreIdentity) -> Result<()> {
-    let merchant = match &wanted.owner {
-        Owner::Payer => None,
-        Owner::Merchant(recipient) => Some(recipient),
-    };
-    sqlx::query(
-        "INSERT INTO store (one, chain_id, contract, merchant) VALUES (1, $1, $2, $3) ON CONFLICT DO NOTHING",
-    )
-    .blob(&wanted.domain.chain_id())
-    .blob(&wanted.domain.contract())
-    .maybe_blob(merchant)
-    .execute(&mut *conn)
-    .await
-    .map_err(|error| database_error("storing the store's identity", error))?;
-    match read_identity(conn).await? {
-        Some(stored) if stored != wanted => Err(other_store(stored, wanted)),
-        _ => Ok(()),
-    }
-}
-
-fn other_store(stored: StoreIdentity, wanted: StoreIdentity) -> StoreError {
-    StoreError::OtherStore(Box::new(OtherStore { stored, wanted }))
-}
-
-async fn read_identity(conn: &mut SqliteConnection) -> Result<Option<StoreIdentity>> {
-    let row = sqlx::query("SELECT one, chain_id, contract, merchant FROM store")
-        .fetch_optional(conn)
-        .await
-        .map_err(|error| database_error("reading the store's identity", error))?;
-    row.map(|row| {
-        let fields = Fields::new(&row, "store", "one");
-        let domain = Domain::new(fields.get("chain_id")?, fields.get("contract")?);
-        let owner = fields.maybe("merchant")?.map_or(Owner::Payer, Owner::Merchant);
-        Ok(StoreIdentity { domain, owner })
-    })
-    .transpose()
-}
-
-fn database_error(doing: &'static str, error: sqlx::Error) -> StoreError {
-    let transient = match &error {
-        // SQLITE_BUSY and SQLITE_LOCKED with their extended codes, whose low byte is the plain one.
-        sqlx::Error::Database(inner) => {
-            let code = inner.code().and_then(|code| code.parse::<u32>().ok());
-            code.is_some_and(|code| matches!(code & 0xff, 5 | 6))
-        }
-        sqlx::Error::PoolTimedOut => true,
-        sqlx::Error::PoolClosed => return StoreError::Closed,
-        _ => false,
-    };
+/// An error of the database. `transient`: whether it may pass by itself.
+fn database_error(
+    doing: &'static str,
+    error: impl Into<Box<dyn Error + Send + Sync>>,
+    transient: bool,
+) -> StoreError {
     StoreError::Database {
         doing,
-        source: Arc::new(error),
+        source: Arc::from(error.into()),
         transient,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use alloy_primitives::Address;
-
-    use super::*;
-
-    /// Settings of the writing connection.
-    struct Settings;
-
-    impl writer::Write for Settings {
-        type Out = (String, i64, i64, i64);
-        const DOING: &'static str = "reading settings";
-
-        async fn apply(self, conn: &mut SqliteConnection) -> Result<Self::Out> {
-            let row = sqlx::query(
-                "SELECT (SELECT journal_mode FROM pragma_journal_mode) AS mode,
-                     (SELECT synchronous FROM pragma_synchronous) AS sync,
-                     (SELECT foreign_keys FROM pragma_foreign_keys) AS keys,
-                     (SELECT timeout FROM pragma_busy_timeout) AS busy",
-            )
-            .fetch_one(conn)
-            .await
-            .unwrap();
-            Ok((row.get("mode"), row.get("sync"), row.get("keys"), row.get("busy")))
-        }
-    }
-
-    #[tokio::test]
-    async fn commits_reach_the_disk() {
-        let folder = tempfile::tempdir().unwrap();
-        let identity = StoreIdentity::payer(Domain::new(1, Address::ZERO));
-        let store = SqliteStore::open(folder.path().join("store.db"), identity)
-            .await
-            .unwrap();
-        // 2 is FULL: every commit is flushed.
-        let settings = ("wal".to_owned(), 2, 1, BUSY.as_millis() as i64);
-        assert_eq!(store.writer.write(Settings).await.unwrap(), settings);
     }
 }

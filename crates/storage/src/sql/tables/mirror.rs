@@ -1,10 +1,10 @@
-//! [`MirrorStore`] in SQLite.
+//! [`MirrorStore`] in SQL.
 
 use protocol::ticket::{BlockRef, Escrows};
-use sqlx::{Connection, SqliteConnection};
+use sqlx::Connection as _;
 
 use super::{
-    SqliteStore,
+    Connection, SqlStore,
     columns::{Bind, Fields},
     database_error,
     writer::Write,
@@ -16,7 +16,7 @@ use crate::{
 
 const READING: &str = "reading the mirror";
 
-impl MirrorStore for SqliteStore {
+impl MirrorStore for SqlStore {
     async fn load_mirror(&self) -> Result<Option<(BlockRef, Escrows)>> {
         let failed = |error| database_error(READING, error);
         let mut conn = self.readers.acquire().await.map_err(failed)?;
@@ -69,7 +69,7 @@ impl Write for SaveMirror {
     type Out = ();
     const DOING: &'static str = "storing the mirror";
 
-    async fn apply(self, conn: &mut SqliteConnection) -> Result<()> {
+    async fn apply(self, conn: &mut Connection) -> Result<()> {
         let failed = |error| database_error(Self::DOING, error);
         check_cursor(cursor(conn).await?, self.cursor)?;
         for (escrow, record) in self.escrows {
@@ -103,7 +103,7 @@ impl Write for ForgetMirror {
     type Out = ();
     const DOING: &'static str = "forgetting the mirror";
 
-    async fn apply(self, conn: &mut SqliteConnection) -> Result<()> {
+    async fn apply(self, conn: &mut Connection) -> Result<()> {
         for sql in ["DELETE FROM mirror_escrows", "DELETE FROM mirror_cursor"] {
             sqlx::query(sql)
                 .execute(&mut *conn)
@@ -114,7 +114,7 @@ impl Write for ForgetMirror {
     }
 }
 
-async fn cursor(conn: &mut SqliteConnection) -> Result<Option<BlockRef>> {
+async fn cursor(conn: &mut Connection) -> Result<Option<BlockRef>> {
     let row = sqlx::query("SELECT one, number, hash, timestamp FROM mirror_cursor")
         .fetch_optional(conn)
         .await

@@ -1,98 +1,17 @@
-//! Values in columns and back. What SQLite returns is judged like input: a damaged row is an error that names it.
+//! Values in columns and back. What the database returns is judged like input: a damaged row is an error that names it.
 
 use std::fmt::Display;
 
-use alloy_primitives::{Address, B256, U256, aliases::B32};
+use alloy_primitives::B256;
 use bindings::ticket;
-use protocol::ticket::{
-    Amount, BlockRef, Domain, Issued, Nonce, OrderId, SessionId, Signature, Ticket, Timestamp, Won,
+use protocol::ticket::{BlockRef, Domain, Issued, SessionId, Ticket, Won};
+use sqlx::{QueryBuilder, Row as _, query::Query};
+
+use super::{Arguments, Db, Row};
+use crate::{
+    Result, StoreError,
+    sql::blob::{Blob, width_differs},
 };
-use sqlx::{
-    QueryBuilder, Row, Sqlite,
-    query::Query,
-    sqlite::{SqliteArguments, SqliteRow},
-};
-
-use crate::{Result, StoreError};
-
-/// A value that is stored as a blob of fixed width, big-endian, so that blobs order as values do.
-pub(super) trait Blob: Sized {
-    const WIDTH: usize;
-    fn to_blob(&self) -> Vec<u8>;
-    /// `blob` has the right width.
-    fn from_blob(blob: &[u8]) -> Result<Self, String>;
-}
-
-macro_rules! integer_blob {
-    ($($integer:ty),*) => {$(
-        impl Blob for $integer {
-            const WIDTH: usize = size_of::<$integer>();
-            fn to_blob(&self) -> Vec<u8> {
-                self.to_be_bytes().to_vec()
-            }
-            fn from_blob(blob: &[u8]) -> Result<Self, String> {
-                blob.try_into().map(Self::from_be_bytes).map_err(|_| width_differs(blob.len(), Self::WIDTH))
-            }
-        }
-    )*};
-}
-integer_blob!(u64, u128);
-
-macro_rules! bytes_blob {
-    ($($bytes:ty: $width:literal),*) => {$(
-        impl Blob for $bytes {
-            const WIDTH: usize = $width;
-            fn to_blob(&self) -> Vec<u8> {
-                self.to_vec()
-            }
-            fn from_blob(blob: &[u8]) -> Result<Self, String> {
-                Self::try_from(blob).map_err(|_| width_differs(blob.len(), Self::WIDTH))
-            }
-        }
-    )*};
-}
-bytes_blob!(Address: 20, B256: 32, B32: 4);
-
-macro_rules! newtype_blob {
-    ($($outer:ident($inner:ty)),*) => {$(
-        impl Blob for $outer {
-            const WIDTH: usize = <$inner>::WIDTH;
-            fn to_blob(&self) -> Vec<u8> {
-                self.0.to_blob()
-            }
-            fn from_blob(blob: &[u8]) -> Result<Self, String> {
-                <$inner>::from_blob(blob).map($outer)
-            }
-        }
-    )*};
-}
-newtype_blob!(Amount(u128), Nonce(u64), Timestamp(u64), OrderId(B256));
-
-impl Blob for U256 {
-    const WIDTH: usize = 32;
-    fn to_blob(&self) -> Vec<u8> {
-        self.to_be_bytes::<32>().to_vec()
-    }
-    fn from_blob(blob: &[u8]) -> Result<Self, String> {
-        B256::from_blob(blob).map(|word| Self::from_be_bytes(word.0))
-    }
-}
-
-impl Blob for Signature {
-    const WIDTH: usize = 65;
-    fn to_blob(&self) -> Vec<u8> {
-        self.to_bytes().to_vec()
-    }
-    fn from_blob(blob: &[u8]) -> Result<Self, String> {
-        Self::from_bytes(blob).map_err(|error| error.to_string())
-    }
-}
-
-fn width_differs(got: usize, needed: usize) -> String {
-    format!("{got} bytes instead of {needed}")
-}
-
-pub(super) type SqliteQuery = Query<'static, Sqlite, SqliteArguments>;
 
 /// Binding by blob, so that no call site chooses an encoding.
 pub(super) trait Bind {
@@ -100,7 +19,7 @@ pub(super) trait Bind {
     fn maybe_blob(self, value: Option<&impl Blob>) -> Self;
 }
 
-impl Bind for SqliteQuery {
+impl Bind for Query<'static, Db, Arguments> {
     fn blob(self, value: &impl Blob) -> Self {
         self.bind(value.to_blob())
     }
@@ -111,7 +30,7 @@ impl Bind for SqliteQuery {
 }
 
 /// Adds `AND <column> = <value>` if there is a value.
-pub(super) fn push_equal(sql: &mut QueryBuilder<Sqlite>, column: &'static str, value: Option<&impl Blob>) {
+pub(super) fn push_equal(sql: &mut QueryBuilder<Db>, column: &'static str, value: Option<&impl Blob>) {
     if let Some(value) = value {
         sql.push(" AND ")
             .push(column)
@@ -121,7 +40,7 @@ pub(super) fn push_equal(sql: &mut QueryBuilder<Sqlite>, column: &'static str, v
 }
 
 /// Adds `LIMIT n` if there is a limit.
-pub(super) fn push_limit(sql: &mut QueryBuilder<Sqlite>, limit: Option<u32>) {
+pub(super) fn push_limit(sql: &mut QueryBuilder<Db>, limit: Option<u32>) {
     if let Some(limit) = limit {
         sql.push(" LIMIT ").push_bind(i64::from(limit));
     }
@@ -129,14 +48,14 @@ pub(super) fn push_limit(sql: &mut QueryBuilder<Sqlite>, limit: Option<u32>) {
 
 /// A row, with the names that an error needs.
 pub(super) struct Fields<'r> {
-    row: &'r SqliteRow,
+    row: &'r Row,
     table: &'static str,
     key: &'static str,
 }
 
 impl<'r> Fields<'r> {
     /// `key` is the column that names the row in errors.
-    pub(super) fn new(row: &'r SqliteRow, table: &'static str, key: &'static str) -> Self {
+    pub(super) fn new(row: &'r Row, table: &'static str, key: &'static str) -> Self {
         Self { row, table, key }
     }
 
@@ -183,7 +102,7 @@ impl<'r> Fields<'r> {
             .map_err(|error| self.corrupt(column, error))
     }
 
-    /// A count or row number, which SQLite keeps as a signed integer.
+    /// A count or row number, which databases keep as a signed integer.
     pub(super) fn count(&self, column: &'static str) -> Result<u64> {
         let number: i64 = self
             .row

@@ -1,13 +1,13 @@
-//! [`ClaimStore`] in SQLite.
+//! [`ClaimStore`] in SQL.
 
 use std::collections::BTreeMap;
 
 use alloy_primitives::{Address, B256};
 use protocol::ticket::{BlockRef, Domain, Nonce, Timestamp};
-use sqlx::{Connection, QueryBuilder, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{Connection as _, QueryBuilder};
 
 use super::{
-    SqliteStore,
+    Connection, Db, Row, SqlStore,
     columns::{Bind, Fields, push_limit},
     database_error, wins,
     writer::Write,
@@ -19,7 +19,7 @@ use crate::{
 
 const READING: &str = "reading claims";
 
-impl ClaimStore for SqliteStore {
+impl ClaimStore for SqlStore {
     async fn queue(&self, wins: &[B256], now: Timestamp) -> Result<ClaimId> {
         self.writer
             .write(Queue {
@@ -122,9 +122,9 @@ impl ClaimStore for SqliteStore {
     }
 }
 
-impl SqliteStore {
+impl SqlStore {
     /// The claims that a query selects, with their parts, as of one moment.
-    async fn records(&self, mut sql: QueryBuilder<sqlx::Sqlite>) -> Result<Vec<ClaimRecord>> {
+    async fn records(&self, mut sql: QueryBuilder<Db>) -> Result<Vec<ClaimRecord>> {
         let failed = |error| database_error(READING, error);
         let mut conn = self.readers.acquire().await.map_err(failed)?;
         let mut snapshot = conn.begin().await.map_err(failed)?;
@@ -158,16 +158,20 @@ impl Write for Queue {
     type Out = ClaimId;
     const DOING: &'static str = "queueing a claim";
 
-    async fn apply(self, conn: &mut SqliteConnection) -> Result<ClaimId> {
+    async fn apply(self, conn: &mut Connection) -> Result<ClaimId> {
         let failed = |error| database_error(Self::DOING, error);
         if self.wins.is_empty() {
             return Err(StoreError::ClaimEmpty);
         }
-        let row = sqlx::query("INSERT INTO claims (state, queued_at) VALUES ('queued', $1) RETURNING id")
-            .blob(&self.now)
-            .fetch_one(&mut *conn)
-            .await
-            .map_err(failed)?;
+        // Claims are never deleted, so the next number is free; a sequence would leave gaps where a claim was refused.
+        let row = sqlx::query(
+            "INSERT INTO claims (id, state, queued_at) SELECT COALESCE(MAX(id), 0) + 1, 'queued', $1 FROM claims
+             RETURNING id",
+        )
+        .blob(&self.now)
+        .fetch_one(&mut *conn)
+        .await
+        .map_err(failed)?;
         let claim = ClaimId(Fields::new(&row, "claims", "id").count("id")?);
         let mut floors = BTreeMap::<Address, Nonce>::new();
         for digest in self.wins {
@@ -233,7 +237,7 @@ impl Write for Step {
     type Out = ();
     const DOING: &'static str = "moving a claim";
 
-    async fn apply(self, conn: &mut SqliteConnection) -> Result<()> {
+    async fn apply(self, conn: &mut Connection) -> Result<()> {
         let Self { claim, step } = self;
         let row = sqlx::query("SELECT * FROM claims WHERE id = $1")
             .bind(row_id(claim)?)
@@ -293,7 +297,7 @@ impl Write for Step {
     }
 }
 
-async fn store_state(conn: &mut SqliteConnection, claim: ClaimId, state: ClaimState) -> Result<()> {
+async fn store_state(conn: &mut Connection, claim: ClaimId, state: ClaimState) -> Result<()> {
     let mined = match &state {
         ClaimState::Mined { hash, block } | ClaimState::Final { hash, block, .. } => Some((hash, block)),
         ClaimState::Queued | ClaimState::Sent | ClaimState::Released => None,
@@ -324,7 +328,7 @@ async fn store_state(conn: &mut SqliteConnection, claim: ClaimId, state: ClaimSt
     .map_err(|error| database_error("storing a claim's state", error))
 }
 
-async fn save_transaction(conn: &mut SqliteConnection, claim: ClaimId, transaction: &TxRecord) -> Result<()> {
+async fn save_transaction(conn: &mut Connection, claim: ClaimId, transaction: &TxRecord) -> Result<()> {
     let hash = transaction.hash;
     match known_transaction(conn, hash).await? {
         Some((stored, _)) if stored == claim => return revive(conn, hash).await,
@@ -356,7 +360,7 @@ async fn save_transaction(conn: &mut SqliteConnection, claim: ClaimId, transacti
 }
 
 /// The claim of a transaction, and whether it counts as dropped.
-async fn known_transaction(conn: &mut SqliteConnection, hash: B256) -> Result<Option<(ClaimId, bool)>> {
+async fn known_transaction(conn: &mut Connection, hash: B256) -> Result<Option<(ClaimId, bool)>> {
     let row = sqlx::query("SELECT hash, claim, dropped FROM transactions WHERE hash = $1")
         .blob(&hash)
         .fetch_optional(conn)
@@ -369,7 +373,7 @@ async fn known_transaction(conn: &mut SqliteConnection, hash: B256) -> Result<Op
     .transpose()
 }
 
-async fn revive(conn: &mut SqliteConnection, hash: B256) -> Result<()> {
+async fn revive(conn: &mut Connection, hash: B256) -> Result<()> {
     sqlx::query("UPDATE transactions SET dropped = 0 WHERE hash = $1")
         .blob(&hash)
         .execute(conn)
@@ -378,7 +382,7 @@ async fn revive(conn: &mut SqliteConnection, hash: B256) -> Result<()> {
         .map_err(|error| database_error("storing a transaction", error))
 }
 
-async fn transactions(conn: &mut SqliteConnection, claim: ClaimId) -> Result<(Vec<TxRecord>, Vec<TxRecord>)> {
+async fn transactions(conn: &mut Connection, claim: ClaimId) -> Result<(Vec<TxRecord>, Vec<TxRecord>)> {
     let rows = sqlx::query("SELECT * FROM transactions WHERE claim = $1 ORDER BY seq")
         .bind(row_id(claim)?)
         .fetch_all(conn)
@@ -397,7 +401,7 @@ async fn transactions(conn: &mut SqliteConnection, claim: ClaimId) -> Result<(Ve
     Ok((live, dropped))
 }
 
-fn transaction(row: &SqliteRow) -> Result<TxRecord> {
+fn transaction(row: &Row) -> Result<TxRecord> {
     let fields = Fields::new(row, "transactions", "hash");
     Ok(TxRecord {
         hash: fields.get("hash")?,
@@ -409,7 +413,7 @@ fn transaction(row: &SqliteRow) -> Result<TxRecord> {
     })
 }
 
-async fn digests(conn: &mut SqliteConnection, claim: ClaimId) -> Result<Vec<B256>> {
+async fn digests(conn: &mut Connection, claim: ClaimId) -> Result<Vec<B256>> {
     let rows = sqlx::query("SELECT digest FROM wins WHERE claim = $1")
         .bind(row_id(claim)?)
         .fetch_all(conn)
@@ -445,7 +449,7 @@ pub(super) fn state(fields: &Fields<'_>) -> Result<ClaimState> {
     })
 }
 
-/// SQLite numbers rows with signed integers; a number beyond them is no claim's.
+/// Databases number rows with signed integers; a number beyond them is no claim's.
 pub(super) fn row_id(claim: ClaimId) -> Result<i64> {
     i64::try_from(claim.0).map_err(|_| StoreError::UnknownClaim(claim))
 }

@@ -1,4 +1,4 @@
-//! [`OrderStore`] in SQLite.
+//! [`OrderStore`] in SQL.
 
 use std::{
     collections::BTreeMap,
@@ -7,10 +7,10 @@ use std::{
 
 use alloy_primitives::Address;
 use protocol::ticket::{Amount, Domain, Issued, Nonce, OrderId, Ticket};
-use sqlx::{QueryBuilder, SqliteConnection, SqliteExecutor, sqlite::SqliteRow};
+use sqlx::QueryBuilder;
 
 use super::{
-    SqliteStore,
+    Connection, Executor, Row, SqlStore,
     columns::{Bind, Fields, push_equal, push_limit},
     database_error,
     writer::Write,
@@ -23,7 +23,7 @@ use crate::{
 
 const READING: &str = "reading orders";
 
-impl OrderStore for SqliteStore {
+impl OrderStore for SqlStore {
     async fn issue<F>(&self, request: OrderRequest, sign: F) -> Result<Issue>
     where
         F: FnOnce(Nonce) -> Ticket<Issued> + Send + 'static,
@@ -82,7 +82,7 @@ impl OrderStore for SqliteStore {
     }
 
     async fn order_totals(&self, escrow: Option<Address>) -> Result<OrderTotals> {
-        // By price, too: SQLite cannot add 128-bit numbers, and few prices are in use at a time.
+        // By price, too: databases cannot add 128-bit numbers, and few prices are in use at a time.
         let mut sql = QueryBuilder::new("SELECT state, price, COUNT(*) AS number FROM orders WHERE TRUE");
         push_equal(&mut sql, "escrow", escrow.as_ref());
         sql.push(" GROUP BY state, price");
@@ -112,7 +112,7 @@ impl<F: FnOnce(Nonce) -> Ticket<Issued> + Send + 'static> Write for IssueOrder<F
     type Out = Issue;
     const DOING: &'static str = "issuing a ticket";
 
-    async fn apply(self, conn: &mut SqliteConnection) -> Result<Issue> {
+    async fn apply(self, conn: &mut Connection) -> Result<Issue> {
         let Self {
             domain,
             request,
@@ -174,7 +174,7 @@ impl Write for Resolve {
     const SAVEPOINT: bool = false;
     const DOING: &'static str = "resolving an order";
 
-    async fn apply(self, conn: &mut SqliteConnection) -> Result<bool> {
+    async fn apply(self, conn: &mut Connection) -> Result<bool> {
         let record = find(&mut *conn, &self.domain, self.id)
             .await?
             .ok_or(StoreError::UnknownOrder(self.id))?;
@@ -206,7 +206,7 @@ impl Write for RaiseNonce {
     const SAVEPOINT: bool = false;
     const DOING: &'static str = "raising a nonce";
 
-    async fn apply(self, conn: &mut SqliteConnection) -> Result<Nonce> {
+    async fn apply(self, conn: &mut Connection) -> Result<Nonce> {
         let next = next_nonce(&mut *conn, self.escrow).await?;
         let raised = nonce_after(self.escrow, self.above)?;
         if raised <= next {
@@ -217,7 +217,7 @@ impl Write for RaiseNonce {
     }
 }
 
-async fn next_nonce(executor: impl SqliteExecutor<'_>, escrow: Address) -> Result<Nonce> {
+async fn next_nonce(executor: impl Executor<'_>, escrow: Address) -> Result<Nonce> {
     let row = sqlx::query("SELECT escrow, next FROM nonces WHERE escrow = $1")
         .blob(&escrow)
         .fetch_optional(executor)
@@ -228,7 +228,7 @@ async fn next_nonce(executor: impl SqliteExecutor<'_>, escrow: Address) -> Resul
     })
 }
 
-async fn store_next(conn: &mut SqliteConnection, escrow: Address, next: Nonce) -> Result<()> {
+async fn store_next(conn: &mut Connection, escrow: Address, next: Nonce) -> Result<()> {
     sqlx::query(
         "INSERT INTO nonces (escrow, next) VALUES ($1, $2) ON CONFLICT (escrow) DO UPDATE SET next = excluded.next",
     )
@@ -240,7 +240,7 @@ async fn store_next(conn: &mut SqliteConnection, escrow: Address, next: Nonce) -
     .map_err(|error| database_error("storing the next nonce", error))
 }
 
-async fn spent(executor: impl SqliteExecutor<'_>, account: &str) -> Result<Amount> {
+async fn spent(executor: impl Executor<'_>, account: &str) -> Result<Amount> {
     let row = sqlx::query("SELECT account, amount FROM spent WHERE account = $1")
         .bind(account.as_bytes().to_vec())
         .fetch_optional(executor)
@@ -251,7 +251,7 @@ async fn spent(executor: impl SqliteExecutor<'_>, account: &str) -> Result<Amoun
     })
 }
 
-async fn store_spent(conn: &mut SqliteConnection, account: &str, amount: Amount) -> Result<()> {
+async fn store_spent(conn: &mut Connection, account: &str, amount: Amount) -> Result<()> {
     sqlx::query(
         "INSERT INTO spent (account, amount) VALUES ($1, $2)
          ON CONFLICT (account) DO UPDATE SET amount = excluded.amount",
@@ -264,11 +264,7 @@ async fn store_spent(conn: &mut SqliteConnection, account: &str, amount: Amount)
     .map_err(|error| database_error("storing what was spent", error))
 }
 
-async fn find(
-    executor: impl SqliteExecutor<'_>,
-    domain: &Domain,
-    id: OrderId,
-) -> Result<Option<OrderRecord>> {
+async fn find(executor: impl Executor<'_>, domain: &Domain, id: OrderId) -> Result<Option<OrderRecord>> {
     let row = sqlx::query("SELECT * FROM orders WHERE id = $1")
         .blob(&id)
         .fetch_optional(executor)
@@ -277,7 +273,7 @@ async fn find(
     row.map(|row| record(&row, domain)).transpose()
 }
 
-fn record(row: &SqliteRow, domain: &Domain) -> Result<OrderRecord> {
+fn record(row: &Row, domain: &Domain) -> Result<OrderRecord> {
     let fields = Fields::new(row, "orders", "id");
     let ticket = fields.issued(domain)?;
     let state = match (stage(&fields)?, maybe_rule(&fields)?) {

@@ -1,11 +1,11 @@
-//! [`WinStore`] in SQLite.
+//! [`WinStore`] in SQL.
 
 use alloy_primitives::{Address, B256, U256, aliases::B32};
 use protocol::ticket::{Amount, Domain, Nonce, OrderId, Ticket, Timestamp, Won};
-use sqlx::{QueryBuilder, SqliteConnection, SqliteExecutor, sqlite::SqliteRow};
+use sqlx::QueryBuilder;
 
 use super::{
-    SqliteStore,
+    Connection, Db, Executor, Row, SqlStore,
     claims::state as claim_state,
     columns::{Bind, Fields, push_equal, push_limit},
     database_error,
@@ -24,10 +24,10 @@ const SELECT: &str =
         c.effective_gas_price
     FROM wins w LEFT JOIN claims c ON c.id = w.claim WHERE TRUE";
 
-/// Must be written exactly so for SQLite to use the partial index.
+/// Written exactly as in the partial index, so that SQLite uses it.
 const UNFINISHED: &str = "w.paid IS NULL AND w.reason IS NULL";
 
-impl WinStore for SqliteStore {
+impl WinStore for SqlStore {
     async fn save_win(
         &self,
         ticket: &Ticket<Won>,
@@ -96,7 +96,7 @@ impl WinStore for SqliteStore {
     }
 
     async fn win_totals(&self) -> Result<WinTotals> {
-        // By amounts, too: SQLite cannot add 128-bit numbers, and few prices are in use at a time.
+        // By amounts, too: databases cannot add 128-bit numbers, and few prices are in use at a time.
         let rows = sqlx::query(
             "SELECT CASE WHEN w.paid IS NOT NULL THEN 'final' WHEN w.reason IS NOT NULL THEN 'refused'
                          WHEN w.claim IS NULL THEN 'won' ELSE c.state END AS stage,
@@ -137,7 +137,7 @@ impl Write for SaveWin {
     const SAVEPOINT: bool = false;
     const DOING: &'static str = "storing a winner";
 
-    async fn apply(self, conn: &mut SqliteConnection) -> Result<bool> {
+    async fn apply(self, conn: &mut Connection) -> Result<bool> {
         let fields = self.ticket.fields();
         let won = self.ticket.state();
         let done = sqlx::query(
@@ -202,7 +202,7 @@ impl Write for MarkDelivered {
     const SAVEPOINT: bool = false;
     const DOING: &'static str = "noting a delivery";
 
-    async fn apply(self, conn: &mut SqliteConnection) -> Result<()> {
+    async fn apply(self, conn: &mut Connection) -> Result<()> {
         let done = sqlx::query("UPDATE wins SET delivered = 1 WHERE digest = $1")
             .blob(&self.0)
             .execute(conn)
@@ -226,7 +226,7 @@ impl Write for Void {
     const SAVEPOINT: bool = false;
     const DOING: &'static str = "voiding a winner";
 
-    async fn apply(self, conn: &mut SqliteConnection) -> Result<()> {
+    async fn apply(self, conn: &mut Connection) -> Result<()> {
         let Some(win) = find(&mut *conn, &self.domain, self.digest).await? else {
             return Ok(());
         };
@@ -253,7 +253,7 @@ impl Write for GiveUp {
     const SAVEPOINT: bool = false;
     const DOING: &'static str = "giving up a winner";
 
-    async fn apply(self, conn: &mut SqliteConnection) -> Result<()> {
+    async fn apply(self, conn: &mut Connection) -> Result<()> {
         let to = WinState::Refused {
             reason: self.reason,
             got: self.got,
@@ -274,7 +274,7 @@ impl Write for GiveUp {
 }
 
 /// Writes a winner's outcome.
-pub(super) async fn settle(conn: &mut SqliteConnection, digest: B256, outcome: WinState) -> Result<()> {
+pub(super) async fn settle(conn: &mut Connection, digest: B256, outcome: WinState) -> Result<()> {
     let (paid, owed, reason, got, limit) = match outcome {
         WinState::Final { paid, owed } => (Some(paid), Some(owed), None, None, None),
         WinState::Refused { reason, got, limit } => (None, None, Some(reason), Some(got), Some(limit)),
@@ -294,7 +294,7 @@ pub(super) async fn settle(conn: &mut SqliteConnection, digest: B256, outcome: W
 }
 
 /// The floor of an escrow that has one.
-async fn floor(conn: &mut SqliteConnection, escrow: Address) -> Result<Nonce> {
+async fn floor(conn: &mut Connection, escrow: Address) -> Result<Nonce> {
     let row = sqlx::query("SELECT escrow, nonce FROM floors WHERE escrow = $1")
         .blob(&escrow)
         .fetch_one(conn)
@@ -304,7 +304,7 @@ async fn floor(conn: &mut SqliteConnection, escrow: Address) -> Result<Nonce> {
 }
 
 pub(super) async fn find(
-    executor: impl SqliteExecutor<'_>,
+    executor: impl Executor<'_>,
     domain: &Domain,
     digest: B256,
 ) -> Result<Option<WinRecord>> {
@@ -314,7 +314,7 @@ pub(super) async fn find(
 }
 
 pub(super) async fn select(
-    executor: impl SqliteExecutor<'_>,
+    executor: impl Executor<'_>,
     domain: &Domain,
     filter: WinFilter,
 ) -> Result<Vec<WinRecord>> {
@@ -342,9 +342,9 @@ pub(super) async fn select(
 }
 
 async fn fetch(
-    executor: impl SqliteExecutor<'_>,
+    executor: impl Executor<'_>,
     domain: &Domain,
-    mut sql: QueryBuilder<sqlx::Sqlite>,
+    mut sql: QueryBuilder<Db>,
 ) -> Result<Vec<WinRecord>> {
     let rows = sql
         .build()
@@ -354,7 +354,7 @@ async fn fetch(
     rows.iter().map(|row| record(row, domain)).collect()
 }
 
-fn record(row: &SqliteRow, domain: &Domain) -> Result<WinRecord> {
+fn record(row: &Row, domain: &Domain) -> Result<WinRecord> {
     let fields = Fields::new(row, "wins", "digest");
     Ok(WinRecord {
         ticket: fields.won(domain)?,

@@ -5,17 +5,16 @@ use std::time::Duration;
 
 use alloy_primitives::Address;
 use protocol::ticket::Nonce;
-use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
 use super::{
-    NOW, SqliteStore,
+    Connection, NOW, Row, SqlStore,
     columns::{Bind, Fields},
     database_error,
     writer::Write,
 };
 use crate::{Beat, FleetStore, Result, StoreError};
 
-impl FleetStore for SqliteStore {
+impl FleetStore for SqlStore {
     async fn beat(&self, boot: u64, acked: u64, lease: Duration) -> Result<Beat> {
         self.writer.write(BeatOnce { boot, acked, lease }).await
     }
@@ -45,7 +44,7 @@ impl Write for BeatOnce {
     const SAVEPOINT: bool = false;
     const DOING: &'static str = "beating";
 
-    async fn apply(self, conn: &mut SqliteConnection) -> Result<Beat> {
+    async fn apply(self, conn: &mut Connection) -> Result<Beat> {
         let failed = |error| database_error(Self::DOING, error);
         let now_ms = bury(conn).await?;
         let round = last_round(conn).await?;
@@ -105,7 +104,7 @@ impl Write for RaiseFloors {
     type Out = u64;
     const DOING: &'static str = "raising floors";
 
-    async fn apply(self, conn: &mut SqliteConnection) -> Result<u64> {
+    async fn apply(self, conn: &mut Connection) -> Result<u64> {
         let last = last_round(conn).await?;
         if self.0.is_empty() {
             return Ok(last);
@@ -140,7 +139,7 @@ impl Write for Acked {
     const SAVEPOINT: bool = false;
     const DOING: &'static str = "asking who knows of a round";
 
-    async fn apply(self, conn: &mut SqliteConnection) -> Result<bool> {
+    async fn apply(self, conn: &mut Connection) -> Result<bool> {
         bury(conn).await?;
         let rows =
             sqlx::query("SELECT boot, acked, lease_end_ms FROM members WHERE lease_end_ms IS NOT NULL")
@@ -164,7 +163,7 @@ impl Write for Leave {
     const SAVEPOINT: bool = false;
     const DOING: &'static str = "leaving the fleet";
 
-    async fn apply(self, conn: &mut SqliteConnection) -> Result<()> {
+    async fn apply(self, conn: &mut Connection) -> Result<()> {
         sqlx::query("UPDATE members SET lease_end_ms = NULL, claims = 0 WHERE boot = $1")
             .blob(&self.0)
             .execute(conn)
@@ -175,7 +174,7 @@ impl Write for Leave {
 }
 
 /// Whose lease has run out is out for ever, even if the clock is set back. Returns the time, in unix milliseconds.
-async fn bury(conn: &mut SqliteConnection) -> Result<i64> {
+async fn bury(conn: &mut Connection) -> Result<i64> {
     let failed = |error| database_error("ending leases", error);
     let row = sqlx::query(NOW).fetch_one(&mut *conn).await.map_err(failed)?;
     let now_ms = sqlx::Row::try_get(&row, "now_ms").map_err(failed)?;
@@ -188,7 +187,7 @@ async fn bury(conn: &mut SqliteConnection) -> Result<i64> {
 }
 
 /// The number of the last round; 0 if there was none.
-async fn last_round(conn: &mut SqliteConnection) -> Result<u64> {
+async fn last_round(conn: &mut Connection) -> Result<u64> {
     let row = sqlx::query("SELECT escrow, round FROM floors ORDER BY round DESC LIMIT 1")
         .fetch_optional(conn)
         .await
@@ -202,7 +201,7 @@ struct Member {
     lives: bool,
 }
 
-fn member(row: &SqliteRow) -> Result<Member> {
+fn member(row: &Row) -> Result<Member> {
     let fields = Fields::new(row, "members", "boot");
     Ok(Member {
         boot: fields.get("boot")?,

@@ -1,17 +1,16 @@
-//! [`SeedStore`] in SQLite.
+//! [`SeedStore`] in SQL.
 
 use protocol::ticket::Seed;
-use sqlx::SqliteConnection;
 
 use super::{
-    SqliteStore,
+    Connection, SqlStore,
     columns::{Bind, Fields},
     database_error,
     writer::Write,
 };
 use crate::{Result, SeedStore, StoreError};
 
-impl SeedStore for SqliteStore {
+impl SeedStore for SqlStore {
     async fn seed_or_insert(&self, fresh: Seed) -> Result<Seed> {
         self.writer.write(SeedOrInsert(fresh)).await
     }
@@ -27,7 +26,7 @@ impl Write for SeedOrInsert {
     type Out = Seed;
     const DOING: &'static str = "storing the seed";
 
-    async fn apply(self, conn: &mut SqliteConnection) -> Result<Seed> {
+    async fn apply(self, conn: &mut Connection) -> Result<Seed> {
         sqlx::query(
             "INSERT INTO session (one, seed, boot) VALUES (1, $1, $2)
              ON CONFLICT (one) DO UPDATE SET seed = excluded.seed WHERE session.seed IS NULL",
@@ -54,7 +53,7 @@ impl Write for NextBoot {
     type Out = u64;
     const DOING: &'static str = "counting the start";
 
-    async fn apply(self, conn: &mut SqliteConnection) -> Result<u64> {
+    async fn apply(self, conn: &mut Connection) -> Result<u64> {
         let row = sqlx::query("SELECT one, boot FROM session")
             .fetch_optional(&mut *conn)
             .await
