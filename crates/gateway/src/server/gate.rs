@@ -436,7 +436,7 @@ impl<S: GateStore> Gate<S> {
         mut parts: Parts,
         body: Body,
         upstream: U,
-        delivery: Delivery<S>,
+        delivery: Box<Delivery<S>>,
         payment: Payment,
         price: Price,
         route: String,

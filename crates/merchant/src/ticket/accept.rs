@@ -34,9 +34,9 @@ pub struct Merchant<S> {
 #[must_use = "an accepted ticket is consumed only by `delivered`"]
 pub enum Admitted<S: WinStore + Clone + Send + Sync + 'static> {
     /// Deliver, and say what came of it.
-    Deliver(Delivery<S>),
+    Deliver(Box<Delivery<S>>),
     /// The good of this very ticket and order was delivered before.
-    Repeat(Receipt),
+    Repeat(Box<Receipt>),
 }
 
 /// An accepted ticket whose good is on its way. It is safe: a winner is on disk, a loser's nonce is taken. It is consumed by
@@ -53,7 +53,7 @@ pub struct Delivery<S: WinStore + Clone + Send + Sync + 'static> {
 }
 
 /// What a payer gets for its ticket.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Receipt {
     /// Digest of the ticket.
     pub ticket: B256,
@@ -216,7 +216,7 @@ where
     ) -> Result<Receipt, AcceptError> {
         match self.admit(order, ticket, price, now).await? {
             Admitted::Deliver(delivery) => Ok(delivery.delivered().await),
-            Admitted::Repeat(receipt) => Ok(receipt),
+            Admitted::Repeat(receipt) => Ok(*receipt),
         }
     }
 
@@ -257,10 +257,10 @@ where
             Entered::Busy => return Err(AcceptError::Busy(digest)),
             Entered::Repeat => {
                 let receipt = receipt(self.quote_for(escrow, &offer));
-                return Ok(Admitted::Repeat(Receipt {
+                return Ok(Admitted::Repeat(Box::new(Receipt {
                     repeat: true,
                     ..receipt
-                }));
+                })));
             }
         };
 
@@ -321,14 +321,14 @@ where
         }
     }
 
-    fn delivery(self: &Arc<Self>, order: OrderId, place: Place, won: bool, receipt: Receipt) -> Delivery<S> {
-        Delivery {
+    fn delivery(self: &Arc<Self>, order: OrderId, place: Place, won: bool, receipt: Receipt) -> Box<Delivery<S>> {
+        Box::new(Delivery {
             merchant: Arc::clone(self),
             place: Some(place),
             order,
             key: None,
             receipt: Receipt { won, ..receipt },
-        }
+        })
     }
 
     /// A payer whose answer was lost may ask again when the book has forgotten its ticket: after a restart, at another
@@ -352,10 +352,10 @@ where
             false => None,
         };
         match win.filter(|win| win.order == order) {
-            Some(win) if win.delivered => Ok(Admitted::Repeat(Receipt {
+            Some(win) if win.delivered => Ok(Admitted::Repeat(Box::new(Receipt {
                 repeat: true,
                 ..receipt
-            })),
+            }))),
             Some(_) => Ok(Admitted::Deliver(self.delivery(order, place, true, receipt))),
             None => Err(refusal.into()),
         }
@@ -380,7 +380,7 @@ where
             // A payer that asks again after a restart gets its good twice.
             warn!(%error, ticket = %self.receipt.ticket, "cannot note that a winner's good was delivered");
         }
-        self.receipt.clone()
+        self.receipt
     }
 
     /// There is no good: the ticket is not consumed, and can be sent again.
