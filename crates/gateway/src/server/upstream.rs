@@ -93,8 +93,11 @@ impl Upstream {
         connector.set_connect_timeout(Some(limits.connect));
         connector.set_nodelay(true);
         connector.enforce_http(false);
+        // Named, because a program with more than one provider has no default.
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
         let connector = HttpsConnectorBuilder::new()
-            .with_webpki_roots()
+            .with_provider_and_webpki_roots(provider)
+            .map_err(|error| UpstreamError::Transport(error.to_string()))?
             .https_or_http()
             .enable_http1()
             .enable_http2()
