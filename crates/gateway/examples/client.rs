@@ -23,7 +23,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let answer = client.get(url).send().await?; // pays, if it has to
 
     if let Some(paid) = answer.extensions().get::<Paid>() {
-        eprintln!("paid {} atomic units to {} with ticket {}", paid.price, paid.recipient, paid.ticket);
+        eprintln!(
+            "paid {} atomic units to {} with ticket {}",
+            paid.price, paid.recipient, paid.ticket
+        );
     }
     println!("{}", answer.text().await?);
     Ok(())
@@ -34,7 +37,10 @@ async fn payer_client(rpc_url: &str, key: &str) -> Result<Client, Box<dyn Error>
     let chain_id = ChainClient::ask_chain_id(rpc_url.parse()?, std::time::Duration::from_secs(10)).await?;
     let chain = ChainClient::connect(rpc_url.parse()?, ChainConfig::new(chain_id)).await?;
     let key = EscrowKey::from_bytes(&key.parse::<B256>()?.0)?;
-    let escrow = chain.escrow_of(key.address(), At::Latest).await?.ok_or("no such escrow")?;
+    let escrow = chain
+        .escrow_of(key.address(), At::Latest)
+        .await?
+        .ok_or("no such escrow")?;
     let limits = Limits {
         max_price: Amount(1_000_000_000_000_000), // a call, at most
         ..Limits::default()
