@@ -9,12 +9,13 @@ const MOST_PLACES = 1_000;
 /**
  * A `fetch` for the inside of `wrapFetchWithPayment` or `Mppx.create({ fetch })`: remembers the terms that every paid
  * answer brings for the next call of the same method and address, and attaches a ticket for them. Where they have changed
- * since, the answer is a 402 and the wrapper outside pays as for a first call.
+ * since, the answer is a 402 and the wrapper outside pays as for a first call. A paid request follows no redirect, which could
+ * lead the ticket to another server: that answer is the caller's.
  */
 export function prepaid(fetch: typeof globalThis.fetch, payer: Payer): typeof globalThis.fetch {
   const known = new Map<string, Fields>();
   return async (input, init) => {
-    const request = new Request(input, init);
+    let request = new Request(input, init);
     const { origin, pathname } = new URL(request.url);
     const place = `${request.method} ${origin}${pathname}`;
     const terms = known.get(place);
@@ -23,6 +24,7 @@ export function prepaid(fetch: typeof globalThis.fetch, payer: Payer): typeof gl
     if (terms && !outside) {
       try {
         const payload = await payer.pay(readRequirements(terms));
+        request = new Request(request, { redirect: "manual" });
         request.headers.set("PAYMENT-SIGNATURE", encode({ x402Version: 2, accepted: terms, payload }));
       } catch (error) {
         // Terms that are not paid any more: the answer to the bare request says what is asked for now.

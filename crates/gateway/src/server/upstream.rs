@@ -18,8 +18,9 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::crypto::aws_lc_rs;
 use tower::Service;
-use tower_http::timeout::TimeoutBody;
 use tracing::debug;
+
+use super::idle::Idle;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -190,7 +191,7 @@ impl Upstream {
         } else {
             remove_hop_by_hop(response.headers_mut());
         }
-        Ok(response.map(|body| Body::new(TimeoutBody::new(self.limits.idle, body))))
+        Ok(response.map(|body| Body::new(Idle::new(self.limits.idle, body))))
     }
 }
 
