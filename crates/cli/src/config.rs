@@ -33,6 +33,8 @@ pub(crate) struct Config {
     pub(crate) request_timeout_secs: u64,
     /// File with the keystore password in its first line.
     pub(crate) password_file: Option<PathBuf>,
+    /// Name of the escrow key that `get` pays with.
+    pub(crate) escrow: Option<String>,
 }
 
 /// What the command line says; absent values leave the other sources alone.
@@ -91,6 +93,7 @@ impl Config {
             finality: "finalized".into(),
             request_timeout_secs: 10,
             password_file: None,
+            escrow: None,
         };
         let file = match file {
             Some(file) => {
@@ -116,6 +119,7 @@ impl Config {
             "finality",
             "request_timeout_secs",
             "password_file",
+            "escrow",
         ];
         figment
             .merge(Env::prefixed("MICROPAY_").only(&known))

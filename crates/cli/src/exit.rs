@@ -6,6 +6,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use chain::ChainError;
+use gateway::client::ClientError;
 use merchant::ticket::{ClaimStepError, FollowError, StartError};
 use payer::ticket::{ApiError, EscrowError, PayError};
 use serde_json::json;
@@ -31,12 +32,13 @@ const RETRY: u8 = 4;
 enum Fault {
     Usage(String),
     Refused(String),
+    Again(String),
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(message) | Self::Refused(message) => f.write_str(message),
+            Self::Usage(message) | Self::Refused(message) | Self::Again(message) => f.write_str(message),
         }
     }
 }
@@ -53,6 +55,11 @@ pub(crate) fn refused(message: impl Into<String>) -> eyre::Report {
     Fault::Refused(message.into()).into()
 }
 
+/// What was asked for is not to be had now; the same again can help.
+pub(crate) fn again(message: impl Into<String>) -> eyre::Report {
+    Fault::Again(message.into()).into()
+}
+
 /// Prints an error to standard error (as JSON where asked) and gives its exit code.
 pub(crate) fn report(error: &eyre::Report, out: Output) -> ExitCode {
     say(&format!("{error:#}"), code(error), out)
@@ -61,6 +68,16 @@ pub(crate) fn report(error: &eyre::Report, out: Output) -> ExitCode {
 /// The same for a command line that cannot be read; only asked for where the answer is to be JSON.
 pub(crate) fn report_usage(error: &clap::Error) -> ExitCode {
     say(error.to_string().trim(), USAGE, Output { json: true })
+}
+
+/// What the status of an HTTP answer says.
+pub(crate) fn of_status(status: u16) -> ExitCode {
+    match status {
+        402 => REFUSED.into(),
+        429 | 500.. => RETRY.into(),
+        400.. => FAILED.into(),
+        _ => ExitCode::SUCCESS,
+    }
 }
 
 fn say(text: &str, code: u8, out: Output) -> ExitCode {
@@ -85,6 +102,7 @@ fn known(cause: &(dyn Error + 'static)) -> Option<u8> {
         return Some(match fault {
             Fault::Usage(_) => USAGE,
             Fault::Refused(_) => REFUSED,
+            Fault::Again(_) => RETRY,
         });
     }
     if let Some(error) = cause.downcast_ref() {
@@ -103,15 +121,17 @@ fn known(cause: &(dyn Error + 'static)) -> Option<u8> {
         });
     }
     if let Some(error) = cause.downcast_ref() {
+        return Some(pay(error));
+    }
+    if let Some(error) = cause.downcast_ref() {
         return Some(match error {
-            PayError::Limit(_)
-            | PayError::Refused { .. }
-            | PayError::DeliveredBefore { .. }
-            | PayError::Taken { .. }
-            | PayError::TooManyRefusals { .. } => REFUSED,
-            PayError::NotNow { .. } => RETRY,
-            PayError::Api(error) => api(error),
-            PayError::Store(error) => store(error),
+            ClientError::Pay { cause, .. } => pay(cause),
+            ClientError::NoAnswer { .. } | ClientError::BodySpent { .. } => RETRY,
+            ClientError::NoCommonWay { .. }
+            | ClientError::Terms { .. }
+            | ClientError::PlainHttp { .. }
+            | ClientError::OtherOrigin { .. } => REFUSED,
+            ClientError::Unreadable { .. } | ClientError::TooManyRedirects { .. } => FAILED,
         });
     }
     if let Some(error) = cause.downcast_ref() {
@@ -146,6 +166,19 @@ fn store(error: &StoreError) -> u8 {
         StoreError::OverBudget { .. } => REFUSED,
         _ if error.retry() => RETRY,
         _ => FAILED,
+    }
+}
+
+fn pay(error: &PayError) -> u8 {
+    match error {
+        PayError::Limit(_)
+        | PayError::Refused { .. }
+        | PayError::DeliveredBefore { .. }
+        | PayError::Taken { .. }
+        | PayError::TooManyRefusals { .. } => REFUSED,
+        PayError::NotNow { .. } => RETRY,
+        PayError::Api(error) => api(error),
+        PayError::Store(error) => store(error),
     }
 }
 

@@ -11,6 +11,7 @@ mod dev;
 mod doctor;
 mod escrow;
 mod exit;
+mod get;
 mod keys;
 mod merchant;
 mod output;
@@ -68,6 +69,8 @@ enum Command {
     /// What a merchant does besides selling
     #[command(subcommand)]
     Merchant(merchant::MerchantCommand),
+    /// Buy: fetch from an HTTP server, and pay where it asks for it
+    Get(Box<get::Get>),
     /// Winners and claims
     #[command(subcommand)]
     Claim(claim::Claim),
@@ -116,6 +119,7 @@ async fn run(cli: &Cli) -> eyre::Result<ExitCode> {
         Command::Escrow(command) => escrow::run(command, &config, out).await?,
         Command::Merchant(command) => merchant::run(command, &config, out).await?,
         Command::Serve(serve) => serve::run(serve, &config, out).await?,
+        Command::Get(get) => return get::run(get, &config, out).await,
         Command::Claim(command) => claim::run(command, &config, out).await?,
         Command::Credit(command) => credit::run(command, &config, out).await?,
         Command::Ticket(command) => ticket::run(command, config.chain_id, config.contract, out)?,

@@ -7,6 +7,7 @@
 mod configuration;
 mod demo;
 mod doctor;
+mod get;
 mod hostile;
 mod inspect;
 mod keys;

@@ -9,6 +9,7 @@ mod constants;
 mod crowd;
 mod differential;
 mod happy;
+mod http;
 mod insolvency;
 mod operator;
 mod outage;

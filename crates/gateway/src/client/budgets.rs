@@ -2,9 +2,14 @@
 //! merchant that refuses a ticket can still claim it. The accounts count where there is no limit yet, too, so that a limit
 //! set later knows the past.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use alloy_primitives::Address;
 use protocol::ticket::{Amount, Timestamp};
 use storage::Budget;
+
+/// Of the year 9999; dates end here.
+const LAST_SECOND: u64 = 253_402_300_799;
 
 /// Most that may be signed away, in expectation, atomic units of the escrow's asset. `None`: without bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,14 +46,11 @@ impl Budgets {
 
 /// The day of a time in UTC: `2026-11-20`.
 pub fn day_of(at: Timestamp) -> String {
-    // After Howard Hinnant: years start in March, so that leap days come last; an era has 400 years.
-    let day = at.0 / 86_400 + 719_468;
-    let (era, day) = (day / 146_097, day % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let (year, day) = (era * 400 + year + month / 10, day - (153 * month + 2) / 5 + 1);
-    format!("{year:04}-{:02}-{day:02}", (month + 2) % 12 + 1)
+    let seconds = at.0.min(LAST_SECOND);
+    let time = UNIX_EPOCH + Duration::from_secs(seconds);
+    let mut text = humantime::format_rfc3339_seconds(time).to_string();
+    text.truncate("2026-11-20".len());
+    text
 }
 
 #[cfg(test)]
@@ -66,6 +68,7 @@ mod tests {
             (1_795_132_800, "2026-11-20"),
             (1_798_761_599, "2026-12-31"),
             (1_798_761_600, "2027-01-01"),
+            (u64::MAX, "9999-12-31"),
         ] {
             assert_eq!(day_of(Timestamp(at)), day);
         }

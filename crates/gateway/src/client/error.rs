@@ -18,20 +18,20 @@ pub enum ClientError {
         mine: String,
     },
     /// The server's terms cannot be read.
-    #[error("the terms of {origin} cannot be read: {source}")]
+    #[error("the terms of {origin} cannot be read: {cause}")]
     Unreadable {
         /// Who was asked.
         origin: String,
         /// Why.
-        source: WireError,
+        cause: WireError,
     },
     /// The server's terms are not for this escrow, contract or chain, or contradict themselves.
-    #[error("the terms of {origin} are not acceptable: {source}")]
+    #[error("the terms of {origin} are not acceptable: {cause}")]
     Terms {
         /// Who was asked.
         origin: String,
         /// Why.
-        source: TermsError,
+        cause: TermsError,
     },
     /// The connection is not encrypted.
     #[error("{origin} wants a payment over plain HTTP, and payments go over HTTPS only, or to this machine")]
@@ -64,20 +64,20 @@ pub enum ClientError {
     },
     /// A payment was sent, and no answer came, however often the same was asked. The call with this `Idempotency-Key` can be
     /// made again later, and is not paid again.
-    #[error("no answer to a paid call (Idempotency-Key {key}): {source}")]
+    #[error("no answer to a paid call (Idempotency-Key {key}): {cause}")]
     NoAnswer {
         /// The call's name.
         key: String,
         /// The last failure.
-        source: Box<reqwest_middleware::Error>,
+        cause: Box<reqwest_middleware::Error>,
     },
     /// The payer did not pay, or the merchant did not take it.
-    #[error("{source}")]
+    #[error("{cause}")]
     Pay {
         /// The call's name: with this `Idempotency-Key`, the call goes on where it was.
         key: String,
         /// Why.
-        source: PayError,
+        cause: PayError,
     },
 }
 
@@ -94,7 +94,7 @@ impl ClientError {
     pub fn retry(&self) -> bool {
         match self {
             Self::NoAnswer { .. } | Self::BodySpent { .. } => true,
-            Self::Pay { source, .. } => source.retry(),
+            Self::Pay { cause, .. } => cause.retry(),
             _ => false,
         }
     }

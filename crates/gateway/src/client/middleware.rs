@@ -230,18 +230,18 @@ impl<S: OrderStore + Send + Sync + 'static> MicropayMiddleware<S> {
     fn quote(&self, target: &Target, terms: &Requirements) -> Result<Quote, ClientError> {
         terms
             .quote(self.payer.domain(), self.payer.escrow(), self.payer.record())
-            .map_err(|source| ClientError::Terms {
+            .map_err(|cause| ClientError::Terms {
                 origin: target.origin.to_string(),
-                source,
+                cause,
             })
     }
 }
 
 impl<S: OrderStore + Send + Sync + 'static> Terms for MicropayMiddleware<S> {
     fn read(&self, target: &Target, answer: &Response) -> Result<(Requirements, Quote), ClientError> {
-        let unreadable = |source| ClientError::Unreadable {
+        let unreadable = |cause| ClientError::Unreadable {
             origin: target.origin.to_string(),
-            source,
+            cause,
         };
         let header = answer.headers().get(PAYMENT_REQUIRED);
         let header = header
@@ -328,15 +328,15 @@ impl Asked<'_> {
     fn explain(&self, error: PayError, notes: &Notes) -> ClientError {
         let key = self.key_text();
         if let PayError::Api(api) = &error {
-            if let (ApiError::Transport(_), Some(source)) = (api, notes.failure.lock().take()) {
-                let source = Box::new(source);
-                return ClientError::NoAnswer { key, source };
+            if let (ApiError::Transport(_), Some(cause)) = (api, notes.failure.lock().take()) {
+                let cause = Box::new(cause);
+                return ClientError::NoAnswer { key, cause };
             }
             if let (ApiError::Malformed(_), Some(cause)) = (api, notes.cause.lock().take()) {
                 return cause;
             }
         }
-        ClientError::Pay { key, source: error }
+        ClientError::Pay { key, cause: error }
     }
 }
 
@@ -344,9 +344,9 @@ impl Asked<'_> {
 fn is_about_terms(error: &reqwest_middleware::Error) -> bool {
     match ClientError::of(error) {
         Some(ClientError::Terms { .. }) => true,
-        Some(ClientError::Pay { source, .. }) => {
+        Some(ClientError::Pay { cause, .. }) => {
             matches!(
-                source,
+                cause,
                 PayError::Limit(_) | PayError::Store(StoreError::OverBudget { .. })
             )
         }

@@ -16,7 +16,6 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::crypto::aws_lc_rs;
 use tower::Service;
 use tracing::debug;
 
@@ -95,8 +94,10 @@ impl Upstream {
         connector.set_connect_timeout(Some(limits.connect));
         connector.set_nodelay(true);
         connector.enforce_http(false);
+        // Named, because a program with more than one provider has no default.
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
         let connector = HttpsConnectorBuilder::new()
-            .with_provider_and_webpki_roots(aws_lc_rs::default_provider())
+            .with_provider_and_webpki_roots(provider)
             .map_err(|error| UpstreamError::Transport(error.to_string()))?
             .https_or_http()
             .enable_http1()
@@ -191,6 +192,8 @@ impl Upstream {
         } else {
             remove_hop_by_hop(response.headers_mut());
         }
+        // The client's connection has its own version.
+        *response.version_mut() = Version::HTTP_11;
         Ok(response.map(|body| Body::new(Idle::new(self.limits.idle, body))))
     }
 }

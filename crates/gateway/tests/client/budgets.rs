@@ -30,7 +30,7 @@ async fn each_budget_refuses_what_is_beyond_it() {
         }
         let error = client.get(seller.url("/a")).send().await.unwrap_err();
         let Some(ClientError::Pay {
-            source:
+            cause:
                 PayError::Store(StoreError::OverBudget {
                     account,
                     spent,

@@ -136,7 +136,7 @@ async fn an_answer_that_is_no_longer_kept_is_not_paid_for_again() {
             matches!(
                 error,
                 ClientError::Pay {
-                    source: PayError::Taken { .. },
+                    cause: PayError::Taken { .. },
                     ..
                 }
             ),
@@ -161,7 +161,7 @@ async fn a_caller_s_time_limit_is_kept() {
     let request = client.get(seller.url("/a")).timeout(Duration::from_millis(100));
     let error = request.send().await.unwrap_err();
     assert!(
-        matches!(ClientError::of(&error), Some(ClientError::NoAnswer { source, .. }) if source.is_timeout()),
+        matches!(ClientError::of(&error), Some(ClientError::NoAnswer { cause, .. }) if cause.is_timeout()),
         "{error}"
     );
     assert_eq!(signed(&store).await, 2);

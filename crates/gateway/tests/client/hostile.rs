@@ -55,7 +55,7 @@ async fn attack_terms_that_are_not_for_this_payer() {
     let contract = Address::repeat_byte(0xbd);
     let error = met_with(header(|terms| terms.extra.contract = contract)).await;
     assert!(
-        matches!(error, ClientError::Terms { source: TermsError::OtherContract { got, .. }, .. } if got == contract),
+        matches!(error, ClientError::Terms { cause: TermsError::OtherContract { got, .. }, .. } if got == contract),
         "{error}"
     );
     let error = met_with(header(|terms| terms.extra.escrow = Some(contract))).await;
@@ -63,7 +63,7 @@ async fn attack_terms_that_are_not_for_this_payer() {
         matches!(
             error,
             ClientError::Terms {
-                source: TermsError::OtherEscrow { .. },
+                cause: TermsError::OtherEscrow { .. },
                 ..
             }
         ),
@@ -74,7 +74,7 @@ async fn attack_terms_that_are_not_for_this_payer() {
         matches!(
             error,
             ClientError::Terms {
-                source: TermsError::PrizeOutOfRange { .. },
+                cause: TermsError::PrizeOutOfRange { .. },
                 ..
             }
         ),
@@ -89,7 +89,7 @@ async fn attack_a_threshold_above_the_price() {
         matches!(
             error,
             ClientError::Terms {
-                source: TermsError::ThresholdNotPrice { .. },
+                cause: TermsError::ThresholdNotPrice { .. },
                 ..
             }
         ),
@@ -100,7 +100,7 @@ async fn attack_a_threshold_above_the_price() {
         matches!(
             error,
             ClientError::Terms {
-                source: TermsError::Unit(_),
+                cause: TermsError::Unit(_),
                 ..
             }
         ),
@@ -111,7 +111,7 @@ async fn attack_a_threshold_above_the_price() {
 #[tokio::test]
 async fn attack_headers_that_cannot_be_read() {
     let unreadable = async |header: String| match met_with(header).await {
-        ClientError::Unreadable { source, .. } => source,
+        ClientError::Unreadable { cause, .. } => cause,
         other => panic!("{other}"),
     };
     let giant = "A".repeat(20_000);
@@ -133,7 +133,7 @@ async fn attack_a_floor_that_takes_all_nonces() {
         matches!(
             error,
             ClientError::Pay {
-                source: PayError::Limit(_),
+                cause: PayError::Limit(_),
                 ..
             }
         ),
@@ -188,7 +188,7 @@ async fn attack_fishing_for_draws_ends_after_four_tickets() {
         matches!(
             ClientError::of(&error),
             Some(ClientError::Pay {
-                source: PayError::TooManyRefusals { tickets: 4, .. },
+                cause: PayError::TooManyRefusals { tickets: 4, .. },
                 ..
             })
         ),
@@ -216,7 +216,7 @@ async fn attack_a_refusal_with_terms_for_another_contract() {
         matches!(
             ClientError::of(&error),
             Some(ClientError::Terms {
-                source: TermsError::OtherContract { .. },
+                cause: TermsError::OtherContract { .. },
                 ..
             })
         ),

@@ -1,0 +1,319 @@
+//! `micropay get`: a curl that pays. The body goes to standard output or a file as it comes; what was paid goes to standard
+//! error. Killed and started again with the same `--idempotency-key`, it pays nothing twice.
+
+use std::collections::BTreeSet;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use chain::At;
+use clap::Args;
+use eyre::WrapErr;
+use gateway::client::{Budgets, Client, ClientError, Paid, WouldPay};
+use payer::ticket::{Edges, Limits, Payer};
+use protocol::ticket::Amount;
+use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use reqwest::{Method, Response, Version};
+use serde_json::{Value, json};
+use url::Url;
+
+use crate::config::Config;
+use crate::exit::{self, again, usage};
+use crate::output::{Output, count};
+use crate::units::Asset;
+use crate::{clock, keys, stores};
+
+/// What to fetch, and what it may cost.
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    /// Address, http:// or https://
+    url: Url,
+    /// Method [default: GET, or POST with --data]
+    #[arg(short = 'X', long = "request", value_name = "METHOD")]
+    method: Option<Method>,
+    /// Header to send, "Name: value"; repeatable
+    #[arg(short = 'H', long = "header", value_name = "HEADER")]
+    headers: Vec<Header>,
+    /// Body to send, or @FILE, or @- for standard input
+    #[arg(short, long)]
+    data: Option<String>,
+    /// Write the body to a file, which is there whole or not at all
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Write status and headers before the body
+    #[arg(short, long)]
+    include: bool,
+    /// Name of this call: the same call under the same name is never paid twice [default: a new one]
+    #[arg(long, value_name = "TEXT")]
+    idempotency_key: Option<String>,
+    /// Highest price of a call
+    #[arg(long, value_name = "AMOUNT", default_value = "0.01")]
+    max_price: String,
+    /// Most for all calls ever to one host [default: any]
+    #[arg(long, value_name = "AMOUNT")]
+    max_per_host: Option<String>,
+    /// Most for all calls of a day, UTC [default: any]
+    #[arg(long, value_name = "AMOUNT")]
+    max_per_day: Option<String>,
+    /// Most for all calls ever [default: any]
+    #[arg(long, value_name = "AMOUNT")]
+    max_total: Option<String>,
+    /// Who may be paid: address or key name; repeatable [default: anybody]
+    #[arg(long, value_name = "PAYEE")]
+    payee: Vec<String>,
+    /// Say what it would cost, and sign nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Pay over unencrypted connections to other machines, too
+    #[arg(long)]
+    allow_plain_http: bool,
+    /// Name of the escrow key [default: `escrow` of the configuration]
+    #[arg(long, value_name = "KEY")]
+    escrow: Option<String>,
+}
+
+/// `Name: value`.
+#[derive(Clone, Debug)]
+struct Header(HeaderName, HeaderValue);
+
+impl FromStr for Header {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("a header is written \"Name: value\", got {text:?}");
+        let (name, value) = text.split_once(':').ok_or_else(wrong)?;
+        Ok(Self(
+            name.trim().parse().map_err(|_| wrong())?,
+            value.trim().parse().map_err(|_| wrong())?,
+        ))
+    }
+}
+
+pub(crate) async fn run(get: &Get, config: &Config, out: Output) -> eyre::Result<ExitCode> {
+    let (client, asset) = client(get, config).await?;
+    let answer = request(get, &client)?.send().await.map_err(failed)?;
+    let status = answer.status();
+    let would: Option<WouldPay> = answer.extensions().get().cloned();
+    if let Some(would) = would {
+        let value = json!({
+            "wouldPay": { "price": would.price.0.to_string(), "recipient": would.recipient, "asset": would.asset,
+                "route": would.route },
+        });
+        let (price, recipient) = (asset.show(would.price), would.recipient);
+        out.answer(&value, format!("would pay {price} to {recipient} for {}", would.route))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let paid: Option<Paid> = answer.extensions().get().cloned();
+    let bytes = write(get, answer, paid.as_ref()).await?;
+
+    let words = match &paid {
+        Some(paid) => {
+            let requests = count(paid.requests, "request");
+            let unsure = if paid.acknowledged {
+                ""
+            } else {
+                ", and the server did not say that it took it"
+            };
+            let (price, recipient) = (asset.show(paid.price), paid.recipient);
+            format!("paid {price} to {recipient} ({requests}, ticket {}{unsure})", paid.ticket)
+        }
+        None => "not charged".into(),
+    };
+    let value = json!({
+        "status": status.as_u16(), "bytes": bytes, "paid": paid.as_ref().map(paid_json), "out": get.output,
+    });
+    // Standard output has nothing but the answer to the command: the body, or what is said of one in a file.
+    match (&get.output, out.json) {
+        (Some(_), true) => out.answer(&value, words)?,
+        (_, true) => writeln!(io::stderr(), "{value}")?,
+        (_, false) => writeln!(io::stderr(), "micropay: status {}, {words}", status.as_u16())?,
+    }
+    Ok(exit::of_status(status.as_u16()))
+}
+
+fn paid_json(paid: &Paid) -> Value {
+    json!({
+        "price": paid.price.0.to_string(), "recipient": paid.recipient, "asset": paid.asset, "ticket": paid.ticket,
+        "order": paid.order.0, "idempotencyKey": paid.key, "requests": paid.requests,
+        "acknowledged": paid.acknowledged,
+    })
+}
+
+async fn client(get: &Get, config: &Config) -> eyre::Result<(Client, Asset)> {
+    let name = get.escrow.as_ref().or(config.escrow.as_ref());
+    let name = name.ok_or_else(|| usage("no escrow to pay with: --escrow KEY, or escrow = \"KEY\" in the configuration"))?;
+    let chain = config.connect().await?;
+    let key = keys::escrow_key(config, name)?;
+    let record = chain.escrow_of(key.address(), At::Latest).await?;
+    let record = record
+        .ok_or_else(|| eyre::eyre!("there is no escrow {} yet: micropay escrow open", key.address()))?;
+    let asset = Asset::read(&chain, record.asset).await?;
+    let amount = |text: &Option<String>| -> eyre::Result<Option<Amount>> {
+        text.as_deref().map(|text| asset.parse(text)).transpose()
+    };
+    let recipients = get.payee.iter().map(|payee| keys::address_or_name(config, payee));
+    let limits = Limits {
+        max_price: asset.parse(&get.max_price)?,
+        recipients: recipients.collect::<eyre::Result<BTreeSet<_>>>()?,
+        ..Limits::default()
+    };
+    let budgets = Budgets {
+        per_host: amount(&get.max_per_host)?,
+        per_day: amount(&get.max_per_day)?,
+        total: amount(&get.max_total)?,
+    };
+    let store = stores::payer(&config.home, chain.domain()).await?;
+    let edges = Edges {
+        now: clock::now,
+        random: clock::random,
+    };
+    let payer = Payer::new(chain.domain(), Arc::new(key), record, limits, store, edges);
+    let mut builder = Client::builder(payer).budgets(budgets);
+    if get.dry_run {
+        builder = builder.dry_run();
+    }
+    if get.allow_plain_http {
+        builder = builder.allow_plain_http();
+    }
+    Ok((builder.build()?, asset))
+}
+
+fn request(get: &Get, client: &Client) -> eyre::Result<reqwest_middleware::RequestBuilder> {
+    let default = if get.data.is_some() { Method::POST } else { Method::GET };
+    let method = get.method.clone().unwrap_or(default);
+    let mut request = client.request(method, get.url.clone());
+    if let Some(data) = &get.data {
+        if !get.headers.iter().any(|Header(name, _)| *name == CONTENT_TYPE) {
+            request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        }
+        request = request.body(body(data)?);
+    }
+    for Header(name, value) in &get.headers {
+        request = request.header(name, value);
+    }
+    if let Some(key) = &get.idempotency_key {
+        request = request.header("Idempotency-Key", key);
+    }
+    Ok(request)
+}
+
+/// Read as a whole, so that it can be sent again.
+fn body(data: &str) -> eyre::Result<Vec<u8>> {
+    match data.strip_prefix('@') {
+        None => Ok(data.as_bytes().to_vec()),
+        Some("-") => {
+            let mut bytes = Vec::new();
+            io::stdin().read_to_end(&mut bytes)?;
+            Ok(bytes)
+        }
+        Some(file) => std::fs::read(file).wrap_err_with(|| file.to_owned()),
+    }
+}
+
+/// Writes what came, as it comes. Returns the bytes of the body.
+async fn write(get: &Get, mut answer: Response, paid: Option<&Paid>) -> eyre::Result<u64> {
+    let mut target = Target::open(get.output.as_deref())?;
+    let out = &mut target.out;
+    if get.include {
+        write_head(out, &answer)?;
+    }
+    let mut bytes = 0;
+    loop {
+        match answer.chunk().await {
+            Ok(Some(chunk)) => {
+                out.write_all(&chunk)?;
+                out.flush()?;
+                bytes += chunk.len() as u64;
+            }
+            Ok(None) => break,
+            Err(error) => {
+                let error = error.without_url();
+                let hint = paid.map_or(String::new(), |paid| hint(&paid.key));
+                return Err(again(format!("the answer broke off after {bytes} bytes: {error}{hint}")));
+            }
+        }
+    }
+    target.finish()?;
+    Ok(bytes)
+}
+
+/// Where a body goes.
+struct Target {
+    out: Box<dyn Write>,
+    /// What it is written to first, and where that belongs.
+    file: Option<(PathBuf, PathBuf)>,
+}
+
+impl Target {
+    fn open(output: Option<&Path>) -> eyre::Result<Self> {
+        let Some(path) = output else {
+            return Ok(Self {
+                out: Box::new(io::stdout()),
+                file: None,
+            });
+        };
+        // A device or a pipe is written to; only a file can be put in the place of another.
+        let special = std::fs::metadata(path).is_ok_and(|found| !found.is_file());
+        let mut new = path.as_os_str().to_owned();
+        new.push(".new");
+        let new = if special { path.to_owned() } else { PathBuf::from(new) };
+        let file = std::fs::File::create(&new).wrap_err_with(|| new.display().to_string())?;
+        Ok(Self {
+            out: Box::new(file),
+            file: (!special).then(|| (new, path.to_owned())),
+        })
+    }
+
+    /// All of it has come.
+    fn finish(self) -> eyre::Result<()> {
+        drop(self.out);
+        if let Some((new, path)) = self.file {
+            std::fs::rename(new, &path).wrap_err_with(|| path.display().to_string())?;
+        }
+        Ok(())
+    }
+}
+
+fn write_head(out: &mut dyn Write, answer: &Response) -> io::Result<()> {
+    let version = match answer.version() {
+        Version::HTTP_2 => "HTTP/2",
+        Version::HTTP_10 => "HTTP/1.0",
+        _ => "HTTP/1.1",
+    };
+    writeln!(out, "{version} {}\r", answer.status())?;
+    for (name, value) in answer.headers() {
+        write!(out, "{name}: ")?;
+        out.write_all(value.as_bytes())?;
+        writeln!(out, "\r")?;
+    }
+    writeln!(out, "\r")
+}
+
+/// The error in its own type, so that its exit code can be found, and without the address, which may hold a secret.
+fn failed(error: reqwest_middleware::Error) -> eyre::Report {
+    match error {
+        reqwest_middleware::Error::Middleware(error) => match error.downcast::<ClientError>() {
+            Ok(error) => match error.key() {
+                Some(key) if error.retry() => {
+                    let hint = hint(key);
+                    eyre::Report::new(error).wrap_err(format!("not done{hint}"))
+                }
+                _ => error.into(),
+            },
+            Err(error) => eyre::eyre!("{error:#}"),
+        },
+        reqwest_middleware::Error::Reqwest(error) => {
+            let error = error.without_url();
+            if error.is_builder() || error.is_request() && !error.is_connect() && !error.is_timeout() {
+                return eyre::Report::new(error);
+            }
+            again(format!("{:#}", eyre::Report::new(error)))
+        }
+    }
+}
+
+fn hint(key: &str) -> String {
+    format!("; the same call with --idempotency-key '{key}' is not paid again")
+}
