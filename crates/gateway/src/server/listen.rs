@@ -17,9 +17,9 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tower::{Service, ServiceExt};
-use tower_http::timeout::TimeoutBody;
 use tracing::{debug, info, warn};
 
+use super::idle::Idle;
 use super::upstream::Peer;
 
 /// Pause after the system had no connection to give.
@@ -93,7 +93,7 @@ pub async fn listen<S>(
             }
         };
         let service = service.clone().map_request(move |request: Request<Incoming>| {
-            let mut request = request.map(|body| Body::new(TimeoutBody::new(limits.body_idle, body)));
+            let mut request = request.map(|body| Body::new(Idle::new(limits.body_idle, body)));
             request.extensions_mut().insert(Peer(peer.ip()));
             request
         });
