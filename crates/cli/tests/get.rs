@@ -58,7 +58,9 @@ fn answer(stream: TcpStream, delay: Duration, asked: &Mutex<HashMap<String, usiz
         let mut line = String::new();
         reader.read_line(&mut line).ok()?;
         match line.trim().split_once(": ") {
-            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.parse().ok()?,
+            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                length = value.parse().ok()?
+            }
             Some(_) => {}
             None => break,
         }
@@ -70,7 +72,11 @@ fn answer(stream: TcpStream, delay: Duration, asked: &Mutex<HashMap<String, usiz
     *asked.lock().entry(path.clone()).or_default() += 1;
     thread::sleep(delay);
     let good = format!("{method} {path} {}", String::from_utf8_lossy(&body));
-    let status = if path == "/missing" { "404 Not Found" } else { "200 OK" };
+    let status = if path == "/missing" {
+        "404 Not Found"
+    } else {
+        "200 OK"
+    };
     write!(
         &stream,
         "HTTP/1.1 {status}\r\nContent-Length: {}\r\nX-Good: yes\r\nConnection: close\r\n\r\n{good}",
@@ -83,12 +89,23 @@ fn answer(stream: TcpStream, delay: Duration, asked: &Mutex<HashMap<String, usiz
 fn serve(world: &World, upstream: &Upstream) -> (Merchant, SocketAddr) {
     let mut command = world.micropay();
     let url = format!("http://{}", upstream.address);
-    command.args(["--json", "serve", "--upstream", &url, "--price", "0.00025", "--pay-to", SHOP]);
+    command.args([
+        "--json",
+        "serve",
+        "--upstream",
+        &url,
+        "--price",
+        "0.00025",
+        "--pay-to",
+        SHOP,
+    ]);
     command.args(["--listen", "127.0.0.1:0", "--poll-ms", "100"]);
     let mut shop = Merchant::start(command);
     let address = shop.address();
     // Accepted is what is final: the first call may come too early.
-    eventually("the escrow is known", || get(world, &address, "/first", &[]).code == 0);
+    eventually("the escrow is known", || {
+        get(world, &address, "/first", &[]).code == 0
+    });
     (shop, address)
 }
 
@@ -140,9 +157,18 @@ fn it_is_a_curl_that_pays() {
 
     let before = block_on(async { world.payer_store().await.spent("total").await.unwrap() });
     let said = get("/dear", &["--dry-run"]).json();
-    assert_eq!((said["wouldPay"]["price"].as_str(), said["wouldPay"]["route"].as_str()), (Some(PRICE), Some("* /*")));
+    assert_eq!(
+        (
+            said["wouldPay"]["price"].as_str(),
+            said["wouldPay"]["route"].as_str()
+        ),
+        (Some(PRICE), Some("* /*"))
+    );
     for (args, words) in [
-        (["--max-price", "0.0001"], "the price is 250000000000000, the limit is 100000000000000"),
+        (
+            ["--max-price", "0.0001"],
+            "the price is 250000000000000, the limit is 100000000000000",
+        ),
         (["--max-total", "0.0003"], "\"total\" has spent"),
         (["--max-per-day", "0.0003"], "\"day:"),
         (["--max-per-host", "0.0003"], "\"host:127.0.0.1\" has spent"),
@@ -152,7 +178,11 @@ fn it_is_a_curl_that_pays() {
         assert!(error.contains(words), "{error}");
     }
     let after = block_on(async { world.payer_store().await.spent("total").await.unwrap() });
-    assert_eq!((after, upstream.asked("/dear")), (before, 0), "nothing was signed");
+    assert_eq!(
+        (after, upstream.asked("/dear")),
+        (before, 0),
+        "nothing was signed"
+    );
 
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     self::get(&world, &closed, "/", &[]).json_error(4);
@@ -163,7 +193,7 @@ fn it_is_a_curl_that_pays() {
 /// Killed whenever, and started again under the same name: one ticket, one question to the server, the whole answer.
 #[test]
 fn a_killed_payer_goes_on_with_the_same_ticket() {
-    let kills = std::env::var("MICROPAY_KILLS").map_or(20, |kills| kills.parse().unwrap());
+    let kills = std::env::var("MICROPAY_KILLS").map_or(12, |kills| kills.parse().unwrap());
     let world = World::ticking();
     world.open_escrow("5", 5_000);
     let upstream = Upstream::start(Duration::from_millis(150));
@@ -174,7 +204,7 @@ fn a_killed_payer_goes_on_with_the_same_ticket() {
         let (path, key) = (format!("/call/{calls}"), format!("call {calls}"));
         let out = world.path("out");
         let args = ["--idempotency-key", &key, "-o", out.to_str().unwrap()];
-        // Up to the end of the second run, most of which is the password's.
+        // Most of a run is the password's; the rest is the call.
         let mut child = command(&world, &address, &path, &args).spawn().unwrap();
         thread::sleep(Duration::from_millis(random.gen_range(0..2_000)));
         if child.try_wait().unwrap().is_none() {
@@ -194,7 +224,13 @@ fn a_killed_payer_goes_on_with_the_same_ticket() {
     });
     let delivered = orders.iter().filter(|order| order.replaces.is_none()).count();
     println!("{killed} kills, {calls} calls, {} tickets", orders.len());
-    assert!(delivered <= calls as usize + 10, "one order for each call, and some for the first");
+    assert!(
+        delivered <= calls as usize + 10,
+        "one order for each call, and some for the first"
+    );
     let replaced = orders.len() - delivered;
-    assert!(replaced <= calls as usize / 10, "{replaced} tickets were signed twice");
+    assert!(
+        replaced <= calls as usize / 10,
+        "{replaced} tickets were signed twice"
+    );
 }
