@@ -1,5 +1,5 @@
 # Every target is thin: what it runs can be typed by hand. `make setup` stands before all of them.
-.PHONY: setup demo test test-rust test-contracts lint lint-rust lint-contracts bench gas coverage deep slither deny
+.PHONY: setup demo test test-rust test-contracts test-js lint lint-rust lint-contracts bench gas coverage deep slither deny
 MAKEFLAGS += --no-print-directory
 export FORGE := script/forge
 # Gas is measured in whole transactions (`--isolate`); the other tests run without, which is faster.
@@ -12,12 +12,15 @@ demo: setup ## Sell a file piece by piece on a local chain. ARGS="--payments 100
 	@cargo build --release --package micropay-cli
 	@target/release/micropay demo $(ARGS)
 
-test: test-contracts test-rust ## Everything that must pass
+test: test-contracts test-rust test-js ## Everything that must pass
 test-contracts: setup
 	$(FORGE) test $(NOT_GAS)
 	FORGE_SNAPSHOT_CHECK=true $(FORGE) test --isolate $(GAS)
 test-rust: setup
 	cargo test --workspace
+test-js: setup
+	cargo test --workspace --no-run --quiet
+	MICROPAY_BIN="$${CARGO_TARGET_DIR:-$$PWD/target}/debug/micropay" script/test-js
 
 lint: lint-contracts lint-rust ## Format, warnings, house rules, documentation
 lint-contracts: setup

@@ -10,7 +10,8 @@ use std::time::Duration;
 use alloy::primitives::{Address, keccak256};
 use clap::Args;
 use eyre::{WrapErr, bail};
-use gateway::server::{Gate, GateLayer, Upstream, UpstreamLimits, listen};
+use gateway::server::operator::{self, Facts, Live};
+use gateway::server::{Gate, GateLayer, ListenLimits, Upstream, UpstreamLimits, listen};
 use gateway::wire::ChallengeKey;
 use protocol::ticket::{Policy, Seed};
 use serde_json::json;
@@ -142,6 +143,8 @@ struct Shop<S> {
     business: Business<S>,
     gate: std::sync::Arc<Gate<S>>,
     listener: TcpListener,
+    operator: TcpListener,
+    facts: Facts,
     upstream: Upstream,
     settings: Settings,
     reload: Option<PathBuf>,
@@ -194,6 +197,24 @@ impl<S: Store> Shop<S> {
         let listener = TcpListener::bind(address)
             .await
             .wrap_err_with(|| address.to_owned())?;
+        let operator = settings.operator_listen();
+        let operator = TcpListener::bind(operator)
+            .await
+            .wrap_err_with(|| operator.to_owned())?;
+        let facts = Facts {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            url: format!("http://{}", listener.local_addr()?),
+            upstream: settings.upstream()?.to_string(),
+            recipient,
+            contract: client.config().contract,
+            chain_id: client.domain().chain_id(),
+            asset: operator::Asset {
+                address: asset.address,
+                symbol: asset.symbol.clone(),
+                decimals: asset.decimals,
+            },
+            max_mirror_age: setup.policy.max_mirror_age,
+        };
         let business = Business::open(setup, client, store).await?;
         let seed = business
             .store
@@ -212,6 +233,8 @@ impl<S: Store> Shop<S> {
             business,
             gate,
             listener,
+            operator,
+            facts,
             upstream,
             settings,
             reload: serve.file.clone(),
@@ -226,9 +249,11 @@ impl<S: Store> Shop<S> {
     fn announce(&self, recipient: Address, out: Output) -> eyre::Result<()> {
         let address: SocketAddr = self.listener.local_addr()?;
         let upstream = self.settings.upstream()?.to_string();
+        let operator = self.operator.local_addr()?;
         let price = self.settings.price_text(&self.asset);
         let value = json!({
             "listening": address.to_string(), "recipient": recipient, "upstream": upstream,
+            "operator": operator.to_string(),
         });
         out.answer(
             &value,
@@ -237,6 +262,7 @@ impl<S: Store> Shop<S> {
                 ("at", format!("http://{address}")),
                 ("for", price),
                 ("paid to", recipient.to_string()),
+                ("operator's page", format!("http://{operator}")),
             ]),
         )
     }
@@ -250,9 +276,27 @@ impl<S: Store> Shop<S> {
             // An error means that the sender is gone, which is a stop, too.
             let _ = wait.changed().await;
         }));
-        drop(stopped);
+        let page = operator::router(
+            Live {
+                facts: self.facts,
+                counters: std::sync::Arc::clone(self.gate.counters()),
+                store: self.business.store.clone(),
+                mirror: std::sync::Arc::clone(self.business.merchant.mirror()),
+                clock: clock::now,
+            },
+            self.settings.operator_hosts.clone(),
+        );
+        let mut wait = stopped;
+        let page = tokio::spawn(listen(self.operator, page, ListenLimits::default(), async move {
+            let _ = wait.changed().await;
+        }));
+        let mut look = tokio::time::interval(Duration::from_secs(1));
         let ended = loop {
             tokio::select! {
+                _ = look.tick() => match self.business.merchant.ready() {
+                    Ok(()) => self.gate.counters().resume(),
+                    Err(error) => self.gate.counters().pause(error),
+                },
                 ended = self.business.tasks.join_next() => {
                     break Err(ended.expect("tasks run for ever")?);
                 }
@@ -267,6 +311,7 @@ impl<S: Store> Shop<S> {
             }
         };
         drop(stop);
+        page.abort();
         if !server.is_finished()
             && let Err(error) = server.await
         {

@@ -37,7 +37,9 @@ impl Upstream {
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let asked = Arc::clone(&asked);
-                thread::spawn(move || answer(stream, delay, &asked));
+                thread::spawn(move || {
+                    answer(&stream, delay, &asked);
+                });
             }
         });
         upstream
@@ -49,7 +51,7 @@ impl Upstream {
 }
 
 /// One request, one answer: what these tests need of HTTP.
-fn answer(stream: TcpStream, delay: Duration, asked: &Mutex<HashMap<String, usize>>) -> Option<()> {
+fn answer(stream: &TcpStream, delay: Duration, asked: &Mutex<HashMap<String, usize>>) -> Option<()> {
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     let mut first = String::new();
     reader.read_line(&mut first).ok()?;
@@ -59,7 +61,7 @@ fn answer(stream: TcpStream, delay: Duration, asked: &Mutex<HashMap<String, usiz
         reader.read_line(&mut line).ok()?;
         match line.trim().split_once(": ") {
             Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
-                length = value.parse().ok()?
+                length = value.parse().ok()?;
             }
             Some(_) => {}
             None => break,
@@ -77,8 +79,9 @@ fn answer(stream: TcpStream, delay: Duration, asked: &Mutex<HashMap<String, usiz
     } else {
         "200 OK"
     };
+    let mut out = stream;
     write!(
-        &stream,
+        out,
         "HTTP/1.1 {status}\r\nContent-Length: {}\r\nX-Good: yes\r\nConnection: close\r\n\r\n{good}",
         good.len()
     )

@@ -40,6 +40,12 @@ pub(crate) struct Settings {
     /// Where to listen [default: 127.0.0.1:8402]
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
+    /// Where the operator's page and metrics listen [default: 127.0.0.1:8403]
+    #[arg(long, value_name = "HOST:PORT")]
+    operator_listen: Option<String>,
+    /// More host names under which the operator's page may be asked for
+    #[arg(long, value_name = "HOST")]
+    pub(super) operator_hosts: Vec<String>,
     /// Where the merchant's store is: sqlite:PATH or postgres://… [default: a file in the home folder]
     #[arg(long, value_name = "URL")]
     pub(crate) storage: Option<String>,
@@ -187,6 +193,10 @@ impl Settings {
 
     pub(super) fn listen(&self) -> &str {
         self.listen.as_deref().unwrap_or("127.0.0.1:8402")
+    }
+
+    pub(super) fn operator_listen(&self) -> &str {
+        self.operator_listen.as_deref().unwrap_or("127.0.0.1:8403")
     }
 
     pub(super) fn poll_ms(&self) -> u64 {

@@ -12,16 +12,16 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alloy_primitives::{Address, B256};
 use arc_swap::ArcSwap;
 use axum::body::{Body, Bytes, HttpBody};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, UPGRADE};
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt, Limited};
-use merchant::ticket::{AcceptError, Admitted, Delivery, Merchant, Price, Receipt};
+use merchant::ticket::{AcceptError, Admitted, Delivery, Merchant, Price};
 use moka::sync::Cache;
 use protocol::ticket::{Amount, Issued, OrderId, Quote, Refusal, Ticket, Timestamp, odds, recover};
 use sha2::{Digest, Sha256};
@@ -29,9 +29,11 @@ use storage::{ClaimStore, SeedStore, WinStore};
 use tower::ServiceExt;
 use tracing::{debug, warn};
 
-use super::answers::{Answer, AnswerLimits, Answers, NamedCall};
+use super::answers::{Answer, AnswerLimits, Answers, CallName, NamedCall};
 use super::discovery::{Discovery, Service};
 use super::limits::{Limiters, RateLimits};
+use super::meter::Meter;
+use super::operator::{Counters, Upstream as Outcome};
 use super::reply::{
     add_cors, add_receipt, announced_escrow, payment_required, payment_token, preflight, problem, rfc3339,
     strip_request, strip_response,
@@ -113,6 +115,7 @@ pub struct Gate<S> {
     /// Of the escrows named as examples, by price and prize: a binomial tail takes longer than all the rest.
     penalties: Cache<(Amount, Amount), u128>,
     challenge_key: ChallengeKey,
+    counters: Arc<Counters>,
     now: fn() -> Timestamp,
 }
 
@@ -124,6 +127,17 @@ struct Paid {
     name: Option<String>,
 }
 
+/// A payment that was taken, and what for.
+struct Sale<S: GateStore> {
+    delivery: Box<Delivery<S>>,
+    payment: Payment,
+    price: Price,
+    route: String,
+    /// The payer's name for the call, and what the call is.
+    name: Option<(CallName, B256)>,
+    begun: Instant,
+}
+
 /// What a request asks for, of which its payment is a part.
 struct Call<'a> {
     parts: &'a Parts,
@@ -132,8 +146,8 @@ struct Call<'a> {
 }
 
 impl<S: GateStore> Gate<S> {
-    /// A gate. `challenge_key` is fresh secret randomness; two processes that share a merchant share it, too. `now` is the
-    /// system's clock.
+    /// A gate. `challenge_key` is secret randomness; processes that share a merchant share it, too. `now` is the system's
+    /// clock.
     pub fn new(
         merchant: Arc<Merchant<S>>,
         listing: Listing,
@@ -141,6 +155,7 @@ impl<S: GateStore> Gate<S> {
         challenge_key: ChallengeKey,
         now: fn() -> Timestamp,
     ) -> Arc<Self> {
+        let counters = Arc::new(Counters::new(now()));
         Arc::new(Self {
             merchant,
             listing: ArcSwap::from_pointee(listing),
@@ -148,6 +163,7 @@ impl<S: GateStore> Gate<S> {
             answers: Arc::new(Answers::new(config.answers)),
             penalties: Cache::new(PRICES_KEPT),
             challenge_key,
+            counters,
             now,
         })
     }
@@ -155,6 +171,11 @@ impl<S: GateStore> Gate<S> {
     /// The merchant that it sells for.
     pub fn merchant(&self) -> &Arc<Merchant<S>> {
         &self.merchant
+    }
+
+    /// What happened so far.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
     }
 
     /// Replaces the price list. Requests under way keep the one they began with.
@@ -173,11 +194,13 @@ impl<S: GateStore> Gate<S> {
         if cors && request.method() == Method::OPTIONS && is_preflight(request.headers()) {
             return preflight(request.headers());
         }
+        let meter = Meter::new(Arc::clone(&self.counters));
+        let request = request.map(|body| meter.received(body));
         let mut response = self.judge(request, upstream).await;
         if cors {
             add_cors(response.headers_mut());
         }
-        response
+        response.map(|body| meter.sent(body))
     }
 
     async fn judge<U>(self: Arc<Self>, request: Request<Body>, upstream: U) -> Response<Body>
@@ -186,6 +209,7 @@ impl<S: GateStore> Gate<S> {
         U::Error: Into<axum::BoxError> + Send,
         U::Future: Send,
     {
+        let begun = Instant::now();
         let (parts, body) = request.into_parts();
         let listing = self.listing.load_full();
         if let Some(ip) = self.client_ip(&parts)
@@ -232,6 +256,7 @@ impl<S: GateStore> Gate<S> {
             Ok(None) => return self.ask(&call),
             Err(error) => {
                 let detail = error.to_string();
+                self.counters.refused("payment-malformed");
                 return problem(&Problem::new(400, "payment-malformed", Advice::Stop, detail));
             }
         };
@@ -247,7 +272,6 @@ impl<S: GateStore> Gate<S> {
             return response;
         }
         let order = OrderId(fingerprint);
-        let name = paid.name.clone().map(|name| (paid.payment.escrow, name));
         let admitted = self
             .merchant
             .admit(order, paid.ticket.clone(), &price, (self.now)())
@@ -257,20 +281,20 @@ impl<S: GateStore> Gate<S> {
                 let payer = delivery.receipt().payer;
                 if !listing.limiters.admits_payer(payer) {
                     delivery.failed().await; // its ticket is not consumed
+                    self.counters.refused("too-many-requests");
                     return problem(&too_many(&format!("payer {payer}")));
                 }
-                let route = route_of(&call);
-                self.deliver(
-                    parts,
-                    body,
-                    upstream,
+                let name = paid.name.map(|name| (paid.payment.escrow, name));
+                let sale = Sale {
                     delivery,
-                    paid.payment,
+                    route: route_of(&call),
+                    payment: paid.payment,
                     price,
-                    route,
-                    name.map(|name| (name, fingerprint)),
-                )
-                .await
+                    name: name.map(|name| (name, fingerprint)),
+                    begun,
+                };
+                self.deliver(Request::from_parts(parts, body), upstream, sale)
+                    .await
             }
             Ok(Admitted::Repeat(receipt)) => self.again(receipt.ticket),
             Err(error) => self.refuse(&call, &paid, error),
@@ -315,10 +339,12 @@ impl<S: GateStore> Gate<S> {
         strip_request(&mut parts.headers);
         match upstream.oneshot(Request::from_parts(parts, body)).await {
             Ok(mut response) => {
+                self.counters
+                    .upstream(Outcome::Status(response.status().as_u16()));
                 strip_response(response.headers_mut());
                 response
             }
-            Err(error) => problem(&upstream_failed(&error.into())),
+            Err(error) => problem(&self.upstream_failed(&error.into())),
         }
     }
 
@@ -413,6 +439,7 @@ impl<S: GateStore> Gate<S> {
 
     /// The answer that was paid for before.
     fn again(&self, ticket: B256) -> Response<Body> {
+        self.counters.replayed();
         match self.answers.get(ticket) {
             Some(answer) => answer.response().unwrap_or_else(|| {
                 let status = answer.status.as_u16();
@@ -430,49 +457,46 @@ impl<S: GateStore> Gate<S> {
 
     /// Asks the upstream for what was paid for. Goes on to the end whether or not the payer waits: what was paid for can be
     /// asked for again.
-    #[expect(clippy::too_many_arguments, reason = "each is one thing")]
     async fn deliver<U>(
         self: Arc<Self>,
-        mut parts: Parts,
-        body: Body,
+        mut request: Request<Body>,
         upstream: U,
-        delivery: Box<Delivery<S>>,
-        payment: Payment,
-        price: Price,
-        route: String,
-        name: Option<((Address, String), B256)>,
+        sale: Sale<S>,
     ) -> Response<Body>
     where
         U: tower::Service<Request<Body>, Response = Response<Body>> + Send + 'static,
         U::Error: Into<axum::BoxError> + Send,
         U::Future: Send,
     {
-        strip_request(&mut parts.headers);
+        strip_request(request.headers_mut());
         let gate = Arc::clone(&self);
         let work = tokio::spawn(async move {
-            let request = Request::from_parts(parts, body);
-            let asked = tokio::time::timeout(gate.config.upstream_timeout, upstream.oneshot(request)).await;
-            let response = match asked {
-                Ok(Ok(response)) if !response.status().is_server_error() => response,
+            let limit = gate.config.upstream_timeout;
+            let asked_at = Instant::now();
+            let refusal = match tokio::time::timeout(limit, upstream.oneshot(request)).await {
+                Ok(Ok(response)) if !response.status().is_server_error() => {
+                    let added = sale.begun.elapsed().saturating_sub(asked_at.elapsed());
+                    gate.counters.added(added);
+                    gate.counters
+                        .upstream(Outcome::Status(response.status().as_u16()));
+                    return gate.sold(response, sale).await;
+                }
                 Ok(Ok(mut failed)) => {
-                    delivery.failed().await;
+                    gate.counters.upstream(Outcome::Status(failed.status().as_u16()));
                     strip_response(failed.headers_mut());
-                    return failed;
+                    failed
                 }
-                Ok(Err(error)) => {
-                    delivery.failed().await;
-                    return problem(&upstream_failed(&error.into()));
-                }
+                Ok(Err(error)) => problem(&gate.upstream_failed(&error.into())),
                 Err(_) => {
-                    delivery.failed().await;
-                    let seconds = gate.config.upstream_timeout.as_secs();
+                    gate.counters.upstream(Outcome::TimedOut);
+                    let seconds = limit.as_secs();
                     let detail =
                         format!("the upstream did not answer within {seconds} s; the ticket is not consumed");
-                    return problem(&Problem::new(504, "upstream-timeout", Advice::Retry, detail));
+                    problem(&Problem::new(504, "upstream-timeout", Advice::Retry, detail))
                 }
             };
-            let receipt = delivery.delivered().await;
-            gate.with_receipt(response, &receipt, &payment, &price, route, name)
+            sale.delivery.failed().await;
+            refusal
         });
         match work.await {
             Ok(response) => response,
@@ -484,26 +508,28 @@ impl<S: GateStore> Gate<S> {
         }
     }
 
-    fn with_receipt(
-        &self,
-        response: Response<Body>,
-        receipt: &Receipt,
-        payment: &Payment,
-        price: &Price,
-        route: String,
-        name: Option<((Address, String), B256)>,
-    ) -> Response<Body> {
+    /// The upstream answered: the ticket is consumed, and its receipt goes with the answer.
+    async fn sold(&self, response: Response<Body>, sale: Sale<S>) -> Response<Body> {
+        let Sale {
+            delivery,
+            payment,
+            price,
+            route,
+            name,
+            begun: _,
+        } = sale;
+        let receipt = delivery.delivered().await;
+        let (payer, escrow, worth) = (receipt.payer, payment.escrow, receipt.price);
+        self.counters
+            .accepted(payer, escrow, worth, receipt.probability, receipt.won);
         let (mut head, body) = response.into_parts();
         strip_response(&mut head.headers);
         // The quote of now: the session may have moved on while the upstream worked.
-        let quote = self
-            .merchant
-            .quote(payment.escrow, price)
-            .unwrap_or(receipt.quote);
-        let next = self.requirements(price, Terms::Known(payment.escrow, quote), route);
+        let quote = self.merchant.quote(escrow, &price).unwrap_or(receipt.quote);
+        let next = self.requirements(&price, Terms::Known(escrow, quote), route);
         add_receipt(
             &mut head.headers,
-            payment,
+            &payment,
             receipt.ticket,
             receipt.price.0,
             next,
@@ -531,6 +557,18 @@ impl<S: GateStore> Gate<S> {
         Response::from_parts(head, Body::new(body))
     }
 
+    /// What a request is answered whose upstream gave nothing.
+    fn upstream_failed(&self, error: &axum::BoxError) -> Problem {
+        if let Some(UpstreamError::BodyTooLarge { limit }) = error.downcast_ref::<UpstreamError>() {
+            return too_large(limit.saturating_add(1), *limit);
+        }
+        warn!(%error, "the upstream failed");
+        self.counters.upstream(Outcome::Failed);
+        self.counters.failed((self.now)(), "upstream", error);
+        let detail = "the upstream gave no answer; the ticket is not consumed";
+        Problem::new(502, "upstream-failed", Advice::Retry, detail)
+    }
+
     /// 402 for a request without payment.
     fn ask(&self, call: &Call<'_>) -> Response<Body> {
         let detail = format!("this costs {} of asset {}", call.price.price, call.price.asset);
@@ -545,6 +583,7 @@ impl<S: GateStore> Gate<S> {
         let refusal = match error {
             AcceptError::Refused(refusal) => refusal,
             AcceptError::Busy(_) => {
+                self.counters.refused("in-progress");
                 return problem(&Problem::new(
                     409,
                     "in-progress",
@@ -554,6 +593,8 @@ impl<S: GateStore> Gate<S> {
             }
             AcceptError::Store(_) | AcceptError::LeaseOver { .. } => {
                 warn!(%error, "a ticket cannot be accepted now");
+                self.counters.refused("cannot-accept-now");
+                self.counters.failed((self.now)(), "accept", &error);
                 return problem(&Problem::new(
                     503,
                     "cannot-accept-now",
@@ -563,6 +604,7 @@ impl<S: GateStore> Gate<S> {
             }
         };
         debug!(rule = refusal.rule(), %refusal, escrow = %paid.payment.escrow, "refused");
+        self.counters.refused(refusal.rule());
         let why = Problem::refused(&refusal);
         if why.status != 402 {
             return problem(&why);
@@ -679,17 +721,4 @@ fn too_large(got: u64, limit: u64) -> Problem {
 fn too_many(whose: &str) -> Problem {
     let detail = format!("{whose} asks too often; wait a moment");
     Problem::new(429, "too-many-requests", Advice::Retry, detail)
-}
-
-/// What a request is answered whose upstream gave nothing.
-fn upstream_failed(error: &axum::BoxError) -> Problem {
-    warn!(%error, "the upstream failed");
-    let status = match error.downcast_ref::<UpstreamError>() {
-        Some(UpstreamError::BodyTooLarge { limit }) => {
-            return too_large(limit.saturating_add(1), *limit);
-        }
-        _ => StatusCode::BAD_GATEWAY,
-    };
-    let detail = "the upstream gave no answer; the ticket is not consumed";
-    Problem::new(status.as_u16(), "upstream-failed", Advice::Retry, detail)
 }

@@ -6,6 +6,7 @@ mod gate;
 mod layer;
 mod limits;
 mod listen;
+mod meter;
 pub mod operator;
 mod reply;
 mod table;

@@ -191,6 +191,8 @@ impl Upstream {
         } else {
             remove_hop_by_hop(response.headers_mut());
         }
+        // The client's connection has its own version.
+        *response.version_mut() = Version::HTTP_11;
         Ok(response.map(|body| Body::new(TimeoutBody::new(self.limits.idle, body))))
     }
 }

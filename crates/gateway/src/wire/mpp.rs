@@ -1,6 +1,7 @@
 //! The `Payment` HTTP authentication scheme (`http.md` §2.4): challenge, credential, receipt. The challenge's id binds its
 //! parameters by an HMAC, so that the server remembers none of them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use alloy_primitives::B256;
@@ -77,12 +78,10 @@ impl Challenge {
         let mut details = serde_json::to_value(&terms.extra).expect("our shapes are JSON");
         details["network"] = json!(terms.network);
         details["maxTimeoutSeconds"] = json!(terms.max_timeout_seconds);
-        // serde_json's maps are sorted, so that this is the canonical form (RFC 8785) of what is in it: strings and
-        // small numbers.
-        let request = json!({
+        let request = canonical(json!({
             "amount": terms.amount.to_string(), "currency": terms.asset.to_checksum(None),
             "recipient": terms.pay_to.to_checksum(None), "methodDetails": details,
-        });
+        }));
         let mut challenge = Self {
             id: String::new(),
             realm: realm.to_owned(),
@@ -131,6 +130,21 @@ impl Challenge {
     /// Whether it was made with this key and not changed since. In constant time.
     fn verify(&self, key: &ChallengeKey) -> bool {
         super::encoding::from_base64(&self.id).is_ok_and(|id| self.mac(key).verify_slice(&id).is_ok())
+    }
+}
+
+/// The canonical form (RFC 8785) of objects, strings and small numbers: names are sorted, in whichever order a build has
+/// serde_json keep them. Clients write the terms anew in this form before they send them back.
+fn canonical(value: Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let sorted: BTreeMap<String, Value> = map
+                .into_iter()
+                .map(|(name, value)| (name, canonical(value)))
+                .collect();
+            sorted.into_iter().collect()
+        }
+        other => other,
     }
 }
 

@@ -158,6 +158,11 @@ where
         &self.domain
     }
 
+    /// Whether this process may accept anything now; see [`AcceptError::LeaseOver`].
+    pub fn ready(&self) -> Result<(), AcceptError> {
+        self.lease.check()
+    }
+
     /// Where it is paid.
     pub fn recipient(&self) -> Address {
         self.recipient
@@ -321,7 +326,13 @@ where
         }
     }
 
-    fn delivery(self: &Arc<Self>, order: OrderId, place: Place, won: bool, receipt: Receipt) -> Box<Delivery<S>> {
+    fn delivery(
+        self: &Arc<Self>,
+        order: OrderId,
+        place: Place,
+        won: bool,
+        receipt: Receipt,
+    ) -> Box<Delivery<S>> {
         Box::new(Delivery {
             merchant: Arc::clone(self),
             place: Some(place),

@@ -13,6 +13,7 @@ mod quote;
 mod session;
 mod signature;
 mod units;
+pub mod watch;
 
 pub use accept::{Accepted, Admission, Policy, accept};
 pub use claim::groups;

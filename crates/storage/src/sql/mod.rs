@@ -10,6 +10,7 @@
 //! | `Link` | the connection that writes: begins transactions that no other writer interrupts, and mends itself |
 //! | `BATCH` | how many requests share a transaction, at most |
 //! | `NOW` | a query for the database's time |
+//! | `in_time` | gives up reading from a server that says nothing |
 //! | `database_error` | which errors pass by themselves |
 
 mod blob;

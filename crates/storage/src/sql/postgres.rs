@@ -52,7 +52,7 @@ use sqlx::PgExecutor as Executor;
 /// How long a connection, the write lock or one answer may take before a request is given up for now.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long a transaction may take: several answers.
+/// How long a transaction may take, or all that is read for one request: several answers.
 const LONG_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Requests in one transaction. Each takes some answers of a server that may be far away, and all must be there in time.
@@ -80,7 +80,7 @@ const WRITING: &str = "SET synchronous_commit = on; SET lock_timeout = '10s'; SE
 /// For connections that read: what one transaction reads is of one moment.
 const READING: &str =
     "SET default_transaction_isolation = 'repeatable read'; SET default_transaction_read_only = on;
-    SET statement_timeout = '10s'";
+    SET statement_timeout = '30s'";
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
@@ -130,6 +130,15 @@ impl PostgresStore {
             .acquire_timeout(PATIENCE)
             .after_connect(|conn, _| {
                 Box::pin(async move { sqlx::raw_sql(READING).execute(conn).await.map(drop) })
+            })
+            // A connection whose answer nobody waited for is asked again; where it says nothing it is cut off.
+            .after_release(|conn, _| {
+                Box::pin(async move {
+                    let alive = timeout(PATIENCE, conn.ping()).await;
+                    alive
+                        .map_err(|elapsed| sqlx::Error::Io(elapsed.into()))?
+                        .map(|()| true)
+                })
             })
             .connect_lazy_with(options.clone());
         let link = Link {
@@ -272,6 +281,10 @@ async fn begin(conn: &mut PgConnection) -> Result<()> {
     patiently(PATIENCE, BEGINNING, execute(conn, BEGIN, BEGINNING)).await
 }
 
+async fn in_time<T>(reading: impl Future<Output = Result<T>>) -> Result<T> {
+    patiently(LONG_PATIENCE, "reading", reading).await
+}
+
 /// A peer that says nothing is one that is gone. The connection must not be used after that.
 async fn patiently<T>(
     patience: Duration,
@@ -316,6 +329,45 @@ fn is_transient(code: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Settings of the writing connection.
+    #[cfg(feature = "conformance")]
+    struct Settings;
+
+    #[cfg(feature = "conformance")]
+    impl writer::Write for Settings {
+        type Out = (String, String);
+        const DOING: &'static str = "reading settings";
+
+        async fn apply(self, conn: &mut PgConnection) -> Result<Self::Out> {
+            let row = sqlx::query(
+                "SELECT current_setting('synchronous_commit'), current_setting('transaction_isolation')",
+            )
+            .fetch_one(conn)
+            .await
+            .unwrap();
+            Ok((row.get(0), row.get(1)))
+        }
+    }
+
+    /// Whatever the database's administrator has chosen for others.
+    #[cfg(feature = "conformance")]
+    #[tokio::test]
+    async fn commits_reach_the_disk_one_after_the_other() {
+        use crate::conformance::{fixture::identity, postgres::PostgresCluster};
+        let url = PostgresCluster::shared().database().await;
+        let mut conn = PostgresCluster::connect(&url).await;
+        sqlx::raw_sql(
+            "ALTER ROLE micropay SET synchronous_commit = off;
+             ALTER ROLE micropay SET default_transaction_isolation = 'serializable'",
+        )
+        .execute(&mut conn)
+        .await
+        .unwrap();
+        let store = PostgresStore::open(&url, identity()).await.unwrap();
+        let settings = ("on".to_owned(), "read committed".to_owned());
+        assert_eq!(store.writer.write(Settings).await.unwrap(), settings);
+    }
 
     #[test]
     fn what_passes_by_itself_is_transient() {

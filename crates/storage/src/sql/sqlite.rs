@@ -242,6 +242,11 @@ async fn check_application(path: &Path) -> Result<bool> {
     })
 }
 
+/// A file answers.
+async fn in_time<T>(reading: impl Future<Output = Result<T>>) -> Result<T> {
+    reading.await
+}
+
 /// The connection that writes. A file does not go away, so it is the same one for ever.
 struct Link(SqliteConnection);
 

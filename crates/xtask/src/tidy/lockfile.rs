@@ -13,29 +13,15 @@ const CARGO: &str = "Cargo.lock";
 
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let Some(npm) = tree.text(NPM) else {
+    if tree.text(NPM).is_none() {
         return vec![Finding::new(
             NPM,
             1,
             "missing: run `npm install --package-lock-only` and commit it",
         )];
-    };
-    let mut platform = false;
-    for (number, line) in lines(npm) {
-        let line = line.trim_start();
-        if let Some(name) = line.strip_prefix("\"node_modules/") {
-            // @foundry-rs/<tool>-<system>-<processor>
-            platform = name.starts_with("@foundry-rs/") && name.matches('-').count() == 3;
-        }
-        if line.starts_with("\"resolved\"") {
-            let message = "a download address: keep `omit-lockfile-registry-resolved=true` in .npmrc and run \
-                           `npm install --package-lock-only`";
-            findings.push(Finding::new(NPM, number, message));
-        }
-        if platform && line.starts_with("\"bin\"") {
-            let message = "`bin` of a platform's package: remove it, or npm 10 will not link the tool (CONTRIBUTING.md)";
-            findings.push(Finding::new(NPM, number, message));
-        }
+    }
+    for (file, text) in tree.under("", NPM) {
+        check_npm(file, text, &mut findings);
     }
     for (number, line) in lines(tree.text(CARGO).unwrap_or_default()) {
         if line.starts_with("source = ") && !line.contains("registry+") {
@@ -47,6 +33,26 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
         }
     }
     findings
+}
+
+fn check_npm(file: &str, text: &str, findings: &mut Vec<Finding>) {
+    let mut platform = false;
+    for (number, line) in lines(text) {
+        let line = line.trim_start();
+        if let Some(name) = line.strip_prefix("\"node_modules/") {
+            // @foundry-rs/<tool>-<system>-<processor>
+            platform = name.starts_with("@foundry-rs/") && name.matches('-').count() == 3;
+        }
+        if line.starts_with("\"resolved\"") {
+            let message = "a download address: keep `omit-lockfile-registry-resolved=true` in .npmrc and run \
+                           `npm install --package-lock-only`";
+            findings.push(Finding::new(file, number, message));
+        }
+        if platform && line.starts_with("\"bin\"") {
+            let message = "`bin` of a platform's package: remove it, or npm 10 will not link the tool (CONTRIBUTING.md)";
+            findings.push(Finding::new(file, number, message));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -65,6 +71,11 @@ mod tests {
         assert_eq!(
             found(&[(NPM, "{\n  \"version\": \"1\",\n  \"resolved\": \"x\"\n}")]),
             [(NPM.to_owned(), 3)]
+        );
+        let below = "clients/js/package-lock.json";
+        assert_eq!(
+            found(&[(NPM, "{}"), (below, "\"resolved\": \"x\"")]),
+            [(below.to_owned(), 1)]
         );
         assert_eq!(found(&[(NPM, "{}")]), []);
         assert_eq!(found(&[]), [(NPM.to_owned(), 1)]);

@@ -9,7 +9,7 @@ use sqlx::{Connection as _, QueryBuilder};
 use super::{
     Connection, Db, Row, SqlStore,
     columns::{Bind, Fields, push_limit},
-    database_error, wins,
+    database_error, in_time, wins,
     writer::Write,
 };
 use crate::{
@@ -31,16 +31,19 @@ impl ClaimStore for SqlStore {
     }
 
     async fn floors(&self) -> Result<Vec<(Address, Nonce)>> {
-        let rows = sqlx::query("SELECT escrow, nonce FROM floors ORDER BY escrow")
-            .fetch_all(&self.readers)
-            .await
-            .map_err(|error| database_error("reading floors", error))?;
-        rows.iter()
-            .map(|row| {
-                let fields = Fields::new(row, "floors", "escrow");
-                Ok((fields.get("escrow")?, fields.get("nonce")?))
-            })
-            .collect()
+        in_time(async {
+            let rows = sqlx::query("SELECT escrow, nonce FROM floors ORDER BY escrow")
+                .fetch_all(&self.readers)
+                .await
+                .map_err(|error| database_error("reading floors", error))?;
+            rows.iter()
+                .map(|row| {
+                    let fields = Fields::new(row, "floors", "escrow");
+                    Ok((fields.get("escrow")?, fields.get("nonce")?))
+                })
+                .collect()
+        })
+        .await
     }
 
     async fn add_transaction(&self, claim: ClaimId, transaction: &TxRecord) -> Result<()> {
@@ -125,26 +128,29 @@ impl ClaimStore for SqlStore {
 impl SqlStore {
     /// The claims that a query selects, with their parts, as of one moment.
     async fn records(&self, mut sql: QueryBuilder<Db>) -> Result<Vec<ClaimRecord>> {
-        let failed = |error| database_error(READING, error);
-        let mut conn = self.readers.acquire().await.map_err(failed)?;
-        let mut snapshot = conn.begin().await.map_err(failed)?;
-        let rows = sql.build().fetch_all(&mut *snapshot).await.map_err(failed)?;
-        let mut records = Vec::with_capacity(rows.len());
-        for row in &rows {
-            let fields = Fields::new(row, "claims", "id");
-            let id = ClaimId(fields.count("id")?);
-            let (transactions, dropped) = transactions(&mut snapshot, id).await?;
-            records.push(ClaimRecord {
-                id,
-                state: state(&fields)?,
-                queued_at: fields.get("queued_at")?,
-                wins: wins::select(&mut *snapshot, self.domain(), WinFilter::from(id)).await?,
-                transactions,
-                dropped,
-            });
-        }
-        snapshot.commit().await.map_err(failed)?;
-        Ok(records)
+        in_time(async {
+            let failed = |error| database_error(READING, error);
+            let mut conn = self.readers.acquire().await.map_err(failed)?;
+            let mut snapshot = conn.begin().await.map_err(failed)?;
+            let rows = sql.build().fetch_all(&mut *snapshot).await.map_err(failed)?;
+            let mut records = Vec::with_capacity(rows.len());
+            for row in &rows {
+                let fields = Fields::new(row, "claims", "id");
+                let id = ClaimId(fields.count("id")?);
+                let (transactions, dropped) = transactions(&mut snapshot, id).await?;
+                records.push(ClaimRecord {
+                    id,
+                    state: state(&fields)?,
+                    queued_at: fields.get("queued_at")?,
+                    wins: wins::select(&mut *snapshot, self.domain(), WinFilter::from(id)).await?,
+                    transactions,
+                    dropped,
+                });
+            }
+            snapshot.commit().await.map_err(failed)?;
+            Ok(records)
+        })
+        .await
     }
 }
 

@@ -6,7 +6,7 @@ use sqlx::Connection as _;
 use super::{
     Connection, SqlStore,
     columns::{Bind, Fields},
-    database_error,
+    database_error, in_time,
     writer::Write,
 };
 use crate::{
@@ -18,26 +18,29 @@ const READING: &str = "reading the mirror";
 
 impl MirrorStore for SqlStore {
     async fn load_mirror(&self) -> Result<Option<(BlockRef, Escrows)>> {
-        let failed = |error| database_error(READING, error);
-        let mut conn = self.readers.acquire().await.map_err(failed)?;
-        // One snapshot: cursor and escrows belong together.
-        let mut snapshot = conn.begin().await.map_err(failed)?;
-        let Some(cursor) = cursor(&mut snapshot).await? else {
-            return Ok(None);
-        };
-        let rows = sqlx::query("SELECT escrow, record FROM mirror_escrows")
-            .fetch_all(&mut *snapshot)
-            .await
-            .map_err(failed)?;
-        snapshot.commit().await.map_err(failed)?;
-        let mut escrows = Escrows::with_capacity(rows.len());
-        for row in &rows {
-            let fields = Fields::new(row, "mirror_escrows", "escrow");
-            let stored = serde_json::from_str::<StoredEscrow>(fields.text("record")?)
-                .map_err(|error| fields.corrupt("record", error))?;
-            escrows.insert(fields.get("escrow")?, stored.into());
-        }
-        Ok(Some((cursor, escrows)))
+        in_time(async {
+            let failed = |error| database_error(READING, error);
+            let mut conn = self.readers.acquire().await.map_err(failed)?;
+            // One snapshot: cursor and escrows belong together.
+            let mut snapshot = conn.begin().await.map_err(failed)?;
+            let Some(cursor) = cursor(&mut snapshot).await? else {
+                return Ok(None);
+            };
+            let rows = sqlx::query("SELECT escrow, record FROM mirror_escrows")
+                .fetch_all(&mut *snapshot)
+                .await
+                .map_err(failed)?;
+            snapshot.commit().await.map_err(failed)?;
+            let mut escrows = Escrows::with_capacity(rows.len());
+            for row in &rows {
+                let fields = Fields::new(row, "mirror_escrows", "escrow");
+                let stored = serde_json::from_str::<StoredEscrow>(fields.text("record")?)
+                    .map_err(|error| fields.corrupt("record", error))?;
+                escrows.insert(fields.get("escrow")?, stored.into());
+            }
+            Ok(Some((cursor, escrows)))
+        })
+        .await
     }
 
     async fn save_mirror(&self, cursor: BlockRef, changed: &Escrows) -> Result<()> {

@@ -12,7 +12,7 @@ use sqlx::QueryBuilder;
 use super::{
     Connection, Executor, Row, SqlStore,
     columns::{Bind, Fields, push_equal, push_limit},
-    database_error,
+    database_error, in_time,
     writer::Write,
 };
 use crate::{
@@ -38,7 +38,7 @@ impl OrderStore for SqlStore {
     }
 
     async fn order(&self, id: OrderId) -> Result<Option<OrderRecord>> {
-        find(&self.readers, self.domain(), id).await
+        in_time(async { find(&self.readers, self.domain(), id).await }).await
     }
 
     async fn resolve(&self, id: OrderId, state: OrderState) -> Result<bool> {
@@ -56,49 +56,55 @@ impl OrderStore for SqlStore {
     }
 
     async fn orders(&self, filter: impl Into<OrderFilter> + Send) -> Result<Vec<OrderRecord>> {
-        let filter = filter.into();
-        let mut sql = QueryBuilder::new("SELECT * FROM orders WHERE TRUE");
-        push_equal(&mut sql, "escrow", filter.escrow.as_ref());
-        if let Some(stage) = filter.stage {
-            sql.push(" AND state = ").push_bind(stage.name());
-        }
-        // From the end, because a limit keeps the highest nonces.
-        sql.push(" ORDER BY escrow DESC, nonce DESC");
-        push_limit(&mut sql, filter.limit);
-        let rows = sql
-            .build()
-            .fetch_all(&self.readers)
-            .await
-            .map_err(|error| database_error(READING, error))?;
-        rows.iter().rev().map(|row| record(row, self.domain())).collect()
+        in_time(async {
+            let filter = filter.into();
+            let mut sql = QueryBuilder::new("SELECT * FROM orders WHERE TRUE");
+            push_equal(&mut sql, "escrow", filter.escrow.as_ref());
+            if let Some(stage) = filter.stage {
+                sql.push(" AND state = ").push_bind(stage.name());
+            }
+            // From the end, because a limit keeps the highest nonces.
+            sql.push(" ORDER BY escrow DESC, nonce DESC");
+            push_limit(&mut sql, filter.limit);
+            let rows = sql
+                .build()
+                .fetch_all(&self.readers)
+                .await
+                .map_err(|error| database_error(READING, error))?;
+            rows.iter().rev().map(|row| record(row, self.domain())).collect()
+        })
+        .await
     }
 
     async fn next_nonce(&self, escrow: Address) -> Result<Nonce> {
-        next_nonce(&self.readers, escrow).await
+        in_time(async { next_nonce(&self.readers, escrow).await }).await
     }
 
     async fn spent(&self, account: &str) -> Result<Amount> {
-        spent(&self.readers, account).await
+        in_time(async { spent(&self.readers, account).await }).await
     }
 
     async fn order_totals(&self, escrow: Option<Address>) -> Result<OrderTotals> {
-        // By price, too: databases cannot add 128-bit numbers, and few prices are in use at a time.
-        let mut sql = QueryBuilder::new("SELECT state, price, COUNT(*) AS number FROM orders WHERE TRUE");
-        push_equal(&mut sql, "escrow", escrow.as_ref());
-        sql.push(" GROUP BY state, price");
-        let rows = sql
-            .build()
-            .fetch_all(&self.readers)
-            .await
-            .map_err(|error| database_error(READING, error))?;
-        let mut totals = OrderTotals::default();
-        for row in &rows {
-            let fields = Fields::new(row, "orders", "price");
-            totals
-                .of_mut(stage(&fields)?)
-                .add(fields.count("number")?, fields.get::<Amount>("price")?)?;
-        }
-        Ok(totals)
+        in_time(async {
+            // By price, too: databases cannot add 128-bit numbers, and few prices are in use at a time.
+            let mut sql = QueryBuilder::new("SELECT state, price, COUNT(*) AS number FROM orders WHERE TRUE");
+            push_equal(&mut sql, "escrow", escrow.as_ref());
+            sql.push(" GROUP BY state, price");
+            let rows = sql
+                .build()
+                .fetch_all(&self.readers)
+                .await
+                .map_err(|error| database_error(READING, error))?;
+            let mut totals = OrderTotals::default();
+            for row in &rows {
+                let fields = Fields::new(row, "orders", "price");
+                totals
+                    .of_mut(stage(&fields)?)
+                    .add(fields.count("number")?, fields.get::<Amount>("price")?)?;
+            }
+            Ok(totals)
+        })
+        .await
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
     Connection, Db, Executor, Row, SqlStore,
     claims::state as claim_state,
     columns::{Bind, Fields, push_equal, push_limit},
-    database_error,
+    database_error, in_time,
     writer::Write,
 };
 use crate::{
@@ -55,32 +55,38 @@ impl WinStore for SqlStore {
     }
 
     async fn win(&self, digest: B256) -> Result<Option<WinRecord>> {
-        find(&self.readers, self.domain(), digest).await
+        in_time(async { find(&self.readers, self.domain(), digest).await }).await
     }
 
     async fn wins(&self, filter: impl Into<WinFilter> + Send) -> Result<Vec<WinRecord>> {
-        select(&self.readers, self.domain(), filter.into()).await
+        in_time(async { select(&self.readers, self.domain(), filter.into()).await }).await
     }
 
     async fn unclaimed(&self, escrow: Address) -> Result<u32> {
-        let mut sql = QueryBuilder::new("SELECT COUNT(*) AS number FROM wins w WHERE ");
-        sql.push(UNFINISHED);
-        push_equal(&mut sql, "w.escrow", Some(&escrow));
-        let row = sql
-            .build()
-            .fetch_one(&self.readers)
-            .await
-            .map_err(|error| database_error(READING, error))?;
-        let fields = Fields::new(&row, "wins", "number");
-        u32::try_from(fields.count("number")?).map_err(|error| fields.corrupt("number", error))
+        in_time(async {
+            let mut sql = QueryBuilder::new("SELECT COUNT(*) AS number FROM wins w WHERE ");
+            sql.push(UNFINISHED);
+            push_equal(&mut sql, "w.escrow", Some(&escrow));
+            let row = sql
+                .build()
+                .fetch_one(&self.readers)
+                .await
+                .map_err(|error| database_error(READING, error))?;
+            let fields = Fields::new(&row, "wins", "number");
+            u32::try_from(fields.count("number")?).map_err(|error| fields.corrupt("number", error))
+        })
+        .await
     }
 
     async fn load_unfinished(&self) -> Result<Vec<WinRecord>> {
-        let mut sql = QueryBuilder::new(SELECT);
-        sql.push(" AND ")
-            .push(UNFINISHED)
-            .push(" ORDER BY w.escrow, w.nonce");
-        fetch(&self.readers, self.domain(), sql).await
+        in_time(async {
+            let mut sql = QueryBuilder::new(SELECT);
+            sql.push(" AND ")
+                .push(UNFINISHED)
+                .push(" ORDER BY w.escrow, w.nonce");
+            fetch(&self.readers, self.domain(), sql).await
+        })
+        .await
     }
 
     async fn give_up(&self, digest: B256, reason: B32, got: U256, limit: U256) -> Result<()> {
@@ -96,32 +102,35 @@ impl WinStore for SqlStore {
     }
 
     async fn win_totals(&self) -> Result<WinTotals> {
-        // By amounts, too: databases cannot add 128-bit numbers, and few prices are in use at a time.
-        let rows = sqlx::query(
-            "SELECT CASE WHEN w.paid IS NOT NULL THEN 'final' WHEN w.reason IS NOT NULL THEN 'refused'
-                         WHEN w.claim IS NULL THEN 'won' ELSE c.state END AS stage,
-                 w.price, w.paid, w.owed, COUNT(*) AS number
-             FROM wins w LEFT JOIN claims c ON c.id = w.claim
-             GROUP BY stage, w.price, w.paid, w.owed",
-        )
-        .fetch_all(&self.readers)
-        .await
-        .map_err(|error| database_error(READING, error))?;
-        let mut totals = WinTotals::default();
-        for row in &rows {
-            let fields = Fields::new(row, "wins", "price");
-            let name = fields.text("stage")?;
-            let stage = WinStage::ALL
-                .into_iter()
-                .find(|stage| stage.name() == name)
-                .ok_or_else(|| fields.corrupt("claim", format!("no outcome, but the claim is {name}")))?;
-            let (count, price) = (fields.count("number")?, fields.get("price")?);
-            totals.add(stage, count, price)?;
-            if let Some(paid) = fields.maybe("paid")? {
-                totals.add_settled(count, paid, fields.get("owed")?)?;
+        in_time(async {
+            // By amounts, too: databases cannot add 128-bit numbers, and few prices are in use at a time.
+            let rows = sqlx::query(
+                "SELECT CASE WHEN w.paid IS NOT NULL THEN 'final' WHEN w.reason IS NOT NULL THEN 'refused'
+                             WHEN w.claim IS NULL THEN 'won' ELSE c.state END AS stage,
+                     w.price, w.paid, w.owed, COUNT(*) AS number
+                 FROM wins w LEFT JOIN claims c ON c.id = w.claim
+                 GROUP BY stage, w.price, w.paid, w.owed",
+            )
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|error| database_error(READING, error))?;
+            let mut totals = WinTotals::default();
+            for row in &rows {
+                let fields = Fields::new(row, "wins", "price");
+                let name = fields.text("stage")?;
+                let stage = WinStage::ALL
+                    .into_iter()
+                    .find(|stage| stage.name() == name)
+                    .ok_or_else(|| fields.corrupt("claim", format!("no outcome, but the claim is {name}")))?;
+                let (count, price) = (fields.count("number")?, fields.get("price")?);
+                totals.add(stage, count, price)?;
+                if let Some(paid) = fields.maybe("paid")? {
+                    totals.add_settled(count, paid, fields.get("owed")?)?;
+                }
             }
-        }
-        Ok(totals)
+            Ok(totals)
+        })
+        .await
     }
 }
 

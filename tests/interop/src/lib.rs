@@ -1,0 +1,1 @@
+//! Other people's Rust clients against our wire format. All of it is tests.
