@@ -102,7 +102,8 @@ fn serve(world: &World, upstream: &Upstream) -> (Merchant, SocketAddr) {
         "--pay-to",
         SHOP,
     ]);
-    command.args(["--listen", "127.0.0.1:0", "--poll-ms", "100"]);
+    command.args(["--listen", "127.0.0.1:0", "--operator-listen", "127.0.0.1:0"]);
+    command.args(["--poll-ms", "100"]);
     let mut shop = Merchant::start(command);
     let address = shop.address();
     // Accepted is what is final: the first call may come too early.
