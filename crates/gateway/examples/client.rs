@@ -1,5 +1,6 @@
 //! Buys with one line of code: `cargo run -p micropay-gateway --features client --example client -- RPC_URL KEY URL`, where
 //! KEY is the escrow's private key in hexadecimal. `micropay dev` starts a chain with an escrow; `micropay serve` sells.
+#![allow(clippy::print_stdout, reason = "an example prints")]
 
 use std::error::Error;
 use std::sync::Arc;
