@@ -7,13 +7,13 @@ use alloy_primitives::{Address, B256};
 use chain::Mirror;
 use protocol::ticket::{
     Admission, Amount, Domain, Drawn, EscrowPublicKey, Issued, Offer, OrderId, Policy, PolicyError, Quote,
-    Refusal, Seconds, Seed, Ticket, Timestamp, WinThreshold, accept, quote,
+    Refusal, Seconds, Seed, Signature, Ticket, Timestamp, WinThreshold, accept, quote, recover,
 };
 use storage::{ClaimStore, SeedStore, StoreError, WinStore};
 use tracing::{info, warn};
 
 use super::Price;
-use super::book::{Book, Entered, Place};
+use super::book::{Book, Entered, Good, Place};
 use super::fleet::Lease;
 
 /// The contract's withdraw delay. `ITicketEscrow.WITHDRAW_DELAY`; a test of the e2e suite compares them.
@@ -40,8 +40,8 @@ pub enum Admitted<S: WinStore + Clone + Send + Sync + 'static> {
 }
 
 /// An accepted ticket whose good is on its way. It is safe: a winner is on disk, a loser's nonce is taken. It is consumed by
-/// [`Delivery::delivered`] and not before: a good that cannot be delivered costs nothing. Dropped, a loser is given back and
-/// a winner stays, for its payer to ask again.
+/// [`Delivery::delivered`] and not before: a good that cannot be delivered costs nothing. Whatever comes of it, from now on
+/// the ticket is good for its order only. Dropped, it is kept, as by [`Delivery::kept`].
 pub struct Delivery<S: WinStore + Clone + Send + Sync + 'static> {
     merchant: Arc<Merchant<S>>,
     /// Taken when it is known what came of it.
@@ -67,6 +67,9 @@ pub struct Receipt {
     pub won: bool,
     /// Whether its good was delivered before, for this same order.
     pub repeat: bool,
+    /// Whether it is a winner that is being claimed: whoever reads the chain has it, so that it no longer shows that its
+    /// sender is its payer.
+    pub public: bool,
     /// Terms of the next ticket.
     pub quote: Quote,
 }
@@ -188,6 +191,19 @@ where
         self.mirror.view(escrow).last_final.is_some()
     }
 
+    /// Whether the sender of this ticket holds its escrow's key, or is trusted by who does: it is signed, and under a
+    /// commitment of which the chain has seen no ticket yet.
+    pub fn is_of_payer(&self, ticket: &Ticket<Issued>) -> bool {
+        self.book.is_secret(ticket.escrow(), ticket.commitment())
+            && recover(ticket.digest(), ticket.signature()).is_ok_and(|key| key.address() == ticket.escrow())
+    }
+
+    /// Who opened an escrow that the mirror knows.
+    pub fn payer(&self, escrow: Address) -> Option<Address> {
+        let view = self.mirror.view(escrow);
+        Some(view.head.or(view.last_final)?.payer)
+    }
+
     /// Step `quote`: terms for tickets of an escrow that the mirror knows.
     pub fn quote(&self, escrow: Address, price: &Price) -> Result<Quote, Refusal> {
         let view = self.mirror.view(escrow);
@@ -251,6 +267,7 @@ where
             probability: offer.win_threshold.probability(),
             won: false,
             repeat: false,
+            public: false,
             quote,
         };
         let (known, place) = match self.book.enter(&ticket, record.payer, order) {
@@ -260,10 +277,11 @@ where
                 return Ok(Admitted::Deliver(self.delivery(order, place, true, receipt)));
             }
             Entered::Busy => return Err(AcceptError::Busy(digest)),
-            Entered::Repeat => {
+            Entered::Repeat { public } => {
                 let receipt = receipt(self.quote_for(escrow, &offer));
                 return Ok(Admitted::Repeat(Box::new(Receipt {
                     repeat: true,
+                    public,
                     ..receipt
                 })));
             }
@@ -289,9 +307,10 @@ where
             known_key: known.key.as_ref(),
         };
         let receipt = receipt(self.quote_for(escrow, &offer));
+        let signature = *ticket.signature();
         let accepted = match accept(ticket, &admission) {
             Ok(accepted) => accepted,
-            Err(refusal) => return self.again(order, place, receipt, refusal).await,
+            Err(refusal) => return self.again(order, place, &signature, receipt, refusal).await,
         };
         let key = *accepted.key();
 
@@ -301,7 +320,7 @@ where
         match accepted.draw()? {
             Drawn::Lost(_) => {
                 if let Some(place) = &delivery.place {
-                    place.lost();
+                    place.harmless();
                 }
                 Ok(Admitted::Deliver(delivery))
             }
@@ -344,11 +363,12 @@ where
 
     /// A payer whose answer was lost may ask again when the book has forgotten its ticket: after a restart, at another
     /// process, or long after the claim. A loser was worth nothing, so a fresh ticket will do; a winner is in the store, and
-    /// is honoured.
+    /// is honoured. Only its payer may make the store work.
     async fn again(
         self: &Arc<Self>,
         order: OrderId,
         place: Place,
+        signature: &Signature,
         receipt: Receipt,
         refusal: Refusal,
     ) -> Result<Admitted<S>, AcceptError> {
@@ -358,10 +378,11 @@ where
                 | Refusal::CommitmentClosed { .. }
                 | Refusal::NonceNotAboveFloor { .. }
         );
-        let win = match forgotten {
-            true => self.store.win(receipt.ticket).await?,
-            false => None,
-        };
+        if !forgotten || !place.is_signed(signature) {
+            return Err(refusal.into());
+        }
+        place.harmless(); // if it is one, it is a stored winner
+        let win = self.store.win(receipt.ticket).await?;
         match win.filter(|win| win.order == order) {
             Some(win) if win.delivered => Ok(Admitted::Repeat(Box::new(Receipt {
                 repeat: true,
@@ -384,7 +405,7 @@ where
 
     /// The good leaves: the ticket is consumed.
     pub async fn delivered(mut self) -> Receipt {
-        self.settle();
+        self.settle(Good::Delivered);
         if self.receipt.won
             && let Err(error) = self.merchant.store.mark_delivered(self.receipt.ticket).await
         {
@@ -394,42 +415,45 @@ where
         self.receipt
     }
 
-    /// There is no good: the ticket is not consumed, and can be sent again.
+    /// There is no good: the ticket is not consumed, and can be sent again for the same order. A winner is given back.
     pub async fn failed(mut self) {
-        let Some(place) = self.place.take() else { return };
         if !self.receipt.won {
-            return; // with its place goes its nonce
+            return self.settle(Good::Failed);
         }
         match self.merchant.store.void(self.receipt.ticket).await {
             Ok(()) => {
                 info!(ticket = %self.receipt.ticket, "a winner is given back: its good could not be delivered");
-                if self.key.is_none() {
-                    place.forget();
+                match (self.key, self.place.take()) {
+                    (Some(_), Some(place)) => place.settle(self.order, (true, false), self.key, Good::Failed),
+                    (None, Some(place)) => place.give_back(self.order),
+                    (_, None) => {}
                 }
             }
             Err(error) => {
                 warn!(%error, ticket = %self.receipt.ticket, "a winner whose good failed cannot be given back");
-                self.place = Some(place);
-                self.settle_undelivered();
+                self.keep();
             }
         }
     }
 
-    fn settle(&mut self) {
-        if let Some(place) = self.place.take() {
-            // A winner of an earlier process was counted when it was read back.
-            place.settle(self.order, self.receipt.won && self.key.is_some(), self.key, true);
-        }
+    /// The payer broke off what it asked for. Its ticket can be sent again for the same order, and a winner stays one.
+    pub fn kept(mut self) {
+        self.keep();
     }
 
-    fn settle_undelivered(&mut self) {
+    fn keep(&mut self) {
+        self.settle(if self.receipt.won {
+            Good::Owed
+        } else {
+            Good::Failed
+        });
+    }
+
+    fn settle(&mut self, good: Good) {
         if let Some(place) = self.place.take() {
-            place.settle(
-                self.order,
-                self.receipt.won && self.key.is_some(),
-                self.key,
-                false,
-            );
+            let won = self.receipt.won;
+            // A winner of an earlier process was counted when it was read back.
+            place.settle(self.order, (won, won && self.key.is_some()), self.key, good);
         }
     }
 }
@@ -439,9 +463,6 @@ where
     S: WinStore + Clone + Send + Sync + 'static,
 {
     fn drop(&mut self) {
-        // A winner is stored, and will be claimed unless it is given back: it counts, and its payer may ask again.
-        if self.receipt.won {
-            self.settle_undelivered();
-        }
+        self.keep();
     }
 }
