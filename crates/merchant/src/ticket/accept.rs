@@ -7,7 +7,7 @@ use alloy_primitives::{Address, B256};
 use chain::Mirror;
 use protocol::ticket::{
     Admission, Amount, Domain, Drawn, EscrowPublicKey, Issued, Offer, OrderId, Policy, PolicyError, Quote,
-    Refusal, Seconds, Seed, Signature, Ticket, Timestamp, WinThreshold, accept, quote, recover,
+    Refusal, Seconds, Seed, Ticket, Timestamp, WinThreshold, accept, quote, recover,
 };
 use storage::{ClaimStore, SeedStore, StoreError, WinStore};
 use tracing::{info, warn};
@@ -194,8 +194,7 @@ where
     /// Whether the sender of this ticket holds its escrow's key, or is trusted by who does: it is signed, and under a
     /// commitment of which the chain has seen no ticket yet.
     pub fn is_of_payer(&self, ticket: &Ticket<Issued>) -> bool {
-        self.book.is_secret(ticket.escrow(), ticket.commitment())
-            && recover(ticket.digest(), ticket.signature()).is_ok_and(|key| key.address() == ticket.escrow())
+        self.book.is_secret(ticket.escrow(), ticket.commitment()) && check_signer(ticket).is_ok()
     }
 
     /// Who opened an escrow that the mirror knows.
@@ -273,11 +272,13 @@ where
         let (known, place) = match self.book.enter(&ticket, record.payer, order) {
             Entered::Judge(known, place) => (known, place),
             Entered::Again(place) => {
+                check_signer(&ticket)?;
                 let receipt = receipt(self.quote_for(escrow, &offer));
                 return Ok(Admitted::Deliver(self.delivery(order, place, true, receipt)));
             }
             Entered::Busy => return Err(AcceptError::Busy(digest)),
             Entered::Repeat { public } => {
+                check_signer(&ticket)?;
                 let receipt = receipt(self.quote_for(escrow, &offer));
                 return Ok(Admitted::Repeat(Box::new(Receipt {
                     repeat: true,
@@ -307,10 +308,10 @@ where
             known_key: known.key.as_ref(),
         };
         let receipt = receipt(self.quote_for(escrow, &offer));
-        let signature = *ticket.signature();
+        let copy = ticket.clone();
         let accepted = match accept(ticket, &admission) {
             Ok(accepted) => accepted,
-            Err(refusal) => return self.again(order, place, &signature, receipt, refusal).await,
+            Err(refusal) => return self.again(order, place, &copy, receipt, refusal).await,
         };
         let key = *accepted.key();
 
@@ -368,7 +369,7 @@ where
         self: &Arc<Self>,
         order: OrderId,
         place: Place,
-        signature: &Signature,
+        ticket: &Ticket<Issued>,
         receipt: Receipt,
         refusal: Refusal,
     ) -> Result<Admitted<S>, AcceptError> {
@@ -378,7 +379,7 @@ where
                 | Refusal::CommitmentClosed { .. }
                 | Refusal::NonceNotAboveFloor { .. }
         );
-        if !forgotten || !place.is_signed(signature) {
+        if !forgotten || check_signer(ticket).is_err() {
             return Err(refusal.into());
         }
         place.harmless(); // if it is one, it is a stored winner
@@ -391,6 +392,15 @@ where
             Some(_) => Ok(Admitted::Deliver(self.delivery(order, place, true, receipt))),
             None => Err(refusal.into()),
         }
+    }
+}
+
+/// Whether the escrow's key signed the ticket: a digest is no secret, and has no signature in it.
+fn check_signer(ticket: &Ticket<Issued>) -> Result<(), Refusal> {
+    let (escrow, key) = (ticket.escrow(), recover(ticket.digest(), ticket.signature())?);
+    match key.address() {
+        recovered if recovered == escrow => Ok(()),
+        recovered => Err(Refusal::WrongSigner { recovered, escrow }),
     }
 }
 

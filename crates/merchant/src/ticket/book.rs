@@ -11,8 +11,7 @@ use std::sync::Arc;
 use alloy_primitives::{Address, B256};
 use parking_lot::Mutex;
 use protocol::ticket::{
-    Domain, EscrowPublicKey, Issued, Nonce, OrderId, Seconds, Seed, Session, SessionId, Signature, Ticket,
-    Timestamp, recover,
+    Domain, EscrowPublicKey, Issued, Nonce, OrderId, Seconds, Seed, Session, SessionId, Ticket, Timestamp,
 };
 use storage::WinRecord;
 
@@ -448,11 +447,6 @@ impl Pages {
 }
 
 impl Place {
-    /// Whether the escrow's key signed the ticket.
-    pub(crate) fn is_signed(&self, signature: &Signature) -> bool {
-        recover(self.digest, signature).is_ok_and(|key| key.address() == self.escrow)
-    }
-
     /// No claim needs to wait for the ticket any more, and it is no exposure: it lost, or is stored.
     pub(crate) fn harmless(&self) {
         if !self.owned {
