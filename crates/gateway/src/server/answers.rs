@@ -1,13 +1,17 @@
 //! Answers that were paid for, kept a while for payers whose connection broke: the same payment for the same request gets
 //! the same answer, and is charged once. Bounded in bytes and in time; of an answer too large to keep only the status is.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256};
 use axum::body::{Body, Bytes};
 use http::{HeaderMap, Response, StatusCode};
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
 
 /// Bounds of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,12 +39,30 @@ impl Default for AnswerLimits {
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
-    /// `None`: too large to keep, or broken off.
-    pub(super) body: Option<Bytes>,
+    pub(super) body: KeptBody,
 }
 
-/// Which call of a payer: its escrow and the call's name.
-pub(super) type CallName = (Address, String);
+/// The body of an answer.
+#[derive(Clone, Debug)]
+pub(super) enum KeptBody {
+    /// It is still passing through.
+    Passing,
+    /// All of it.
+    Whole(Bytes),
+    /// Too large to keep, or broken off.
+    Gone,
+}
+
+/// Which call of a payer: a hash of its escrow and the call's name, which may be of any length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct CallName(B256);
+
+impl CallName {
+    pub(super) fn new(escrow: Address, name: &[u8]) -> Self {
+        let hash = Sha256::new().chain_update(escrow).chain_update(name);
+        Self(B256::from_slice(&hash.finalize()))
+    }
+}
 
 /// A named call that was paid for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +77,14 @@ pub(super) struct Answers {
     limits: AnswerLimits,
     by_ticket: Cache<B256, Arc<Answer>>,
     by_name: Cache<CallName, NamedCall>,
+    /// Named calls that are at the upstream.
+    begun: Mutex<HashSet<CallName>>,
+}
+
+/// A named call that is at the upstream: until this is dropped no other has its name.
+pub(super) struct Begun {
+    answers: Arc<Answers>,
+    name: CallName,
 }
 
 impl Answers {
@@ -65,21 +95,28 @@ impl Answers {
                 .iter()
                 .map(|(name, value)| name.as_str().len() + value.len())
                 .sum();
-            let bytes = 256 + headers + answer.body.as_ref().map_or(0, Bytes::len);
-            u32::try_from(bytes).unwrap_or(u32::MAX)
+            let body = match &answer.body {
+                KeptBody::Whole(body) => body.len(),
+                KeptBody::Passing | KeptBody::Gone => 0,
+            };
+            u32::try_from(256 + headers + body).unwrap_or(u32::MAX)
         };
+        // The eldest goes first. By any other order a payer that asks for its answers often could keep others' out.
         Self {
             limits,
             by_ticket: Cache::builder()
                 .weigher(weigh)
                 .max_capacity(limits.total_bytes)
+                .eviction_policy(EvictionPolicy::lru())
                 .time_to_live(limits.keep)
                 .build(),
             // A name is about as heavy as the smallest answer.
             by_name: Cache::builder()
                 .max_capacity(limits.total_bytes / 256)
+                .eviction_policy(EvictionPolicy::lru())
                 .time_to_live(limits.keep)
                 .build(),
+            begun: Mutex::default(),
         }
     }
 
@@ -91,12 +128,15 @@ impl Answers {
         self.by_ticket.insert(ticket, Arc::new(answer));
     }
 
-    pub(super) fn name(&self, name: CallName, call: NamedCall) {
-        self.by_name.insert(name, call);
+    /// Begins a named call; `None` while another with its name is at the upstream.
+    pub(super) fn begin(self: &Arc<Self>, name: CallName) -> Option<Begun> {
+        let answers = Arc::clone(self);
+        let new = self.begun.lock().insert(name);
+        new.then_some(Begun { answers, name })
     }
 
-    pub(super) fn named(&self, name: &CallName) -> Option<NamedCall> {
-        self.by_name.get(name)
+    pub(super) fn named(&self, name: CallName) -> Option<NamedCall> {
+        self.by_name.get(&name)
     }
 
     pub(super) fn get(&self, ticket: B256) -> Option<Arc<Answer>> {
@@ -104,12 +144,29 @@ impl Answers {
     }
 }
 
+impl Begun {
+    pub(super) fn name(&self) -> CallName {
+        self.name
+    }
+
+    /// It was paid for.
+    pub(super) fn paid(self, call: NamedCall) {
+        self.answers.by_name.insert(self.name, call);
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.answers.begun.lock().remove(&self.name);
+    }
+}
+
 impl Answer {
-    /// The answer again, if it was kept whole.
-    pub(super) fn response(&self) -> Option<Response<Body>> {
-        let mut response = Response::new(Body::from(self.body.clone()?));
+    /// The answer again, with this body.
+    pub(super) fn response(&self, body: Bytes) -> Response<Body> {
+        let mut response = Response::new(Body::from(body));
         *response.status_mut() = self.status;
         *response.headers_mut() = self.headers.clone();
-        Some(response)
+        response
     }
 }

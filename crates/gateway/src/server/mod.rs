@@ -12,6 +12,7 @@ pub mod operator;
 mod reply;
 mod table;
 mod tee;
+mod upload;
 mod upstream;
 
 pub use answers::AnswerLimits;

@@ -10,8 +10,9 @@ use axum::body::{Body, Bytes, HttpBody};
 use http::{HeaderMap, StatusCode};
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::answers::{Answer, Answers};
+use super::answers::{Answer, Answers, KeptBody};
 
 /// See the module.
 pub(super) struct Tee {
@@ -27,6 +28,8 @@ struct Kept {
     bytes: Vec<u8>,
     /// Still small enough to keep whole.
     whole: bool,
+    /// The call's place among those at the upstream.
+    _place: OwnedSemaphorePermit,
 }
 
 impl Tee {
@@ -36,10 +39,18 @@ impl Tee {
         ticket: B256,
         status: StatusCode,
         headers: HeaderMap,
+        place: OwnedSemaphorePermit,
     ) -> Self {
         // A large answer is known by its length, most of the time.
         let limit = answers.limits().answer_bytes as u64;
         let whole = inner.size_hint().lower() <= limit;
+        // Known as paid before the body has passed.
+        let passing = Answer {
+            status,
+            headers: headers.clone(),
+            body: KeptBody::Passing,
+        };
+        answers.keep(ticket, passing);
         Self {
             inner,
             kept: Some(Kept {
@@ -49,6 +60,7 @@ impl Tee {
                 headers,
                 bytes: Vec::new(),
                 whole,
+                _place: place,
             }),
         }
     }
@@ -71,7 +83,11 @@ impl Kept {
     }
 
     fn finish(self, complete: bool) {
-        let body = (self.whole && complete).then(|| Bytes::from(self.bytes));
+        let body = if self.whole && complete {
+            KeptBody::Whole(self.bytes.into())
+        } else {
+            KeptBody::Gone
+        };
         let (status, headers) = (self.status, self.headers);
         self.answers.keep(
             self.ticket,

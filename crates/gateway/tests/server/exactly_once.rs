@@ -22,7 +22,12 @@ async fn the_same_payment_for_the_same_request_gets_the_stored_answer() {
     assert_eq!(first.status, 201);
     let second = shop.pay("/status/201?x=1", &ticket).await;
     assert_eq!((second.status, &second.text), (201, &first.text));
-    for name in ["payment-response", "payment-receipt", "content-type", "cache-control"] {
+    for name in [
+        "payment-response",
+        "payment-receipt",
+        "content-type",
+        "cache-control",
+    ] {
         assert_eq!(first.header(name), second.header(name), "{name}");
     }
     assert_eq!(shop.upstream.calls(), 1);
@@ -82,8 +87,15 @@ async fn an_answer_that_is_no_longer_kept_is_410() {
         answer_bytes: 1_000,
         ..AnswerLimits::default()
     };
-    let gate = GateConfig { answers, ..Setup::default().gate };
-    let shop = Shop::with(Setup { gate, ..Setup::default() }).await;
+    let gate = GateConfig {
+        answers,
+        ..Setup::default().gate
+    };
+    let shop = Shop::with(Setup {
+        gate,
+        ..Setup::default()
+    })
+    .await;
     let (ticket, large) = (shop.ticket(), shop.ticket());
     shop.pay("/a", &ticket).await.sold("good of /a");
     shop.pay("/a", &ticket).await.sold("good of /a");
@@ -125,8 +137,13 @@ async fn a_named_call_is_paid_once_whatever_ticket_comes_with_it() {
     shop.send(named("/a", &shop.ticket())).await.sold("good of /a");
     let other = shop.ticket();
     shop.send(named("/a", &other)).await.sold("good of /a");
-    assert_eq!((shop.upstream.calls(), shop.gate.counters().total().accepted), (1, 1));
-    shop.send(named("/b", &shop.ticket())).await.is(409, "call-name-reused");
+    assert_eq!(
+        (shop.upstream.calls(), shop.gate.counters().total().accepted),
+        (1, 1)
+    );
+    shop.send(named("/b", &shop.ticket()))
+        .await
+        .is(409, "call-name-reused");
     // The ticket that came with the second was not charged.
     shop.pay("/c", &other).await.sold("good of /c");
     // x402 says the same in another place.
@@ -154,7 +171,10 @@ async fn a_named_call_under_way_is_not_begun_again_with_another_ticket() {
     let (first, ()) = tokio::join!(first, second);
     first.sold("went on");
     shop.send(named(&other)).await.sold("went on");
-    assert_eq!((shop.upstream.calls(), shop.gate.counters().total().accepted), (1, 1));
+    assert_eq!(
+        (shop.upstream.calls(), shop.gate.counters().total().accepted),
+        (1, 1)
+    );
 }
 
 #[tokio::test]
@@ -163,7 +183,9 @@ async fn names_are_told_apart_whatever_their_bytes_and_length() {
     let long = "n".repeat(30_000);
     let names = ["ä", "ö", &long, &format!("{long}x"), ""];
     for name in names {
-        shop.send(get("/a").paid(&shop.ticket()).named(name)).await.sold("good of /a");
+        shop.send(get("/a").paid(&shop.ticket()).named(name))
+            .await
+            .sold("good of /a");
     }
     assert_eq!(shop.upstream.calls(), names.len());
 }
@@ -171,8 +193,10 @@ async fn names_are_told_apart_whatever_their_bytes_and_length() {
 #[tokio::test]
 async fn attack_who_knows_a_call_s_name_but_not_the_escrow_s_key_gets_nothing() {
     let shop = Shop::open().await;
-    shop.send(get("/a").paid(&shop.ticket()).named(NAME)).await.sold("good of /a");
-    let mut json = payment_json(&shop.ticket_of(1, 7));
+    shop.send(get("/a").paid(&shop.ticket()).named(NAME))
+        .await
+        .sold("good of /a");
+    let mut json = payment_json(&shop.ticket_for(&shop.quote(0), 1, 7));
     json["payload"]["escrow"] = payment_json(&shop.ticket())["payload"]["escrow"].clone();
     let stranger = get("/a").header(PAYMENT_SIGNATURE, encode(&json)).named(NAME);
     let answer = shop.send(stranger).await;
@@ -186,7 +210,10 @@ async fn a_client_that_leaves_before_the_answer_asks_again_and_gets_it() {
     for wins in [true, false] {
         let (ticket, before) = (shop.ticket_that(wins), shop.upstream.calls());
         let mut stream = TcpStream::connect(shop.address).await.unwrap();
-        let head = format!("GET /gate HTTP/1.1\r\nHost: x\r\nPayment-Signature: {}\r\n\r\n", payment(&ticket));
+        let head = format!(
+            "GET /gate HTTP/1.1\r\nHost: x\r\nPayment-Signature: {}\r\n\r\n",
+            payment(&ticket)
+        );
         stream.write_all(head.as_bytes()).await.unwrap();
         until(async || shop.upstream.calls() == before + 1).await;
         drop(stream);
@@ -205,7 +232,10 @@ async fn a_client_that_leaves_in_the_middle_of_an_answer_asks_again_and_gets_all
     let shop = Shop::open().await;
     let ticket = shop.ticket();
     let mut stream = TcpStream::connect(shop.address).await.unwrap();
-    let head = format!("GET /drip HTTP/1.1\r\nHost: x\r\nPayment-Signature: {}\r\n\r\n", payment(&ticket));
+    let head = format!(
+        "GET /drip HTTP/1.1\r\nHost: x\r\nPayment-Signature: {}\r\n\r\n",
+        payment(&ticket)
+    );
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut buffer = [0; 64];
     assert!(stream.read(&mut buffer).await.unwrap() > 0);
@@ -215,7 +245,10 @@ async fn a_client_that_leaves_in_the_middle_of_an_answer_asks_again_and_gets_all
     at_once.is(409, "in-progress");
     until(async || shop.pay("/drip", &ticket).await.status == 200).await;
     shop.pay("/drip", &ticket).await.sold("one two three");
-    assert_eq!((shop.upstream.calls(), shop.gate.counters().total().accepted), (1, 1));
+    assert_eq!(
+        (shop.upstream.calls(), shop.gate.counters().total().accepted),
+        (1, 1)
+    );
 }
 
 #[tokio::test]
@@ -225,11 +258,17 @@ async fn the_answer_to_head_is_kept_and_given_again() {
         let ticket = shop.ticket();
         let one = shop.send(call(Method::HEAD, path).paid(&ticket)).await;
         let two = shop.send(call(Method::HEAD, path).paid(&ticket)).await;
-        assert_eq!((one.status, one.headers.get("content-length")), (two.status, two.headers.get("content-length")));
+        assert_eq!(
+            (one.status, one.headers.get("content-length")),
+            (two.status, two.headers.get("content-length"))
+        );
         assert_eq!(one.text, "");
     }
     let ticket = shop.ticket();
     let one = shop.pay("/status/204", &ticket).await;
-    assert_eq!((one.status, shop.pay("/status/204", &ticket).await.status), (204, 204));
+    assert_eq!(
+        (one.status, shop.pay("/status/204", &ticket).await.status),
+        (204, 204)
+    );
     assert_eq!(shop.upstream.calls(), 4);
 }

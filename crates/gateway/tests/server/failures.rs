@@ -41,9 +41,17 @@ async fn below_500_is_an_answer_and_is_paid_for() {
 
 #[tokio::test]
 async fn an_upstream_that_refuses_is_502() {
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let upstream = Some(format!("http://{closed}"));
-    let shop = Shop::with(Setup { upstream, ..Setup::default() }).await;
+    let shop = Shop::with(Setup {
+        upstream,
+        ..Setup::default()
+    })
+    .await;
     for wins in [true, false] {
         let ticket = shop.ticket_that(wins);
         for _ in 0..2 {
@@ -65,7 +73,11 @@ async fn an_upstream_that_resets_before_the_head_is_502() {
             stream.set_zero_linger().unwrap();
         }
     });
-    let shop = Shop::with(Setup { upstream, ..Setup::default() }).await;
+    let shop = Shop::with(Setup {
+        upstream,
+        ..Setup::default()
+    })
+    .await;
     let ticket = shop.ticket_that(true);
     for _ in 0..3 {
         shop.pay("/a", &ticket).await.is(502, "upstream-failed");
@@ -90,9 +102,17 @@ async fn an_upstream_that_is_no_http_server_is_502() {
                 let _ = stream.write_all(nonsense.as_bytes()).await;
             }
         });
-        let shop = Shop::with(Setup { upstream, ..Setup::default() }).await;
+        let shop = Shop::with(Setup {
+            upstream,
+            ..Setup::default()
+        })
+        .await;
         let answer = shop.pay("/a", &shop.ticket()).await;
-        assert_eq!((answer.status, answer.rule().as_str()), (502, "upstream-failed"), "{nonsense}: {answer:?}");
+        assert_eq!(
+            (answer.status, answer.rule().as_str()),
+            (502, "upstream-failed"),
+            "{nonsense}: {answer:?}"
+        );
         assert_eq!(shop.gate.counters().total().accepted, 0);
     }
 }
@@ -105,14 +125,22 @@ async fn an_upstream_that_hangs_is_504_paid_or_free() {
     paid.is(504, "upstream-timeout");
     free.is(504, "upstream-timeout");
     until(async || shop.wins().await.is_empty()).await;
-    assert_eq!(shop.upstream.under_way(), 0, "nobody waits at the upstream any more");
+    assert_eq!(
+        shop.upstream.under_way(),
+        0,
+        "nobody waits at the upstream any more"
+    );
     assert_eq!(shop.gate.counters().total().accepted, 0);
 }
 
 /// Its head was an answer: it is paid for. The client sees that it is broken, and so does whoever asks again.
 #[tokio::test]
 async fn an_answer_that_breaks_or_stalls_is_broken_for_the_client_and_410_when_asked_for_again() {
-    let shop = Shop::with(Setup { idle: Duration::from_millis(300), ..Setup::default() }).await;
+    let shop = Shop::with(Setup {
+        idle: Duration::from_millis(300),
+        ..Setup::default()
+    })
+    .await;
     for path in ["/break", "/stall"] {
         let ticket = shop.ticket();
         let request = shop.http.get(shop.url(path));
@@ -146,7 +174,10 @@ async fn attack_a_ticket_whose_call_failed_buys_no_other_call() {
 #[tokio::test]
 async fn attack_a_payer_that_breaks_its_own_upload_does_not_get_its_winner_back() {
     let limits = super::shop::Setup::default();
-    let gate = micropay_gateway::server::GateConfig { body_bytes: 300_000, ..limits.gate };
+    let gate = micropay_gateway::server::GateConfig {
+        body_bytes: 300_000,
+        ..limits.gate
+    };
     let shop = Shop::with(Setup { gate, ..limits }).await;
     let ticket = shop.ticket_that(true);
     let pieces = |count: usize| {

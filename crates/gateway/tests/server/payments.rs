@@ -11,7 +11,13 @@ use micropay_gateway::wire::{PAYMENT_SIGNATURE, read_required};
 #[tokio::test]
 async fn without_payment_the_answer_is_402_with_terms_and_nothing_reaches_the_upstream() {
     let shop = Shop::open().await;
-    for method in [Method::GET, Method::POST, Method::DELETE, Method::HEAD, Method::PATCH] {
+    for method in [
+        Method::GET,
+        Method::POST,
+        Method::DELETE,
+        Method::HEAD,
+        Method::PATCH,
+    ] {
         let answer = shop.send(call(method.clone(), "/a")).await;
         assert_eq!(answer.status, 402, "{method}");
         let terms = read_required(answer.header("payment-required"), &domain());
@@ -44,32 +50,78 @@ async fn what_cannot_be_read_is_400_and_costs_nothing() {
         ("null", encode(&Value::Null)),
         ("deep", encode(&(0..100).fold(json!(1), |deep, _| json!([deep])))),
         ("another version", spoiled(|json| json["x402Version"] = json!(1))),
-        ("version in words", spoiled(|json| json["x402Version"] = json!("2"))),
-        ("unknown scheme", spoiled(|json| json["accepted"]["scheme"] = json!("exact"))),
-        ("wrong network", spoiled(|json| json["accepted"]["network"] = json!("eip155:1"))),
+        (
+            "version in words",
+            spoiled(|json| json["x402Version"] = json!("2")),
+        ),
+        (
+            "unknown scheme",
+            spoiled(|json| json["accepted"]["scheme"] = json!("exact")),
+        ),
+        (
+            "wrong network",
+            spoiled(|json| json["accepted"]["network"] = json!("eip155:1")),
+        ),
         ("no payload", spoiled(|json| json["payload"] = Value::Null)),
-        ("a field too many", spoiled(|json| json["payload"]["extra"] = json!(1))),
-        ("a field too few", spoiled(|json| {
-            json["payload"].as_object_mut().unwrap().remove("r2");
-        })),
-        ("a short address", spoiled(|json| json["payload"]["escrow"] = json!("0x12"))),
-        ("a negative nonce", spoiled(|json| json["payload"]["nonce"] = json!("-1"))),
-        ("a nonce beyond u64", spoiled(|json| json["payload"]["nonce"] = json!("18446744073709551616"))),
-        ("a nonce in hex", spoiled(|json| json["payload"]["nonce"] = json!("0x1"))),
-        ("a threshold of 300 bits", spoiled(|json| json["payload"]["winThreshold"] = json!("9".repeat(90)))),
-        ("a short signature", spoiled(|json| json["payload"]["signature"] = json!("0x1234"))),
-        ("a wrong v", spoiled(|json| {
-            let text = json["payload"]["signature"].as_str().unwrap().to_owned();
-            json["payload"]["signature"] = json!(format!("{}63", &text[..text.len() - 2]));
-        })),
-        ("a name with spaces", spoiled(|json| {
-            json["extensions"] = json!({ "payment-identifier": { "info": { "id": "a b" } } });
-        })),
+        (
+            "a field too many",
+            spoiled(|json| json["payload"]["extra"] = json!(1)),
+        ),
+        (
+            "a field too few",
+            spoiled(|json| {
+                json["payload"].as_object_mut().unwrap().remove("r2");
+            }),
+        ),
+        (
+            "a short address",
+            spoiled(|json| json["payload"]["escrow"] = json!("0x12")),
+        ),
+        (
+            "a negative nonce",
+            spoiled(|json| json["payload"]["nonce"] = json!("-1")),
+        ),
+        (
+            "a nonce beyond u64",
+            spoiled(|json| json["payload"]["nonce"] = json!("18446744073709551616")),
+        ),
+        (
+            "a nonce in hex",
+            spoiled(|json| json["payload"]["nonce"] = json!("0x1")),
+        ),
+        (
+            "a threshold of 300 bits",
+            spoiled(|json| json["payload"]["winThreshold"] = json!("9".repeat(90))),
+        ),
+        (
+            "a short signature",
+            spoiled(|json| json["payload"]["signature"] = json!("0x1234")),
+        ),
+        (
+            "a wrong v",
+            spoiled(|json| {
+                let text = json["payload"]["signature"].as_str().unwrap().to_owned();
+                json["payload"]["signature"] = json!(format!("{}63", &text[..text.len() - 2]));
+            }),
+        ),
+        (
+            "a name with spaces",
+            spoiled(|json| {
+                json["extensions"] = json!({ "payment-identifier": { "info": { "id": "a b" } } });
+            }),
+        ),
     ];
     for (what, header) in cases {
         let answer = shop.send(get("/a").header(PAYMENT_SIGNATURE, header)).await;
-        assert_eq!((answer.status, answer.rule().as_str()), (400, "payment-malformed"), "{what}: {answer:?}");
-        assert!(answer.text.len() < 2_000, "{what}: an answer does not repeat what was sent");
+        assert_eq!(
+            (answer.status, answer.rule().as_str()),
+            (400, "payment-malformed"),
+            "{what}: {answer:?}"
+        );
+        assert!(
+            answer.text.len() < 2_000,
+            "{what}: an answer does not repeat what was sent"
+        );
     }
     assert_eq!(shop.upstream.calls(), 0);
     shop.pay("/a", &ticket).await.sold("good of /a");
@@ -90,21 +142,41 @@ async fn the_payment_scheme_refuses_what_it_did_not_say() {
     for (what, value) in [
         ("nothing", "Payment".to_owned()),
         ("not base64", "Payment ????".to_owned()),
-        ("another realm", credential(|json| json["challenge"]["realm"] = json!("other.example"))),
-        ("a later end", credential(|json| json["challenge"]["expires"] = json!("2999-01-01T00:00:00Z"))),
-        ("another method", credential(|json| json["challenge"]["method"] = json!("evm"))),
+        (
+            "another realm",
+            credential(|json| json["challenge"]["realm"] = json!("other.example")),
+        ),
+        (
+            "a later end",
+            credential(|json| json["challenge"]["expires"] = json!("2999-01-01T00:00:00Z")),
+        ),
+        (
+            "another method",
+            credential(|json| json["challenge"]["method"] = json!("evm")),
+        ),
         ("no id", credential(|json| json["challenge"]["id"] = json!(""))),
-        ("a short id", credential(|json| json["challenge"]["id"] = json!("AA"))),
+        (
+            "a short id",
+            credential(|json| json["challenge"]["id"] = json!("AA")),
+        ),
         ("no challenge", credential(|json| json["challenge"] = Value::Null)),
     ] {
         let answer = shop.send(get("/a").header("authorization", value)).await;
-        assert_eq!((answer.status, answer.rule().as_str()), (400, "payment-malformed"), "{what}: {answer:?}");
+        assert_eq!(
+            (answer.status, answer.rule().as_str()),
+            (400, "payment-malformed"),
+            "{what}: {answer:?}"
+        );
     }
     for name in ["authorization", "payment-authorization"] {
         let answer = shop.send(get("/a").header(name, credential(|_| ()))).await;
         answer.sold("good of /a");
     }
-    assert_eq!(shop.upstream.calls(), 1, "the same call by another header is the same call");
+    assert_eq!(
+        shop.upstream.calls(),
+        1,
+        "the same call by another header is the same call"
+    );
 }
 
 /// The parameters of a challenge.
@@ -128,7 +200,9 @@ async fn another_seller_s_terms_are_refused_with_ours() {
     let mut quote = shop.quote(0);
     quote.commitment = alloy_primitives::B256::repeat_byte(0xee);
     let wrong_commitment = shop.ticket_for(&quote, 0, shop.next_nonce());
-    shop.pay("/a", &wrong_commitment).await.is(402, "commitment-unknown");
+    shop.pay("/a", &wrong_commitment)
+        .await
+        .is(402, "commitment-unknown");
 
     // A ticket of another contract has another digest, and so another signer.
     let other = protocol::ticket::Domain::new(31337, alloy_primitives::Address::repeat_byte(0xab));
@@ -146,15 +220,24 @@ async fn another_seller_s_terms_are_refused_with_ours() {
     // Another payer's escrow, signed with one's own key.
     let mut json = payment_json(&shop.ticket());
     json["payload"]["escrow"] = json!(key(1).address());
-    let stolen = shop.send(get("/a").header(PAYMENT_SIGNATURE, encode(&json))).await;
+    let stolen = shop
+        .send(get("/a").header(PAYMENT_SIGNATURE, encode(&json)))
+        .await;
     assert_eq!(stolen.status, 402, "{stolen:?}");
 
     // An escrow that nobody opened.
     json["payload"]["escrow"] = json!(alloy_primitives::Address::repeat_byte(0x77));
-    let nobody = shop.send(get("/a").header(PAYMENT_SIGNATURE, encode(&json))).await;
+    let nobody = shop
+        .send(get("/a").header(PAYMENT_SIGNATURE, encode(&json)))
+        .await;
     nobody.is(402, "escrow-missing");
-    let terms = read_required(nobody.header("payment-required"), &domain()).unwrap().unwrap();
-    assert_eq!(terms.extra.escrow, None, "made-up addresses get no terms of their own");
+    let terms = read_required(nobody.header("payment-required"), &domain())
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        terms.extra.escrow, None,
+        "made-up addresses get no terms of their own"
+    );
     assert_eq!(shop.upstream.calls(), 0);
 }
 
@@ -169,7 +252,9 @@ async fn a_stale_price_is_refused_with_the_new_one_and_the_ticket_is_not_consume
     shop.gate.set_listing(listing);
     let refused = shop.pay("/a", &old).await;
     refused.is(402, "wrong-threshold");
-    let terms = read_required(refused.header("payment-required"), &domain()).unwrap().unwrap();
+    let terms = read_required(refused.header("payment-required"), &domain())
+        .unwrap()
+        .unwrap();
     assert_eq!(terms.amount, dearer.price.0);
     assert_eq!(terms.extra.win_threshold, WinThreshold::one_in(8).0);
     // Where it still is the price it is taken.

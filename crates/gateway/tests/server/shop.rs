@@ -26,7 +26,7 @@ use protocol::ticket::{
 };
 use serde_json::{Value, json};
 use storage::conformance::fixture;
-use storage::{MemoryStore, WinRecord, WinStage, WinStore};
+use storage::{FleetStore, MemoryStore, SeedStore, WinRecord, WinStage, WinStore};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -412,9 +412,7 @@ impl Answer {
     }
 
     pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .map_or("", |value| value.to_str().unwrap())
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 }
 
@@ -422,6 +420,17 @@ impl Answer {
 pub(crate) async fn text_of(response: Response<Body>) -> String {
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
     String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Another process of the merchant is about to claim everything so far: the sessions close, as for a claim of its own.
+pub(crate) async fn claim(shop: &Shop) {
+    let (store, lease) = (shop.merchant.store(), Duration::from_secs(60));
+    shop.merchant.join(lease).await.unwrap();
+    let other = store.next_boot().await.unwrap();
+    store.beat(other, 0, lease).await.unwrap();
+    let floors = [(key(0).address(), Nonce(shop.next_nonce()))];
+    store.raise_floors(&floors).await.unwrap();
+    shop.merchant.beat().await.unwrap();
 }
 
 /// Waits until it is so, at most a few seconds.

@@ -51,7 +51,10 @@ impl Server {
             .route("/hang", any(|| std::future::pending::<()>()))
             .route("/gate", any(gate))
             .route("/flaky", any(flaky))
-            .route("/echo", any(|request: Request| async { Response::new(request.into_body()) }))
+            .route(
+                "/echo",
+                any(|request: Request| async { Response::new(request.into_body()) }),
+            )
             .route("/drain", any(drain))
             .route("/big/{bytes}", any(big))
             .route("/drip", any(drip))
@@ -60,7 +63,10 @@ impl Server {
             .route("/trailers", any(trailers))
             .route("/headers", any(headers))
             .route("/free/headers", any(headers))
-            .route("/free/echo", any(|request: Request| async { Response::new(request.into_body()) }))
+            .route(
+                "/free/echo",
+                any(|request: Request| async { Response::new(request.into_body()) }),
+            )
             .route("/free/ws", any(upgrade))
             .route("/ws", any(upgrade))
             .route("/free/hang", any(|| std::future::pending::<()>()))
@@ -94,7 +100,6 @@ impl Server {
     }
 
     pub(crate) fn go_on(&self) {
-        self.0.go.notify_waiters();
         self.0.go.notify_one();
     }
 }
