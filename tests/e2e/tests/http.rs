@@ -19,7 +19,7 @@ use merchant::ticket::ClaimPolicy;
 use micropay_e2e::{Escrow, NATIVE, Odds, Setup, Shop, World, system_now, terms};
 use payer::ticket::Payer;
 use protocol::ticket::Amount;
-use storage::{ClaimStore, MemoryStore, OrderStore, WinStore};
+use storage::{MemoryStore, OrderStore, WinStore};
 use tokio::net::TcpListener;
 use tower::Layer;
 
