@@ -1,106 +1,28 @@
-//! `micropay get` through a real `micropay serve`: prices, budgets, exit codes, and a payer that is killed at any moment.
+//! `micropay get` through a real `micropay serve`: prices, budgets, exit codes.
 
-use std::collections::HashMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::Command;
-use std::sync::Arc;
-use std::thread;
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 use serde_json::Value;
 use storage::OrderStore;
 
-use crate::support::{ESCROW, Merchant, SHOP, Said, World, block_on, escrow_key, eventually, run};
+use crate::support::upstream::Upstream;
+use crate::support::{Gateway, SHOP, Said, World, block_on, run};
 
 /// Price of a request, atomic units.
 const PRICE: &str = "250000000000000";
 
-/// A server that says what it was asked, after a while, and counts.
-struct Upstream {
-    address: SocketAddr,
-    asked: Arc<Mutex<HashMap<String, usize>>>,
-}
-
-impl Upstream {
-    fn start(delay: Duration) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let upstream = Self {
-            address: listener.local_addr().unwrap(),
-            asked: Arc::default(),
-        };
-        let asked = Arc::clone(&upstream.asked);
-        thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let asked = Arc::clone(&asked);
-                thread::spawn(move || answer(stream, delay, &asked));
-            }
-        });
-        upstream
-    }
-
-    fn asked(&self, path: &str) -> usize {
-        self.asked.lock().get(path).copied().unwrap_or(0)
-    }
-}
-
-/// One request, one answer: what these tests need of HTTP.
-fn answer(stream: TcpStream, delay: Duration, asked: &Mutex<HashMap<String, usize>>) -> Option<()> {
-    let mut reader = BufReader::new(stream.try_clone().ok()?);
-    let mut first = String::new();
-    reader.read_line(&mut first).ok()?;
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).ok()?;
-        match line.trim().split_once(": ") {
-            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.parse().ok()?,
-            Some(_) => {}
-            None => break,
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
-    let mut words = first.split(' ');
-    let (method, path) = (words.next()?, words.next()?.to_owned());
-    *asked.lock().entry(path.clone()).or_default() += 1;
-    thread::sleep(delay);
-    let good = format!("{method} {path} {}", String::from_utf8_lossy(&body));
-    let status = if path == "/missing" { "404 Not Found" } else { "200 OK" };
-    write!(
-        &stream,
-        "HTTP/1.1 {status}\r\nContent-Length: {}\r\nX-Good: yes\r\nConnection: close\r\n\r\n{good}",
-        good.len()
-    )
-    .ok()
-}
-
-/// A shop that sells what the upstream says.
-fn serve(world: &World, upstream: &Upstream) -> (Merchant, SocketAddr) {
-    let mut command = world.micropay();
-    let url = format!("http://{}", upstream.address);
-    command.args(["--json", "serve", "--upstream", &url, "--price", "0.00025", "--pay-to", SHOP]);
-    command.args(["--listen", "127.0.0.1:0", "--poll-ms", "100"]);
-    let mut shop = Merchant::start(command);
+/// A shop that sells what the upstream says, to an escrow that it knows.
+fn serve(world: &World, upstream: &Upstream) -> (Gateway, SocketAddr) {
+    let mut shop = world.serve(upstream, SHOP, &["--claim-batch", "32"]);
     let address = shop.address();
-    // Accepted is what is final: the first call may come too early.
-    eventually("the escrow is known", || get(world, &address, "/first", &[]).code == 0);
+    world.wait_until_known(address);
     (shop, address)
 }
 
-fn command(world: &World, address: &SocketAddr, path: &str, args: &[&str]) -> Command {
-    let mut command = world.micropay();
-    command.args(["--json", "get", &format!("http://{address}{path}")]);
-    command.args(["--escrow", ESCROW]).args(args);
-    command
-}
-
-fn get(world: &World, address: &SocketAddr, path: &str, args: &[&str]) -> Said {
-    run(command(world, address, path, args))
+fn get(world: &World, address: SocketAddr, path: &str, args: &[&str]) -> Said {
+    run(world.get(address, path, args))
 }
 
 /// The last line of standard error.
@@ -114,7 +36,7 @@ fn it_is_a_curl_that_pays() {
     world.open_escrow("5", 1_000);
     let upstream = Upstream::start(Duration::ZERO);
     let (_shop, address) = serve(&world, &upstream);
-    let get = |path: &str, args: &[&str]| get(&world, &address, path, args);
+    let get = |path: &str, args: &[&str]| get(&world, address, path, args);
 
     let said = get("/a?b=c", &[]);
     assert_eq!((said.code, said.out.as_str()), (0, "GET /a?b=c "));
@@ -140,9 +62,18 @@ fn it_is_a_curl_that_pays() {
 
     let before = block_on(async { world.payer_store().await.spent("total").await.unwrap() });
     let said = get("/dear", &["--dry-run"]).json();
-    assert_eq!((said["wouldPay"]["price"].as_str(), said["wouldPay"]["route"].as_str()), (Some(PRICE), Some("* /*")));
+    assert_eq!(
+        (
+            said["wouldPay"]["price"].as_str(),
+            said["wouldPay"]["route"].as_str()
+        ),
+        (Some(PRICE), Some("* /*"))
+    );
     for (args, words) in [
-        (["--max-price", "0.0001"], "the price is 250000000000000, the limit is 100000000000000"),
+        (
+            ["--max-price", "0.0001"],
+            "the price is 250000000000000, the limit is 100000000000000",
+        ),
         (["--max-total", "0.0003"], "\"total\" has spent"),
         (["--max-per-day", "0.0003"], "\"day:"),
         (["--max-per-host", "0.0003"], "\"host:127.0.0.1\" has spent"),
@@ -152,49 +83,14 @@ fn it_is_a_curl_that_pays() {
         assert!(error.contains(words), "{error}");
     }
     let after = block_on(async { world.payer_store().await.spent("total").await.unwrap() });
-    assert_eq!((after, upstream.asked("/dear")), (before, 0), "nothing was signed");
+    assert_eq!(
+        (after, upstream.asked("/dear")),
+        (before, 0),
+        "nothing was signed"
+    );
 
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    self::get(&world, &closed, "/", &[]).json_error(4);
+    self::get(&world, closed, "/", &[]).json_error(4);
     get("/a", &["-H", "no header"]).json_error(2);
     get("/a", &["--max-price", "much"]).json_error(2);
-}
-
-/// Killed whenever, and started again under the same name: one ticket, one question to the server, the whole answer.
-#[test]
-fn a_killed_payer_goes_on_with_the_same_ticket() {
-    let kills = std::env::var("MICROPAY_KILLS").map_or(20, |kills| kills.parse().unwrap());
-    let world = World::ticking();
-    world.open_escrow("5", 5_000);
-    let upstream = Upstream::start(Duration::from_millis(150));
-    let (_shop, address) = serve(&world, &upstream);
-    let mut random = StdRng::seed_from_u64(kills);
-    let (mut killed, mut calls) = (0, 0);
-    while killed < kills {
-        let (path, key) = (format!("/call/{calls}"), format!("call {calls}"));
-        let out = world.path("out");
-        let args = ["--idempotency-key", &key, "-o", out.to_str().unwrap()];
-        // Up to the end of the second run, most of which is the password's.
-        let mut child = command(&world, &address, &path, &args).spawn().unwrap();
-        thread::sleep(Duration::from_millis(random.gen_range(0..2_000)));
-        if child.try_wait().unwrap().is_none() {
-            child.kill().unwrap();
-            killed += 1;
-        }
-        child.wait().unwrap();
-        let said = get(&world, &address, &path, &args).json();
-        assert_eq!(said["paid"]["idempotencyKey"], key.as_str());
-        assert_eq!(fs::read_to_string(&out).unwrap(), format!("GET {path} "));
-        assert_eq!(upstream.asked(&path), 1, "{path} was served once");
-        calls += 1;
-    }
-    let orders = block_on(async {
-        let store = world.payer_store().await;
-        store.orders(escrow_key().address()).await.unwrap()
-    });
-    let delivered = orders.iter().filter(|order| order.replaces.is_none()).count();
-    println!("{killed} kills, {calls} calls, {} tickets", orders.len());
-    assert!(delivered <= calls as usize + 10, "one order for each call, and some for the first");
-    let replaced = orders.len() - delivered;
-    assert!(replaced <= calls as usize / 10, "{replaced} tickets were signed twice");
 }

@@ -14,5 +14,6 @@ mod keys;
 mod kill;
 mod outage;
 mod selling;
+mod serve;
 mod steps;
 mod support;
