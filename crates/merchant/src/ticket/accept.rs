@@ -257,7 +257,11 @@ where
             Entered::Judge(known, place) => (known, place),
             Entered::Again(place) => {
                 let receipt = receipt(self.quote_for(escrow, &offer));
-                return Ok(Admitted::Deliver(self.delivery(order, place, true, receipt)));
+                return match self.honour(order, place, receipt).await {
+                    // Given back by another process meanwhile: asked again, it is judged anew.
+                    Err(StoreError::UnknownWin(_)) => Err(AcceptError::Busy(digest)),
+                    honoured => Ok(honoured?),
+                };
             }
             Entered::Busy => return Err(AcceptError::Busy(digest)),
             Entered::Repeat => {
@@ -367,9 +371,35 @@ where
                 repeat: true,
                 ..receipt
             }))),
-            Some(_) => Ok(Admitted::Deliver(self.delivery(order, place, true, receipt))),
+            Some(_) => match self.honour(order, place, receipt).await {
+                // Given back by another process meanwhile.
+                Err(StoreError::UnknownWin(_)) => Err(refusal.into()),
+                honoured => Ok(honoured?),
+            },
             None => Err(refusal.into()),
         }
+    }
+
+    /// Delivers for a winner that an earlier process has stored, or another one that may be delivering it this very moment.
+    /// As that cannot be told apart, among several processes the winner counts as delivered from here on: neither of them
+    /// can give it back while the other delivers. (A payer that makes one of them fail could take back what it now knows has
+    /// won.) Here its payer can ask again until it has its good.
+    async fn honour(
+        self: &Arc<Self>,
+        order: OrderId,
+        place: Place,
+        receipt: Receipt,
+    ) -> Result<Admitted<S>, StoreError> {
+        if self.lease.is_shared() {
+            match self.store.mark_delivered(receipt.ticket).await {
+                Err(error @ StoreError::UnknownWin(_)) => {
+                    place.forget();
+                    return Err(error);
+                }
+                marked => marked?,
+            }
+        }
+        Ok(Admitted::Deliver(self.delivery(order, place, true, receipt)))
     }
 }
 

@@ -463,7 +463,13 @@ impl Place {
     pub(crate) fn forget(self) {
         let mut pages = self.book.pages.lock();
         let entry = self.book.entry(&mut pages, self.escrow);
-        if entry.seen.remove(&self.nonce).is_some() {
+        // Another ticket may have this nonce, and was accepted.
+        if entry
+            .seen
+            .get(&self.nonce)
+            .is_some_and(|seen| seen.digest == self.digest)
+        {
+            entry.seen.remove(&self.nonce);
             entry.unclaimed = entry.unclaimed.saturating_sub(1);
         }
     }
