@@ -7,6 +7,7 @@
 mod configuration;
 mod demo;
 mod doctor;
+mod fleet;
 mod get;
 mod hostile;
 mod inspect;
