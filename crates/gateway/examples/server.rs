@@ -14,9 +14,9 @@ use axum::Router;
 use axum::extract::Path;
 use axum::routing::get;
 use chain::{ChainClient, ChainConfig, Finality, Follower, FollowerConfig, Start};
+use merchant::ticket::{Merchant, Price, follow, follow_once};
 use micropay_gateway::server::{Charge, Gate, GateConfig, GateLayer, Listing, RateLimits, Service, Table};
 use micropay_gateway::wire::ChallengeKey;
-use merchant::ticket::{Merchant, Price, follow, follow_once};
 use protocol::ticket::{Amount, Policy, Seed, Timestamp};
 use storage::{MemoryStore, StoreIdentity};
 

@@ -297,7 +297,7 @@ impl<S: GateStore> Gate<S> {
                     .await
             }
             Ok(Admitted::Repeat(receipt)) => self.again(receipt.ticket),
-            Err(error) => self.refuse(&call, &paid, error),
+            Err(error) => self.refuse(&call, &paid, &error),
         }
     }
 
@@ -579,7 +579,7 @@ impl<S: GateStore> Gate<S> {
         self.required(call, &why, terms)
     }
 
-    fn refuse(&self, call: &Call<'_>, paid: &Paid, error: AcceptError) -> Response<Body> {
+    fn refuse(&self, call: &Call<'_>, paid: &Paid, error: &AcceptError) -> Response<Body> {
         let refusal = match error {
             AcceptError::Refused(refusal) => refusal,
             AcceptError::Busy(_) => {
@@ -594,7 +594,7 @@ impl<S: GateStore> Gate<S> {
             AcceptError::Store(_) | AcceptError::LeaseOver { .. } => {
                 warn!(%error, "a ticket cannot be accepted now");
                 self.counters.refused("cannot-accept-now");
-                self.counters.failed((self.now)(), "accept", &error);
+                self.counters.failed((self.now)(), "accept", error);
                 return problem(&Problem::new(
                     503,
                     "cannot-accept-now",
@@ -677,6 +677,7 @@ impl<S: GateStore> Gate<S> {
 }
 
 /// Whom the terms are for.
+#[derive(Clone, Copy)]
 enum Terms {
     /// Any escrow.
     Open,

@@ -110,7 +110,7 @@ pub(super) fn strip_request(headers: &mut HeaderMap) {
     for name in PAYMENT_HEADERS {
         headers.remove(name);
     }
-    retain(headers, AUTHORIZATION, |value| payment_token(value).is_none());
+    retain(headers, &AUTHORIZATION, |value| payment_token(value).is_none());
     // @x402/fetch sends this answer header with its requests.
     headers.remove(ACCESS_CONTROL_EXPOSE_HEADERS);
 }
@@ -120,11 +120,11 @@ pub(super) fn strip_response(headers: &mut HeaderMap) {
     for name in PAYMENT_HEADERS {
         headers.remove(name);
     }
-    retain(headers, WWW_AUTHENTICATE, |value| payment_token(value).is_none());
+    retain(headers, &WWW_AUTHENTICATE, |value| payment_token(value).is_none());
 }
 
-fn retain(headers: &mut HeaderMap, name: HeaderName, keep: impl Fn(&HeaderValue) -> bool) {
-    if headers.get_all(&name).iter().all(&keep) {
+fn retain(headers: &mut HeaderMap, name: &HeaderName, keep: impl Fn(&HeaderValue) -> bool) {
+    if headers.get_all(name).iter().all(&keep) {
         return;
     }
     let kept: Vec<HeaderValue> = headers
@@ -135,7 +135,7 @@ fn retain(headers: &mut HeaderMap, name: HeaderName, keep: impl Fn(&HeaderValue)
         .collect();
     headers.remove(&name);
     for value in kept {
-        headers.append(&name, value);
+        headers.append(name, value);
     }
 }
 
