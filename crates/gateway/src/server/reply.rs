@@ -128,12 +128,12 @@ fn retain(headers: &mut HeaderMap, name: &HeaderName, keep: impl Fn(&HeaderValue
         return;
     }
     let kept: Vec<HeaderValue> = headers
-        .get_all(&name)
+        .get_all(name)
         .iter()
         .filter(|value| keep(value))
         .cloned()
         .collect();
-    headers.remove(&name);
+    headers.remove(name);
     for value in kept {
         headers.append(name, value);
     }
