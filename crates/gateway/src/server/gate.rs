@@ -605,7 +605,7 @@ impl<S: GateStore> Gate<S> {
         };
         debug!(rule = refusal.rule(), %refusal, escrow = %paid.payment.escrow, "refused");
         self.counters.refused(refusal.rule());
-        let why = Problem::refused(&refusal);
+        let why = Problem::refused(refusal);
         if why.status != 402 {
             return problem(&why);
         }
