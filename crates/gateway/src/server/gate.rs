@@ -29,14 +29,14 @@ use storage::{ClaimStore, SeedStore, WinStore};
 use tower::ServiceExt;
 use tracing::{debug, warn};
 
-use super::answers::{Answer, AnswerLimits, Answers, CallName, NamedCall};
+use super::answers::{Again, AnswerLimits, Answers, CallName, NamedCall};
 use super::discovery::{Discovery, Service};
 use super::limits::{Limiters, RateLimits};
 use super::meter::Meter;
 use super::operator::{Counters, Upstream as Outcome};
 use super::reply::{
-    add_cors, add_receipt, announced_escrow, payment_required, payment_token, preflight, problem, rfc3339,
-    strip_request, strip_response,
+    Protocol, add_cors, add_receipt, announced_escrow, payment_required, payment_token, preflight, problem,
+    rfc3339, strip_request, strip_response,
 };
 use super::table::{Charge, Listed, Table};
 use super::tee::Tee;
@@ -125,6 +125,7 @@ struct Paid {
     ticket: Ticket<Issued>,
     /// The payer's name for the call.
     name: Option<String>,
+    protocol: Protocol,
 }
 
 /// A payment that was taken, and what for.
@@ -135,6 +136,7 @@ struct Sale<S: GateStore> {
     route: String,
     /// The payer's name for the call, and what the call is.
     name: Option<(CallName, B256)>,
+    protocol: Protocol,
     begun: Instant,
 }
 
@@ -237,10 +239,13 @@ impl<S: GateStore> Gate<S> {
         if let Err(refused) = self.check_length(&body, &parts.headers) {
             return problem(&refused);
         }
-        let body = Body::new(Limited::new(
-            body,
-            usize::try_from(self.config.body_bytes).unwrap_or(usize::MAX),
-        ));
+        let body = match body.size_hint().exact() {
+            Some(_) => body, // its length is within bounds
+            None => Body::new(Limited::new(
+                body,
+                usize::try_from(self.config.body_bytes).unwrap_or(usize::MAX),
+            )),
+        };
         // A payment is never asked for what only asks what can be asked.
         let price = match listed.charge {
             Charge::Price(price) if parts.method != Method::OPTIONS => price,
@@ -291,6 +296,7 @@ impl<S: GateStore> Gate<S> {
                     payment: paid.payment,
                     price,
                     name: name.map(|name| (name, fingerprint)),
+                    protocol: paid.protocol,
                     begun,
                 };
                 self.deliver(Request::from_parts(parts, body), upstream, sale)
@@ -369,6 +375,7 @@ impl<S: GateStore> Gate<S> {
                 ticket: read.payment.ticket(domain)?,
                 payment: read.payment,
                 name: read.identifier.or(named),
+                protocol: Protocol::X402,
             }));
         }
         let token = [PAYMENT_AUTHORIZATION, AUTHORIZATION]
@@ -380,6 +387,7 @@ impl<S: GateStore> Gate<S> {
             ticket: read.payment.ticket(domain)?,
             payment: read.payment,
             name: named,
+            protocol: Protocol::Payment,
         }))
     }
 
@@ -440,18 +448,20 @@ impl<S: GateStore> Gate<S> {
     /// The answer that was paid for before.
     fn again(&self, ticket: B256) -> Response<Body> {
         self.counters.replayed();
-        match self.answers.get(ticket) {
-            Some(answer) => answer.response().unwrap_or_else(|| {
-                let status = answer.status.as_u16();
-                let detail = format!(
-                    "ticket {ticket} paid for an answer with status {status}, which was too large to keep"
-                );
-                problem(&Problem::new(410, "answer-not-kept", Advice::Stop, detail))
-            }),
-            None => {
-                let detail = format!("ticket {ticket} paid for an answer that is no longer kept");
-                problem(&Problem::new(410, "answer-not-kept", Advice::Stop, detail))
+        let lost = |detail| problem(&Problem::new(410, "answer-not-kept", Advice::Stop, detail));
+        match self.answers.get(ticket).map(|answer| answer.again()) {
+            Some(Again::Whole(response)) => response,
+            Some(Again::Passing) => {
+                let detail = format!("the answer that ticket {ticket} paid for is on its way");
+                problem(&Problem::new(409, "in-progress", Advice::Retry, detail))
             }
+            Some(Again::Lost(status)) => lost(format!(
+                "ticket {ticket} paid for an answer with status {}, which was too large to keep, or broke off",
+                status.as_u16()
+            )),
+            None => lost(format!(
+                "ticket {ticket} paid for an answer that is no longer kept"
+            )),
         }
     }
 
@@ -516,6 +526,7 @@ impl<S: GateStore> Gate<S> {
             price,
             route,
             name,
+            protocol,
             begun: _,
         } = sale;
         let receipt = delivery.delivered().await;
@@ -529,31 +540,21 @@ impl<S: GateStore> Gate<S> {
         let next = self.requirements(&price, Terms::Known(escrow, quote), route);
         add_receipt(
             &mut head.headers,
+            protocol,
             &payment,
-            receipt.ticket,
-            receipt.price.0,
+            &receipt,
             next,
-            rfc3339((self.now)().0),
+            (self.now)(),
         );
         if let Some((name, fingerprint)) = name {
             let ticket = receipt.ticket;
             self.answers.name(name, NamedCall { ticket, fingerprint });
         }
-        // Known as paid before the body has passed.
-        let status = head.status;
-        let kept = Answer {
-            status,
-            headers: head.headers.clone(),
-            body: None,
-        };
-        self.answers.keep(receipt.ticket, kept);
-        let body = Tee::new(
-            body,
-            Arc::clone(&self.answers),
-            receipt.ticket,
-            status,
-            head.headers.clone(),
-        );
+        let length = body.size_hint().exact();
+        let answer = self
+            .answers
+            .keep(receipt.ticket, head.status, head.headers.clone(), length);
+        let body = Tee::new(body, answer, self.config.answers);
         Response::from_parts(head, Body::new(body))
     }
 
