@@ -4,6 +4,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use alloy_primitives::map::FbBuildHasher;
 use alloy_primitives::{Address, B256};
 use axum::body::{Body, Bytes};
 use http::{HeaderMap, Response, StatusCode};
@@ -65,7 +66,7 @@ pub(super) struct NamedCall {
 
 pub(super) struct Answers {
     limits: AnswerLimits,
-    by_ticket: Cache<B256, Arc<Answer>>,
+    by_ticket: Cache<B256, Arc<Answer>, FbBuildHasher<32>>,
     by_name: Cache<CallName, NamedCall>,
 }
 
@@ -77,7 +78,7 @@ impl Answers {
                 .weigher(|_: &B256, answer: &Arc<Answer>| answer.weight)
                 .max_capacity(limits.total_bytes)
                 .time_to_live(limits.keep)
-                .build(),
+                .build_with_hasher(FbBuildHasher::default()),
             // A name is about as heavy as the smallest answer.
             by_name: Cache::builder()
                 .max_capacity(limits.total_bytes / 256)

@@ -19,7 +19,7 @@ use arc_swap::ArcSwap;
 use axum::body::{Body, Bytes, HttpBody};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, UPGRADE};
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::{BodyExt, Limited};
 use merchant::ticket::{AcceptError, Admitted, Delivery, Merchant, Price};
 use moka::sync::Cache;
@@ -283,7 +283,7 @@ impl<S: GateStore> Gate<S> {
             .await;
         match admitted {
             Ok(Admitted::Deliver(delivery)) => {
-                let payer = delivery.receipt().payer;
+                let payer = delivery.payer();
                 if !listing.limiters.admits_payer(payer) {
                     delivery.failed().await; // its ticket is not consumed
                     self.counters.refused("too-many-requests");
@@ -367,10 +367,9 @@ impl<S: GateStore> Gate<S> {
 
     fn read_payment(&self, headers: &HeaderMap) -> Result<Option<Paid>, WireError> {
         let domain = self.merchant.domain();
-        let text = |value: &http::HeaderValue| value.to_str().map(str::to_owned).unwrap_or_default();
-        let named = headers.get(IDEMPOTENCY_KEY).map(text);
+        let named = headers.get(IDEMPOTENCY_KEY).map(|value| text(value).to_owned());
         if let Some(value) = headers.get(PAYMENT_SIGNATURE) {
-            let read = read_signature(&text(value), domain)?;
+            let read = read_signature(text(value), domain)?;
             return Ok(Some(Paid {
                 ticket: read.payment.ticket(domain)?,
                 payment: read.payment,
@@ -405,6 +404,9 @@ impl<S: GateStore> Gate<S> {
             .is_some_and(|upper| upper <= FINGERPRINT_BYTES);
         if !small {
             hash.update(body.size_hint().exact().unwrap_or(u64::MAX).to_be_bytes());
+            return Ok((body, B256::from_slice(&hash.finalize())));
+        }
+        if body.is_end_stream() {
             return Ok((body, B256::from_slice(&hash.finalize())));
         }
         let collected = tokio::time::timeout(self.config.upstream_timeout, body.collect()).await;
@@ -535,9 +537,7 @@ impl<S: GateStore> Gate<S> {
             .accepted(payer, escrow, worth, receipt.probability, receipt.won);
         let (mut head, body) = response.into_parts();
         strip_response(&mut head.headers);
-        // The quote of now: the session may have moved on while the upstream worked.
-        let quote = self.merchant.quote(escrow, &price).unwrap_or(receipt.quote);
-        let next = self.requirements(&price, Terms::Known(escrow, quote), route);
+        let next = self.requirements(&price, Terms::Known(escrow, receipt.quote), route);
         add_receipt(
             &mut head.headers,
             protocol,
@@ -709,6 +709,11 @@ fn escaped(path: &str) -> String {
 fn realm(parts: &Parts) -> String {
     let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
     host.or(parts.uri.host()).unwrap_or("localhost").to_owned()
+}
+
+/// What is not text is no payment.
+fn text(value: &HeaderValue) -> &str {
+    value.to_str().unwrap_or_default()
 }
 
 fn is_preflight(headers: &HeaderMap) -> bool {

@@ -49,7 +49,17 @@ pub struct Delivery<S: WinStore + Clone + Send + Sync + 'static> {
     order: OrderId,
     /// `None` for a winner of an earlier process.
     key: Option<EscrowPublicKey>,
-    receipt: Receipt,
+    sold: Sold,
+    won: bool,
+}
+
+/// What a ticket pays for, as far as a receipt goes.
+#[derive(Clone, Copy)]
+struct Sold {
+    ticket: B256,
+    escrow: Address,
+    payer: Address,
+    offer: Offer,
 }
 
 /// What a payer gets for its ticket.
@@ -244,29 +254,17 @@ where
         let record = record.ok_or(Refusal::EscrowMissing { escrow })?;
         let offer = price.offer(record);
         let digest = ticket.digest();
-        let receipt = |quote| Receipt {
+        let sold = Sold {
             ticket: digest,
+            escrow,
             payer: record.payer,
-            price: offer.win_threshold.price(offer.prize),
-            probability: offer.win_threshold.probability(),
-            won: false,
-            repeat: false,
-            quote,
+            offer,
         };
         let (known, place) = match self.book.enter(&ticket, record.payer, order) {
             Entered::Judge(known, place) => (known, place),
-            Entered::Again(place) => {
-                let receipt = receipt(self.quote_for(escrow, &offer));
-                return Ok(Admitted::Deliver(self.delivery(order, place, true, receipt)));
-            }
+            Entered::Again(place) => return Ok(Admitted::Deliver(self.delivery(order, place, true, sold))),
             Entered::Busy => return Err(AcceptError::Busy(digest)),
-            Entered::Repeat => {
-                let receipt = receipt(self.quote_for(escrow, &offer));
-                return Ok(Admitted::Repeat(Box::new(Receipt {
-                    repeat: true,
-                    ..receipt
-                })));
-            }
+            Entered::Repeat => return Ok(Admitted::Repeat(Box::new(self.receipt(sold, false, true)))),
         };
 
         // Decide. The answer to a refused ticket is the same whether it would have won.
@@ -288,15 +286,14 @@ where
             payer_unclaimed_wins: known.payer_unclaimed,
             known_key: known.key.as_ref(),
         };
-        let receipt = receipt(self.quote_for(escrow, &offer));
         let accepted = match accept(ticket, &admission) {
             Ok(accepted) => accepted,
-            Err(refusal) => return self.again(order, place, receipt, refusal).await,
+            Err(refusal) => return self.again(order, place, sold, refusal).await,
         };
         let key = *accepted.key();
 
         // Save.
-        let mut delivery = self.delivery(order, place, false, receipt);
+        let mut delivery = self.delivery(order, place, false, sold);
         delivery.key = Some(key);
         match accepted.draw()? {
             Drawn::Lost(_) => {
@@ -306,11 +303,11 @@ where
                 Ok(Admitted::Deliver(delivery))
             }
             Drawn::Won(win) => {
-                let (store, price) = (self.store.clone(), delivery.receipt.price);
+                let (store, price) = (self.store.clone(), offer.win_threshold.price(offer.prize));
                 let saved = tokio::spawn(async move {
                     store.save_win(&win, order, price, now).await?;
                     info!(%escrow, nonce = %win.nonce(), ticket = %win.digest(), "won");
-                    delivery.receipt.won = true;
+                    delivery.won = true;
                     Ok::<_, StoreError>(delivery)
                 });
                 match saved.await.map_err(|_| AcceptError::Busy(digest))? {
@@ -326,20 +323,34 @@ where
         }
     }
 
-    fn delivery(
-        self: &Arc<Self>,
-        order: OrderId,
-        place: Place,
-        won: bool,
-        receipt: Receipt,
-    ) -> Box<Delivery<S>> {
+    fn delivery(self: &Arc<Self>, order: OrderId, place: Place, won: bool, sold: Sold) -> Box<Delivery<S>> {
         Box::new(Delivery {
             merchant: Arc::clone(self),
             place: Some(place),
             order,
             key: None,
-            receipt: Receipt { won, ..receipt },
+            sold,
+            won,
         })
+    }
+
+    /// A receipt, with the terms of this moment.
+    fn receipt(&self, sold: Sold, won: bool, repeat: bool) -> Receipt {
+        let Sold {
+            ticket,
+            escrow,
+            payer,
+            offer,
+        } = sold;
+        Receipt {
+            ticket,
+            payer,
+            price: offer.win_threshold.price(offer.prize),
+            probability: offer.win_threshold.probability(),
+            won,
+            repeat,
+            quote: self.quote_for(escrow, &offer),
+        }
     }
 
     /// A payer whose answer was lost may ask again when the book has forgotten its ticket: after a restart, at another
@@ -349,7 +360,7 @@ where
         self: &Arc<Self>,
         order: OrderId,
         place: Place,
-        receipt: Receipt,
+        sold: Sold,
         refusal: Refusal,
     ) -> Result<Admitted<S>, AcceptError> {
         let forgotten = matches!(
@@ -359,15 +370,12 @@ where
                 | Refusal::NonceNotAboveFloor { .. }
         );
         let win = match forgotten {
-            true => self.store.win(receipt.ticket).await?,
+            true => self.store.win(sold.ticket).await?,
             false => None,
         };
         match win.filter(|win| win.order == order) {
-            Some(win) if win.delivered => Ok(Admitted::Repeat(Box::new(Receipt {
-                repeat: true,
-                ..receipt
-            }))),
-            Some(_) => Ok(Admitted::Deliver(self.delivery(order, place, true, receipt))),
+            Some(win) if win.delivered => Ok(Admitted::Repeat(Box::new(self.receipt(sold, false, true)))),
+            Some(_) => Ok(Admitted::Deliver(self.delivery(order, place, true, sold))),
             None => Err(refusal.into()),
         }
     }
@@ -375,40 +383,45 @@ where
 
 impl<S> Delivery<S>
 where
-    S: WinStore + Clone + Send + Sync + 'static,
+    S: SeedStore + WinStore + ClaimStore + Clone + Send + Sync + 'static,
 {
-    /// What the payer will get with its good.
-    pub fn receipt(&self) -> &Receipt {
-        &self.receipt
-    }
-
     /// The good leaves: the ticket is consumed.
     pub async fn delivered(mut self) -> Receipt {
         self.settle();
-        if self.receipt.won
-            && let Err(error) = self.merchant.store.mark_delivered(self.receipt.ticket).await
+        if self.won
+            && let Err(error) = self.merchant.store.mark_delivered(self.sold.ticket).await
         {
             // A payer that asks again after a restart gets its good twice.
-            warn!(%error, ticket = %self.receipt.ticket, "cannot note that a winner's good was delivered");
+            warn!(%error, ticket = %self.sold.ticket, "cannot note that a winner's good was delivered");
         }
-        self.receipt
+        self.merchant.receipt(self.sold, self.won, false)
+    }
+}
+
+impl<S> Delivery<S>
+where
+    S: WinStore + Clone + Send + Sync + 'static,
+{
+    /// Who opened the escrow.
+    pub fn payer(&self) -> Address {
+        self.sold.payer
     }
 
     /// There is no good: the ticket is not consumed, and can be sent again.
     pub async fn failed(mut self) {
         let Some(place) = self.place.take() else { return };
-        if !self.receipt.won {
+        if !self.won {
             return; // with its place goes its nonce
         }
-        match self.merchant.store.void(self.receipt.ticket).await {
+        match self.merchant.store.void(self.sold.ticket).await {
             Ok(()) => {
-                info!(ticket = %self.receipt.ticket, "a winner is given back: its good could not be delivered");
+                info!(ticket = %self.sold.ticket, "a winner is given back: its good could not be delivered");
                 if self.key.is_none() {
                     place.forget();
                 }
             }
             Err(error) => {
-                warn!(%error, ticket = %self.receipt.ticket, "a winner whose good failed cannot be given back");
+                warn!(%error, ticket = %self.sold.ticket, "a winner whose good failed cannot be given back");
                 self.place = Some(place);
                 self.settle_undelivered();
             }
@@ -418,18 +431,13 @@ where
     fn settle(&mut self) {
         if let Some(place) = self.place.take() {
             // A winner of an earlier process was counted when it was read back.
-            place.settle(self.order, self.receipt.won && self.key.is_some(), self.key, true);
+            place.settle(self.order, self.won && self.key.is_some(), self.key, true);
         }
     }
 
     fn settle_undelivered(&mut self) {
         if let Some(place) = self.place.take() {
-            place.settle(
-                self.order,
-                self.receipt.won && self.key.is_some(),
-                self.key,
-                false,
-            );
+            place.settle(self.order, self.won && self.key.is_some(), self.key, false);
         }
     }
 }
@@ -440,7 +448,7 @@ where
 {
     fn drop(&mut self) {
         // A winner is stored, and will be claimed unless it is given back: it counts, and its payer may ask again.
-        if self.receipt.won {
+        if self.won {
             self.settle_undelivered();
         }
     }
