@@ -67,8 +67,10 @@ impl Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        // It may be gone already.
-        let _ = self.child.kill();
+        // The master ends its workers. It may be gone already.
+        if let Ok(pid) = i32::try_from(self.child.id()) {
+            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGTERM);
+        }
         let _ = self.child.wait();
     }
 }
