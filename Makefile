@@ -1,5 +1,5 @@
 # Every target is thin: what it runs can be typed by hand. `make setup` stands before all of them.
-.PHONY: setup demo test test-rust test-contracts test-js lint lint-rust lint-contracts bench gas coverage deep slither deny
+.PHONY: setup demo test test-rust test-contracts test-tools test-js lint lint-rust lint-contracts bench gas coverage deep slither deny
 MAKEFLAGS += --no-print-directory
 export FORGE := script/forge
 # Gas is measured in whole transactions (`--isolate`); the other tests run without, which is faster.
@@ -16,8 +16,9 @@ test: test-contracts test-rust test-js ## Everything that must pass
 test-contracts: setup
 	$(FORGE) test $(NOT_GAS)
 	FORGE_SNAPSHOT_CHECK=true $(FORGE) test --isolate $(GAS)
-test-rust: setup
+test-rust: setup test-tools
 	cargo test --workspace
+test-tools: ; @script/test-tools
 test-js: setup
 	cargo test --workspace --no-run --quiet
 	MICROPAY_BIN="$${CARGO_TARGET_DIR:-$$PWD/target}/debug/micropay" script/test-js

@@ -74,11 +74,11 @@ describe("the real gateway", { skip: binary === undefined && "MICROPAY_BIN is no
     const pay = paying(payer, undefined, spy);
     const got = await pay(`${origin}/tea?cup=1`);
     assert.equal(got.status, 200);
-    assert.deepEqual(await got.json(), { method: "GET", url: "/tea?cup=1", body: "", payment: [] });
+    assert.deepEqual(await got.json(), { method: "GET", url: "/tea?cup=1", body: "", chunked: false, payment: [] });
     const settled = decodePaymentResponseHeader(header(got, "PAYMENT-RESPONSE"));
     assert.deepEqual([settled.success, settled.payer, settled.amount], [true, payer.account.address, PRICE.toString()]);
     const posted = await pay(`${origin}/cake`, { method: "POST", body: "two" });
-    assert.deepEqual(await posted.json(), { method: "POST", url: "/cake", body: "two", payment: [] });
+    assert.deepEqual(await posted.json(), { method: "POST", url: "/cake", body: "two", chunked: false, payment: [] });
     assert.equal(seen.length, 4, "one unpaid and one paid request each");
     const signature = header(seen[1]?.request, "PAYMENT-SIGNATURE");
     const { payload } = JSON.parse(atob(signature)) as { payload: Payment };
@@ -89,11 +89,11 @@ describe("the real gateway", { skip: binary === undefined && "MICROPAY_BIN is no
     const { seen, spy } = spying();
     const mppx = Mppx.create({ methods: [ticketMethod(payer)], polyfill: false, fetch: spy });
     const got = await mppx.fetch(`${origin}/tea`);
-    assert.deepEqual(await got.json(), { method: "GET", url: "/tea", body: "", payment: [] });
+    assert.deepEqual(await got.json(), { method: "GET", url: "/tea", body: "", chunked: false, payment: [] });
     const receipt = Receipt.fromResponse(got);
     assert.deepEqual([receipt.status, receipt.method], ["success", "micropay"]);
     const posted = await mppx.fetch(`${origin}/cake`, { method: "POST", body: "two" });
-    assert.deepEqual(await posted.json(), { method: "POST", url: "/cake", body: "two", payment: [] });
+    assert.deepEqual(await posted.json(), { method: "POST", url: "/cake", body: "two", chunked: false, payment: [] });
     assert.deepEqual(seen.map(({ request }) => request.headers.has("Authorization")), [false, true, false, true]);
   });
 

@@ -66,4 +66,7 @@ test("with known terms a call is one request", async () => {
   const mppx = Mppx.create({ methods: [ticketMethod(mine)], polyfill: false, fetch: prepaid(fetch, mine) });
   for (let i = 0; i < 3; i++) assert.equal((await mppx.fetch(`${origin}/`)).status, 200);
   assert.deepEqual(seller.log, ["GET /", "GET / mpp 1", "GET / x402 2", "GET / x402 3"]);
+  seller.log.length = 0;
+  for (let i = 0; i < 2; i++) assert.equal((await mppx.fetch(`${origin}/`, { context: { order: "tea" } })).status, 200);
+  assert.deepEqual(seller.log, ["GET /", "GET / mpp 4", "GET /", "GET / mpp 4"], "a named order has its own ticket");
 });

@@ -171,6 +171,18 @@ test("with known terms a call is one request, and a change of terms costs one mo
   await assert.rejects(call("/a"), /the limit is/);
 });
 
+test("a ticket that is sent at once follows no redirect to another server", async () => {
+  const other = new Seller();
+  const mine = payer();
+  const pay = wrapFetchWithPayment(prepaid(fetch, mine), x402Client.fromConfig(ticketConfig(mine)));
+  assert.equal((await pay(`${origin}/`)).status, 200);
+  seller.redirect = `${await other.start()}/elsewhere`;
+  const answer = await pay(`${origin}/`);
+  other.stop();
+  assert.deepEqual([answer.status, answer.headers.get("Location")], [302, seller.redirect]);
+  assert.deepEqual(other.log, []);
+});
+
 test("errors say which rule", () => {
   assert.throws(() => readRequirements({}), (error) => error instanceof PaymentError && error.rule === "other-contract");
 });

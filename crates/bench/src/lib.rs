@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod durable;
+pub mod http;
 pub mod market;
 pub mod ratio;
 pub mod report;

@@ -102,7 +102,10 @@ pub(crate) async fn run(get: &Get, config: &Config, out: Output) -> eyre::Result
                 "route": would.route },
         });
         let (price, recipient) = (asset.show(would.price), would.recipient);
-        out.answer(&value, format!("would pay {price} to {recipient} for {}", would.route))?;
+        out.answer(
+            &value,
+            format!("would pay {price} to {recipient} for {}", would.route),
+        )?;
         return Ok(ExitCode::SUCCESS);
     }
     let paid: Option<Paid> = answer.extensions().get().cloned();
@@ -117,7 +120,10 @@ pub(crate) async fn run(get: &Get, config: &Config, out: Output) -> eyre::Result
                 ", and the server did not say that it took it"
             };
             let (price, recipient) = (asset.show(paid.price), paid.recipient);
-            format!("paid {price} to {recipient} ({requests}, ticket {}{unsure})", paid.ticket)
+            format!(
+                "paid {price} to {recipient} ({requests}, ticket {}{unsure})",
+                paid.ticket
+            )
         }
         None => "not charged".into(),
     };
@@ -143,7 +149,9 @@ fn paid_json(paid: &Paid) -> Value {
 
 async fn client(get: &Get, config: &Config) -> eyre::Result<(Client, Asset)> {
     let name = get.escrow.as_ref().or(config.escrow.as_ref());
-    let name = name.ok_or_else(|| usage("no escrow to pay with: --escrow KEY, or escrow = \"KEY\" in the configuration"))?;
+    let name = name.ok_or_else(|| {
+        usage("no escrow to pay with: --escrow KEY, or escrow = \"KEY\" in the configuration")
+    })?;
     let chain = config.connect().await?;
     let key = keys::escrow_key(config, name)?;
     let record = chain.escrow_of(key.address(), At::Latest).await?;
@@ -181,7 +189,11 @@ async fn client(get: &Get, config: &Config) -> eyre::Result<(Client, Asset)> {
 }
 
 fn request(get: &Get, client: &Client) -> eyre::Result<reqwest_middleware::RequestBuilder> {
-    let default = if get.data.is_some() { Method::POST } else { Method::GET };
+    let default = if get.data.is_some() {
+        Method::POST
+    } else {
+        Method::GET
+    };
     let method = get.method.clone().unwrap_or(default);
     let mut request = client.request(method, get.url.clone());
     if let Some(data) = &get.data {
@@ -231,7 +243,9 @@ async fn write(get: &Get, mut answer: Response, paid: Option<&Paid>) -> eyre::Re
             Err(error) => {
                 let error = error.without_url();
                 let hint = paid.map_or(String::new(), |paid| hint(&paid.key));
-                return Err(again(format!("the answer broke off after {bytes} bytes: {error}{hint}")));
+                return Err(again(format!(
+                    "the answer broke off after {bytes} bytes: {error}{hint}"
+                )));
             }
         }
     }
@@ -258,7 +272,11 @@ impl Target {
         let special = std::fs::metadata(path).is_ok_and(|found| !found.is_file());
         let mut new = path.as_os_str().to_owned();
         new.push(".new");
-        let new = if special { path.to_owned() } else { PathBuf::from(new) };
+        let new = if special {
+            path.to_owned()
+        } else {
+            PathBuf::from(new)
+        };
         let file = std::fs::File::create(&new).wrap_err_with(|| new.display().to_string())?;
         Ok(Self {
             out: Box::new(file),

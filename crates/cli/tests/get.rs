@@ -2,13 +2,16 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
+use std::thread;
 use std::time::Duration;
 
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use serde_json::Value;
 use storage::OrderStore;
 
 use crate::support::upstream::Upstream;
-use crate::support::{Gateway, SHOP, Said, World, block_on, run};
+use crate::support::{Gateway, SHOP, Said, World, block_on, escrow_key, run};
 
 /// Price of a request, atomic units.
 const PRICE: &str = "250000000000000";
@@ -93,4 +96,45 @@ fn it_is_a_curl_that_pays() {
     self::get(&world, closed, "/", &[]).json_error(4);
     get("/a", &["-H", "no header"]).json_error(2);
     get("/a", &["--max-price", "much"]).json_error(2);
+}
+
+/// Killed whenever, and started again under the same name, before the same gateway: one ticket, one question to the server,
+/// the whole answer.
+#[test]
+fn a_killed_payer_goes_on_with_the_same_ticket() {
+    let kills = std::env::var("MICROPAY_KILLS").map_or(12, |kills| kills.parse().unwrap());
+    let world = World::ticking();
+    world.open_escrow("5", 5_000);
+    let upstream = Upstream::start(Duration::from_millis(150));
+    let (_shop, address) = serve(&world, &upstream);
+    let mut random = StdRng::seed_from_u64(kills);
+    let (mut killed, mut calls) = (0, 0);
+    while killed < kills {
+        let (path, key) = (format!("/call/{calls}"), format!("call {calls}"));
+        let out = world.path("out");
+        let args = ["--idempotency-key", &key, "-o", out.to_str().unwrap()];
+        // Most of a run is the password's; the rest is the call.
+        let mut child = world.get(address, &path, &args).spawn().unwrap();
+        thread::sleep(Duration::from_millis(random.gen_range(0..600)));
+        if child.try_wait().unwrap().is_none() {
+            child.kill().unwrap();
+            killed += 1;
+        }
+        child.wait().unwrap();
+        let said = get(&world, address, &path, &args).json();
+        assert_eq!(said["paid"]["idempotencyKey"], key.as_str());
+        assert_eq!(fs::read_to_string(&out).unwrap(), format!("GET {path} "));
+        assert_eq!(upstream.asked(&path), 1, "{path} was served once");
+        calls += 1;
+    }
+    let orders = block_on(async {
+        let store = world.payer_store().await;
+        store.orders(escrow_key().address()).await.unwrap()
+    });
+    let delivered = orders.iter().filter(|order| order.replaces.is_none()).count();
+    println!("{killed} kills, {calls} calls, {} tickets", orders.len());
+    // One order for each call, and some for the first, which waits until the escrow is final.
+    assert!(delivered <= calls as usize + 10, "{delivered} orders for {calls} calls");
+    let replaced = orders.len() - delivered;
+    assert!(replaced <= 1 + calls as usize / 10, "{replaced} tickets were signed twice");
 }

@@ -1,5 +1,6 @@
 //! Buys with one line of code: `cargo run -p micropay-gateway --features client --example client -- RPC_URL KEY URL`, where
 //! KEY is the escrow's private key in hexadecimal. `micropay dev` starts a chain with an escrow; `micropay serve` sells.
+#![allow(clippy::print_stdout, reason = "an example prints")]
 
 use std::error::Error;
 use std::sync::Arc;
@@ -23,7 +24,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let answer = client.get(url).send().await?; // pays, if it has to
 
     if let Some(paid) = answer.extensions().get::<Paid>() {
-        eprintln!("paid {} atomic units to {} with ticket {}", paid.price, paid.recipient, paid.ticket);
+        eprintln!(
+            "paid {} atomic units to {} with ticket {}",
+            paid.price, paid.recipient, paid.ticket
+        );
     }
     println!("{}", answer.text().await?);
     Ok(())
@@ -34,7 +38,10 @@ async fn payer_client(rpc_url: &str, key: &str) -> Result<Client, Box<dyn Error>
     let chain_id = ChainClient::ask_chain_id(rpc_url.parse()?, std::time::Duration::from_secs(10)).await?;
     let chain = ChainClient::connect(rpc_url.parse()?, ChainConfig::new(chain_id)).await?;
     let key = EscrowKey::from_bytes(&key.parse::<B256>()?.0)?;
-    let escrow = chain.escrow_of(key.address(), At::Latest).await?.ok_or("no such escrow")?;
+    let escrow = chain
+        .escrow_of(key.address(), At::Latest)
+        .await?
+        .ok_or("no such escrow")?;
     let limits = Limits {
         max_price: Amount(1_000_000_000_000_000), // a call, at most
         ..Limits::default()

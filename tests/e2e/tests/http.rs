@@ -167,7 +167,14 @@ async fn the_same_call_again_is_neither_paid_nor_served_again() {
     };
     let again = || {
         let (key, record) = (Arc::clone(&escrow.key), escrow.record.clone());
-        let payer = Payer::new(world.domain, key, record, Default::default(), store.clone(), edges);
+        let payer = Payer::new(
+            world.domain,
+            key,
+            record,
+            Default::default(),
+            store.clone(),
+            edges,
+        );
         Client::new(payer).unwrap()
     };
     let second = call(again(), "/a").await.unwrap();

@@ -29,7 +29,8 @@ export class Market {
       response.setHeader("Content-Type", "application/json");
       const payment = Object.keys(request.headers).filter((name) => /payment|authorization/.test(name));
       const { method, url } = request;
-      response.end(JSON.stringify({ method, url, body: Buffer.concat(body).toString(), payment }));
+      const chunked = request.headers["transfer-encoding"] !== undefined;
+      response.end(JSON.stringify({ method, url, body: Buffer.concat(body).toString(), chunked, payment }));
     });
   });
   readonly #binary: string;
@@ -57,7 +58,7 @@ export class Market {
     const upstream = `http://127.0.0.1:${(this.#upstream.address() as AddressInfo).port}`;
     const fixed = ["serve", "--json", "--upstream", upstream, "--price", price, "--pay-to", "seller"];
     const { rpc_url, home, password_file, finality } = this.#found();
-    const said = await this.#start([...fixed, "--listen", "127.0.0.1:0", "--poll-ms", "200", ...flags], {
+    const said = await this.#start([...fixed, "--listen", "127.0.0.1:0", "--operator-listen", "127.0.0.1:0", "--poll-ms", "200", ...flags], {
       MICROPAY_RPC_URL: rpc_url,
       MICROPAY_HOME: home,
       MICROPAY_PASSWORD_FILE: password_file,
@@ -92,6 +93,7 @@ export class Market {
     const root = new URL("../../../../..", import.meta.url).pathname;
     const child = spawn(this.#binary, flags, { cwd: root, env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "inherit"] });
     this.#children.push(child);
+    process.once("exit", () => child.kill()); // whatever becomes of the tests
     for await (const line of createInterface({ input: child.stdout })) return JSON.parse(line);
     throw new Error(`${this.#binary} ${flags.join(" ")} said nothing`);
   }

@@ -18,6 +18,8 @@ export class Seller {
   next: ReturnType<typeof requirements> | undefined;
   /** Why every ticket is refused, if it is. */
   refusal: string | undefined;
+  /** Where paid answers lead, if they do. */
+  redirect: string | undefined;
   /** Answers are lost after the ticket was taken. */
   deaf = false;
   /** Requests, paid ones as `METHOD path x402|mpp nonce`. */
@@ -73,7 +75,8 @@ export class Seller {
     const receipt = { status: "success", method: "micropay", timestamp: new Date().toISOString(), reference: digest, next };
     response.setHeader("PAYMENT-RESPONSE", Buffer.from(JSON.stringify(settled)).toString("base64"));
     response.setHeader("Payment-Receipt", Buffer.from(JSON.stringify(receipt)).toString("base64url"));
-    return answer(response, 200, { path: request.url, body: Buffer.concat(body).toString() });
+    if (this.redirect !== undefined) response.setHeader("Location", this.redirect);
+    return answer(response, this.redirect === undefined ? 200 : 302, { path: request.url, body: Buffer.concat(body).toString() });
   }
 
   #challenge(request: IncomingMessage, response: ServerResponse, error: string): void {

@@ -203,3 +203,102 @@ fn precision(pattern: &str) -> usize {
     let wild = |c: char| "~^$*?[]{}()\\+|".contains(c);
     pattern.find(wild).unwrap_or(usize::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::{Address, B256, U256};
+
+    use super::*;
+    use crate::wire::Extra;
+
+    fn target(origin: &str, path: &str) -> Target {
+        Target::from(&Request::new(
+            Method::GET,
+            format!("{origin}{path}").parse().unwrap(),
+        ))
+    }
+
+    fn terms(route: &str, commitment: u8) -> Requirements {
+        Requirements {
+            scheme: String::new(),
+            network: String::new(),
+            amount: 1,
+            asset: Address::ZERO,
+            pay_to: Address::ZERO,
+            max_timeout_seconds: 0,
+            extra: Extra {
+                contract: Address::ZERO,
+                commitment: B256::repeat_byte(commitment),
+                prize: 1,
+                win_threshold: U256::ONE,
+                min_prize: 1,
+                max_prize: 1,
+                opening: None,
+                min_ticket_life: 0,
+                max_ticket_life: 0,
+                nonce_floor: 0,
+                escrow: None,
+                route: route.into(),
+            },
+        }
+    }
+
+    /// However many names a server answers to, and however many patterns and exceptions it invents.
+    #[test]
+    fn attack_what_is_remembered_is_bounded() {
+        let cache = Cache::default();
+        let kept = target("https://kept.example", "/a");
+        cache.learn(&kept, &terms("* /*", 0));
+        for n in 0..1_000 {
+            let other = target(&format!("https://{n}.example"), "/a");
+            assert!(cache.learn(&other, &terms("* /*", 0)));
+            assert!(cache.find(&kept).is_some(), "asked all the time, never forgotten");
+            let path = format!("/{n}");
+            let on_kept = target("https://kept.example", &path);
+            assert!(cache.learn(&on_kept, &terms(&format!("GET {path}"), 0)));
+            cache.learn_free(&on_kept);
+            assert!(cache.find(&on_kept).is_none(), "free");
+            cache.learn(&kept, &terms("* /*", 0));
+        }
+        let shelves = cache.shelves.lock();
+        assert_eq!(shelves.origins.len(), MAX_ORIGINS);
+        let shelf = &shelves.origins[&kept.origin];
+        assert_eq!(
+            (shelf.routes.len(), shelf.exceptions.len()),
+            (MAX_ROUTES, MAX_EXCEPTIONS)
+        );
+    }
+
+    #[test]
+    fn ports_and_schemes_are_other_origins() {
+        let cache = Cache::default();
+        cache.learn(&target("https://a.example", "/x"), &terms("* /*", 0));
+        assert!(cache.find(&target("https://a.example:443", "/y")).is_some());
+        for other in [
+            "http://a.example",
+            "https://a.example:8443",
+            "https://b.a.example",
+        ] {
+            assert!(cache.find(&target(other, "/x")).is_none(), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_new_commitment_is_for_the_same_merchant_only() {
+        let cache = Cache::default();
+        let mut other = terms("GET /other", 1);
+        other.pay_to = Address::repeat_byte(9);
+        cache.learn(&target("https://a.example", "/other"), &other);
+        cache.learn(&target("https://a.example", "/same"), &terms("GET /same", 1));
+        cache.learn(&target("https://a.example", "/new"), &terms("GET /new", 2));
+        let commitment = |path| {
+            cache
+                .find(&target("https://a.example", path))
+                .unwrap()
+                .extra
+                .commitment
+        };
+        assert_eq!(commitment("/same"), B256::repeat_byte(2));
+        assert_eq!(commitment("/other"), B256::repeat_byte(1));
+    }
+}

@@ -1,9 +1,10 @@
 //! Answers that were paid for, kept a while for payers whose connection broke: the same payment for the same request gets
 //! the same answer, and is charged once. Bounded in bytes and in time; of an answer too large to keep only the status is.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use alloy_primitives::map::FbBuildHasher;
 use alloy_primitives::{Address, B256};
 use axum::body::{Body, Bytes};
 use http::{HeaderMap, Response, StatusCode};
@@ -30,13 +31,25 @@ impl Default for AnswerLimits {
     }
 }
 
-/// An answer as it was given.
-#[derive(Clone, Debug)]
+/// An answer as it was given. Its body is known when it has passed.
+#[derive(Debug)]
 pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
+    status: StatusCode,
+    headers: HeaderMap,
     /// `None`: too large to keep, or broken off.
-    pub(super) body: Option<Bytes>,
+    body: OnceLock<Option<Bytes>>,
+    /// Bytes that it may take at most.
+    weight: u32,
+}
+
+/// What a payer gets who asks again.
+pub(super) enum Again {
+    /// The answer.
+    Whole(Response<Body>),
+    /// It is on its way to somebody.
+    Passing,
+    /// It had this status, and its body was not kept.
+    Lost(StatusCode),
 }
 
 /// Which call of a payer: its escrow and the call's name.
@@ -53,28 +66,19 @@ pub(super) struct NamedCall {
 
 pub(super) struct Answers {
     limits: AnswerLimits,
-    by_ticket: Cache<B256, Arc<Answer>>,
+    by_ticket: Cache<B256, Arc<Answer>, FbBuildHasher<32>>,
     by_name: Cache<CallName, NamedCall>,
 }
 
 impl Answers {
     pub(super) fn new(limits: AnswerLimits) -> Self {
-        let weigh = |_: &B256, answer: &Arc<Answer>| {
-            let headers: usize = answer
-                .headers
-                .iter()
-                .map(|(name, value)| name.as_str().len() + value.len())
-                .sum();
-            let bytes = 256 + headers + answer.body.as_ref().map_or(0, Bytes::len);
-            u32::try_from(bytes).unwrap_or(u32::MAX)
-        };
         Self {
             limits,
             by_ticket: Cache::builder()
-                .weigher(weigh)
+                .weigher(|_: &B256, answer: &Arc<Answer>| answer.weight)
                 .max_capacity(limits.total_bytes)
                 .time_to_live(limits.keep)
-                .build(),
+                .build_with_hasher(FbBuildHasher::default()),
             // A name is about as heavy as the smallest answer.
             by_name: Cache::builder()
                 .max_capacity(limits.total_bytes / 256)
@@ -83,12 +87,29 @@ impl Answers {
         }
     }
 
-    pub(super) fn limits(&self) -> AnswerLimits {
-        self.limits
-    }
-
-    pub(super) fn keep(&self, ticket: B256, answer: Answer) {
-        self.by_ticket.insert(ticket, Arc::new(answer));
+    /// Keeps an answer whose body is about to pass. It has `length` bytes, as far as that is known.
+    pub(super) fn keep(
+        &self,
+        ticket: B256,
+        status: StatusCode,
+        headers: HeaderMap,
+        length: Option<u64>,
+    ) -> Arc<Answer> {
+        let limit = self.limits.answer_bytes as u64;
+        // Beyond the limit nothing but the head is kept.
+        let body = length.map_or(limit, |length| if length > limit { 0 } else { length });
+        let head: usize = headers
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len())
+            .sum();
+        let answer = Arc::new(Answer {
+            status,
+            headers,
+            body: OnceLock::new(),
+            weight: u32::try_from(256 + head as u64 + body).unwrap_or(u32::MAX),
+        });
+        self.by_ticket.insert(ticket, Arc::clone(&answer));
+        answer
     }
 
     pub(super) fn name(&self, name: CallName, call: NamedCall) {
@@ -105,11 +126,22 @@ impl Answers {
 }
 
 impl Answer {
-    /// The answer again, if it was kept whole.
-    pub(super) fn response(&self) -> Option<Response<Body>> {
-        let mut response = Response::new(Body::from(self.body.clone()?));
-        *response.status_mut() = self.status;
-        *response.headers_mut() = self.headers.clone();
-        Some(response)
+    /// The body has passed, whole, or is not kept. What was said first stays.
+    pub(super) fn finish(&self, body: Option<Bytes>) {
+        let _ = self.body.set(body);
+    }
+
+    /// The answer again.
+    pub(super) fn again(&self) -> Again {
+        match self.body.get() {
+            Some(Some(body)) => {
+                let mut response = Response::new(Body::from(body.clone()));
+                *response.status_mut() = self.status;
+                *response.headers_mut() = self.headers.clone();
+                Again::Whole(response)
+            }
+            Some(None) => Again::Lost(self.status),
+            None => Again::Passing,
+        }
     }
 }

@@ -19,7 +19,7 @@ use arc_swap::ArcSwap;
 use axum::body::{Body, Bytes, HttpBody};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, UPGRADE};
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::{BodyExt, Limited};
 use merchant::ticket::{AcceptError, Admitted, Delivery, Merchant, Price};
 use moka::sync::Cache;
@@ -29,14 +29,14 @@ use storage::{ClaimStore, SeedStore, WinStore};
 use tower::ServiceExt;
 use tracing::{debug, warn};
 
-use super::answers::{Answer, AnswerLimits, Answers, CallName, NamedCall};
+use super::answers::{Again, AnswerLimits, Answers, CallName, NamedCall};
 use super::discovery::{Discovery, Service};
 use super::limits::{Limiters, RateLimits};
 use super::meter::Meter;
 use super::operator::{Counters, Upstream as Outcome};
 use super::reply::{
-    add_cors, add_receipt, announced_escrow, payment_required, payment_token, preflight, problem, rfc3339,
-    strip_request, strip_response,
+    Protocol, add_cors, add_receipt, announced_escrow, payment_required, payment_token, preflight, problem,
+    rfc3339, strip_request, strip_response,
 };
 use super::table::{Charge, Listed, Table};
 use super::tee::Tee;
@@ -125,6 +125,7 @@ struct Paid {
     ticket: Ticket<Issued>,
     /// The payer's name for the call.
     name: Option<String>,
+    protocol: Protocol,
 }
 
 /// A payment that was taken, and what for.
@@ -135,6 +136,7 @@ struct Sale<S: GateStore> {
     route: String,
     /// The payer's name for the call, and what the call is.
     name: Option<(CallName, B256)>,
+    protocol: Protocol,
     begun: Instant,
 }
 
@@ -237,10 +239,13 @@ impl<S: GateStore> Gate<S> {
         if let Err(refused) = self.check_length(&body, &parts.headers) {
             return problem(&refused);
         }
-        let body = Body::new(Limited::new(
-            body,
-            usize::try_from(self.config.body_bytes).unwrap_or(usize::MAX),
-        ));
+        let body = match body.size_hint().exact() {
+            Some(_) => body, // its length is within bounds
+            None => Body::new(Limited::new(
+                body,
+                usize::try_from(self.config.body_bytes).unwrap_or(usize::MAX),
+            )),
+        };
         // A payment is never asked for what only asks what can be asked.
         let price = match listed.charge {
             Charge::Price(price) if parts.method != Method::OPTIONS => price,
@@ -278,7 +283,7 @@ impl<S: GateStore> Gate<S> {
             .await;
         match admitted {
             Ok(Admitted::Deliver(delivery)) => {
-                let payer = delivery.receipt().payer;
+                let payer = delivery.payer();
                 if !listing.limiters.admits_payer(payer) {
                     delivery.failed().await; // its ticket is not consumed
                     self.counters.refused("too-many-requests");
@@ -291,13 +296,14 @@ impl<S: GateStore> Gate<S> {
                     payment: paid.payment,
                     price,
                     name: name.map(|name| (name, fingerprint)),
+                    protocol: paid.protocol,
                     begun,
                 };
                 self.deliver(Request::from_parts(parts, body), upstream, sale)
                     .await
             }
             Ok(Admitted::Repeat(receipt)) => self.again(receipt.ticket),
-            Err(error) => self.refuse(&call, &paid, error),
+            Err(error) => self.refuse(&call, &paid, &error),
         }
     }
 
@@ -361,14 +367,14 @@ impl<S: GateStore> Gate<S> {
 
     fn read_payment(&self, headers: &HeaderMap) -> Result<Option<Paid>, WireError> {
         let domain = self.merchant.domain();
-        let text = |value: &http::HeaderValue| value.to_str().map(str::to_owned).unwrap_or_default();
-        let named = headers.get(IDEMPOTENCY_KEY).map(text);
+        let named = headers.get(IDEMPOTENCY_KEY).map(|value| text(value).to_owned());
         if let Some(value) = headers.get(PAYMENT_SIGNATURE) {
-            let read = read_signature(&text(value), domain)?;
+            let read = read_signature(text(value), domain)?;
             return Ok(Some(Paid {
                 ticket: read.payment.ticket(domain)?,
                 payment: read.payment,
                 name: read.identifier.or(named),
+                protocol: Protocol::X402,
             }));
         }
         let token = [PAYMENT_AUTHORIZATION, AUTHORIZATION]
@@ -380,6 +386,7 @@ impl<S: GateStore> Gate<S> {
             ticket: read.payment.ticket(domain)?,
             payment: read.payment,
             name: named,
+            protocol: Protocol::Payment,
         }))
     }
 
@@ -397,6 +404,9 @@ impl<S: GateStore> Gate<S> {
             .is_some_and(|upper| upper <= FINGERPRINT_BYTES);
         if !small {
             hash.update(body.size_hint().exact().unwrap_or(u64::MAX).to_be_bytes());
+            return Ok((body, B256::from_slice(&hash.finalize())));
+        }
+        if body.is_end_stream() {
             return Ok((body, B256::from_slice(&hash.finalize())));
         }
         let collected = tokio::time::timeout(self.config.upstream_timeout, body.collect()).await;
@@ -440,18 +450,20 @@ impl<S: GateStore> Gate<S> {
     /// The answer that was paid for before.
     fn again(&self, ticket: B256) -> Response<Body> {
         self.counters.replayed();
-        match self.answers.get(ticket) {
-            Some(answer) => answer.response().unwrap_or_else(|| {
-                let status = answer.status.as_u16();
-                let detail = format!(
-                    "ticket {ticket} paid for an answer with status {status}, which was too large to keep"
-                );
-                problem(&Problem::new(410, "answer-not-kept", Advice::Stop, detail))
-            }),
-            None => {
-                let detail = format!("ticket {ticket} paid for an answer that is no longer kept");
-                problem(&Problem::new(410, "answer-not-kept", Advice::Stop, detail))
+        let lost = |detail| problem(&Problem::new(410, "answer-not-kept", Advice::Stop, detail));
+        match self.answers.get(ticket).map(|answer| answer.again()) {
+            Some(Again::Whole(response)) => response,
+            Some(Again::Passing) => {
+                let detail = format!("the answer that ticket {ticket} paid for is on its way");
+                problem(&Problem::new(409, "in-progress", Advice::Retry, detail))
             }
+            Some(Again::Lost(status)) => lost(format!(
+                "ticket {ticket} paid for an answer with status {}, which was too large to keep, or broke off",
+                status.as_u16()
+            )),
+            None => lost(format!(
+                "ticket {ticket} paid for an answer that is no longer kept"
+            )),
         }
     }
 
@@ -516,6 +528,7 @@ impl<S: GateStore> Gate<S> {
             price,
             route,
             name,
+            protocol,
             begun: _,
         } = sale;
         let receipt = delivery.delivered().await;
@@ -524,36 +537,24 @@ impl<S: GateStore> Gate<S> {
             .accepted(payer, escrow, worth, receipt.probability, receipt.won);
         let (mut head, body) = response.into_parts();
         strip_response(&mut head.headers);
-        // The quote of now: the session may have moved on while the upstream worked.
-        let quote = self.merchant.quote(escrow, &price).unwrap_or(receipt.quote);
-        let next = self.requirements(&price, Terms::Known(escrow, quote), route);
+        let next = self.requirements(&price, Terms::Known(escrow, receipt.quote), route);
         add_receipt(
             &mut head.headers,
+            protocol,
             &payment,
-            receipt.ticket,
-            receipt.price.0,
+            &receipt,
             next,
-            rfc3339((self.now)().0),
+            (self.now)(),
         );
         if let Some((name, fingerprint)) = name {
             let ticket = receipt.ticket;
             self.answers.name(name, NamedCall { ticket, fingerprint });
         }
-        // Known as paid before the body has passed.
-        let status = head.status;
-        let kept = Answer {
-            status,
-            headers: head.headers.clone(),
-            body: None,
-        };
-        self.answers.keep(receipt.ticket, kept);
-        let body = Tee::new(
-            body,
-            Arc::clone(&self.answers),
-            receipt.ticket,
-            status,
-            head.headers.clone(),
-        );
+        let length = body.size_hint().exact();
+        let answer = self
+            .answers
+            .keep(receipt.ticket, head.status, head.headers.clone(), length);
+        let body = Tee::new(body, answer, self.config.answers);
         Response::from_parts(head, Body::new(body))
     }
 
@@ -579,7 +580,7 @@ impl<S: GateStore> Gate<S> {
         self.required(call, &why, terms)
     }
 
-    fn refuse(&self, call: &Call<'_>, paid: &Paid, error: AcceptError) -> Response<Body> {
+    fn refuse(&self, call: &Call<'_>, paid: &Paid, error: &AcceptError) -> Response<Body> {
         let refusal = match error {
             AcceptError::Refused(refusal) => refusal,
             AcceptError::Busy(_) => {
@@ -594,7 +595,7 @@ impl<S: GateStore> Gate<S> {
             AcceptError::Store(_) | AcceptError::LeaseOver { .. } => {
                 warn!(%error, "a ticket cannot be accepted now");
                 self.counters.refused("cannot-accept-now");
-                self.counters.failed((self.now)(), "accept", &error);
+                self.counters.failed((self.now)(), "accept", error);
                 return problem(&Problem::new(
                     503,
                     "cannot-accept-now",
@@ -605,7 +606,7 @@ impl<S: GateStore> Gate<S> {
         };
         debug!(rule = refusal.rule(), %refusal, escrow = %paid.payment.escrow, "refused");
         self.counters.refused(refusal.rule());
-        let why = Problem::refused(&refusal);
+        let why = Problem::refused(refusal);
         if why.status != 402 {
             return problem(&why);
         }
@@ -677,6 +678,7 @@ impl<S: GateStore> Gate<S> {
 }
 
 /// Whom the terms are for.
+#[derive(Clone, Copy)]
 enum Terms {
     /// Any escrow.
     Open,
@@ -707,6 +709,11 @@ fn escaped(path: &str) -> String {
 fn realm(parts: &Parts) -> String {
     let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
     host.or(parts.uri.host()).unwrap_or("localhost").to_owned()
+}
+
+/// What is not text is no payment.
+fn text(value: &HeaderValue) -> &str {
+    value.to_str().unwrap_or_default()
 }
 
 fn is_preflight(headers: &HeaderMap) -> bool {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use http::{Request, Response};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -17,9 +18,9 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tower::{Service, ServiceExt};
-use tower_http::timeout::TimeoutBody;
 use tracing::{debug, info, warn};
 
+use super::idle::Idle;
 use super::upstream::Peer;
 
 /// Pause after the system had no connection to give.
@@ -93,7 +94,10 @@ pub async fn listen<S>(
             }
         };
         let service = service.clone().map_request(move |request: Request<Incoming>| {
-            let mut request = request.map(|body| Body::new(TimeoutBody::new(limits.body_idle, body)));
+            let mut request = request.map(|body| match body.is_end_stream() {
+                true => Body::empty(),
+                false => Body::new(Idle::new(limits.body_idle, body)),
+            });
             request.extensions_mut().insert(Peer(peer.ip()));
             request
         });

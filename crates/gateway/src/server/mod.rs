@@ -3,6 +3,7 @@
 mod answers;
 mod discovery;
 mod gate;
+mod idle;
 mod layer;
 mod limits;
 mod listen;

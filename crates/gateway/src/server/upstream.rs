@@ -17,8 +17,9 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tower::Service;
-use tower_http::timeout::TimeoutBody;
 use tracing::debug;
+
+use super::idle::Idle;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -193,7 +194,7 @@ impl Upstream {
         }
         // The client's connection has its own version.
         *response.version_mut() = Version::HTTP_11;
-        Ok(response.map(|body| Body::new(TimeoutBody::new(self.limits.idle, body))))
+        Ok(response.map(|body| Body::new(Idle::new(self.limits.idle, body))))
     }
 }
 

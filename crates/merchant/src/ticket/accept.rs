@@ -49,7 +49,17 @@ pub struct Delivery<S: WinStore + Clone + Send + Sync + 'static> {
     order: OrderId,
     /// `None` for a winner of an earlier process.
     key: Option<EscrowPublicKey>,
-    receipt: Receipt,
+    sold: Sold,
+    won: bool,
+}
+
+/// What a ticket pays for, as far as a receipt goes.
+#[derive(Clone, Copy)]
+struct Sold {
+    ticket: B256,
+    escrow: Address,
+    payer: Address,
+    offer: Offer,
 }
 
 /// What a payer gets for its ticket.
@@ -244,33 +254,23 @@ where
         let record = record.ok_or(Refusal::EscrowMissing { escrow })?;
         let offer = price.offer(record);
         let digest = ticket.digest();
-        let receipt = |quote| Receipt {
+        let sold = Sold {
             ticket: digest,
+            escrow,
             payer: record.payer,
-            price: offer.win_threshold.price(offer.prize),
-            probability: offer.win_threshold.probability(),
-            won: false,
-            repeat: false,
-            quote,
+            offer,
         };
         let (known, place) = match self.book.enter(&ticket, record.payer, order) {
             Entered::Judge(known, place) => (known, place),
             Entered::Again(place) => {
-                let receipt = receipt(self.quote_for(escrow, &offer));
-                return match self.honour(order, place, receipt).await {
+                return match self.honour(order, place, sold).await {
                     // Given back by another process meanwhile: asked again, it is judged anew.
                     Err(StoreError::UnknownWin(_)) => Err(AcceptError::Busy(digest)),
                     honoured => Ok(honoured?),
                 };
             }
             Entered::Busy => return Err(AcceptError::Busy(digest)),
-            Entered::Repeat => {
-                let receipt = receipt(self.quote_for(escrow, &offer));
-                return Ok(Admitted::Repeat(Box::new(Receipt {
-                    repeat: true,
-                    ..receipt
-                })));
-            }
+            Entered::Repeat => return Ok(Admitted::Repeat(Box::new(self.receipt(sold, false, true)))),
         };
 
         // Decide. The answer to a refused ticket is the same whether it would have won.
@@ -292,15 +292,14 @@ where
             payer_unclaimed_wins: known.payer_unclaimed,
             known_key: known.key.as_ref(),
         };
-        let receipt = receipt(self.quote_for(escrow, &offer));
         let accepted = match accept(ticket, &admission) {
             Ok(accepted) => accepted,
-            Err(refusal) => return self.again(order, place, receipt, refusal).await,
+            Err(refusal) => return self.again(order, place, sold, refusal).await,
         };
         let key = *accepted.key();
 
         // Save.
-        let mut delivery = self.delivery(order, place, false, receipt);
+        let mut delivery = self.delivery(order, place, false, sold);
         delivery.key = Some(key);
         match accepted.draw()? {
             Drawn::Lost(_) => {
@@ -310,11 +309,11 @@ where
                 Ok(Admitted::Deliver(delivery))
             }
             Drawn::Won(win) => {
-                let (store, price) = (self.store.clone(), delivery.receipt.price);
+                let (store, price) = (self.store.clone(), offer.win_threshold.price(offer.prize));
                 let saved = tokio::spawn(async move {
                     store.save_win(&win, order, price, now).await?;
                     info!(%escrow, nonce = %win.nonce(), ticket = %win.digest(), "won");
-                    delivery.receipt.won = true;
+                    delivery.won = true;
                     Ok::<_, StoreError>(delivery)
                 });
                 match saved.await.map_err(|_| AcceptError::Busy(digest))? {
@@ -330,20 +329,34 @@ where
         }
     }
 
-    fn delivery(
-        self: &Arc<Self>,
-        order: OrderId,
-        place: Place,
-        won: bool,
-        receipt: Receipt,
-    ) -> Box<Delivery<S>> {
+    fn delivery(self: &Arc<Self>, order: OrderId, place: Place, won: bool, sold: Sold) -> Box<Delivery<S>> {
         Box::new(Delivery {
             merchant: Arc::clone(self),
             place: Some(place),
             order,
             key: None,
-            receipt: Receipt { won, ..receipt },
+            sold,
+            won,
         })
+    }
+
+    /// A receipt, with the terms of this moment.
+    fn receipt(&self, sold: Sold, won: bool, repeat: bool) -> Receipt {
+        let Sold {
+            ticket,
+            escrow,
+            payer,
+            offer,
+        } = sold;
+        Receipt {
+            ticket,
+            payer,
+            price: offer.win_threshold.price(offer.prize),
+            probability: offer.win_threshold.probability(),
+            won,
+            repeat,
+            quote: self.quote_for(escrow, &offer),
+        }
     }
 
     /// A payer whose answer was lost may ask again when the book has forgotten its ticket: after a restart, at another
@@ -353,7 +366,7 @@ where
         self: &Arc<Self>,
         order: OrderId,
         place: Place,
-        receipt: Receipt,
+        sold: Sold,
         refusal: Refusal,
     ) -> Result<Admitted<S>, AcceptError> {
         let forgotten = matches!(
@@ -363,15 +376,12 @@ where
                 | Refusal::NonceNotAboveFloor { .. }
         );
         let win = match forgotten {
-            true => self.store.win(receipt.ticket).await?,
+            true => self.store.win(sold.ticket).await?,
             false => None,
         };
         match win.filter(|win| win.order == order) {
-            Some(win) if win.delivered => Ok(Admitted::Repeat(Box::new(Receipt {
-                repeat: true,
-                ..receipt
-            }))),
-            Some(_) => match self.honour(order, place, receipt).await {
+            Some(win) if win.delivered => Ok(Admitted::Repeat(Box::new(self.receipt(sold, false, true)))),
+            Some(_) => match self.honour(order, place, sold).await {
                 // Given back by another process meanwhile.
                 Err(StoreError::UnknownWin(_)) => Err(refusal.into()),
                 honoured => Ok(honoured?),
@@ -388,10 +398,10 @@ where
         self: &Arc<Self>,
         order: OrderId,
         place: Place,
-        receipt: Receipt,
+        sold: Sold,
     ) -> Result<Admitted<S>, StoreError> {
         if self.lease.is_shared() {
-            match self.store.mark_delivered(receipt.ticket).await {
+            match self.store.mark_delivered(sold.ticket).await {
                 Err(error @ StoreError::UnknownWin(_)) => {
                     place.forget();
                     return Err(error);
@@ -399,7 +409,24 @@ where
                 marked => marked?,
             }
         }
-        Ok(Admitted::Deliver(self.delivery(order, place, true, receipt)))
+        Ok(Admitted::Deliver(self.delivery(order, place, true, sold)))
+    }
+}
+
+impl<S> Delivery<S>
+where
+    S: SeedStore + WinStore + ClaimStore + Clone + Send + Sync + 'static,
+{
+    /// The good leaves: the ticket is consumed.
+    pub async fn delivered(mut self) -> Receipt {
+        self.settle();
+        if self.won
+            && let Err(error) = self.merchant.store.mark_delivered(self.sold.ticket).await
+        {
+            // A payer that asks again after a restart gets its good twice.
+            warn!(%error, ticket = %self.sold.ticket, "cannot note that a winner's good was delivered");
+        }
+        self.merchant.receipt(self.sold, self.won, false)
     }
 }
 
@@ -407,38 +434,26 @@ impl<S> Delivery<S>
 where
     S: WinStore + Clone + Send + Sync + 'static,
 {
-    /// What the payer will get with its good.
-    pub fn receipt(&self) -> &Receipt {
-        &self.receipt
-    }
-
-    /// The good leaves: the ticket is consumed.
-    pub async fn delivered(mut self) -> Receipt {
-        self.settle();
-        if self.receipt.won
-            && let Err(error) = self.merchant.store.mark_delivered(self.receipt.ticket).await
-        {
-            // A payer that asks again after a restart gets its good twice.
-            warn!(%error, ticket = %self.receipt.ticket, "cannot note that a winner's good was delivered");
-        }
-        self.receipt
+    /// Who opened the escrow.
+    pub fn payer(&self) -> Address {
+        self.sold.payer
     }
 
     /// There is no good: the ticket is not consumed, and can be sent again.
     pub async fn failed(mut self) {
         let Some(place) = self.place.take() else { return };
-        if !self.receipt.won {
+        if !self.won {
             return; // with its place goes its nonce
         }
-        match self.merchant.store.void(self.receipt.ticket).await {
+        match self.merchant.store.void(self.sold.ticket).await {
             Ok(()) => {
-                info!(ticket = %self.receipt.ticket, "a winner is given back: its good could not be delivered");
+                info!(ticket = %self.sold.ticket, "a winner is given back: its good could not be delivered");
                 if self.key.is_none() {
                     place.forget();
                 }
             }
             Err(error) => {
-                warn!(%error, ticket = %self.receipt.ticket, "a winner whose good failed cannot be given back");
+                warn!(%error, ticket = %self.sold.ticket, "a winner whose good failed cannot be given back");
                 self.place = Some(place);
                 self.settle_undelivered();
             }
@@ -448,18 +463,13 @@ where
     fn settle(&mut self) {
         if let Some(place) = self.place.take() {
             // A winner of an earlier process was counted when it was read back.
-            place.settle(self.order, self.receipt.won && self.key.is_some(), self.key, true);
+            place.settle(self.order, self.won && self.key.is_some(), self.key, true);
         }
     }
 
     fn settle_undelivered(&mut self) {
         if let Some(place) = self.place.take() {
-            place.settle(
-                self.order,
-                self.receipt.won && self.key.is_some(),
-                self.key,
-                false,
-            );
+            place.settle(self.order, self.won && self.key.is_some(), self.key, false);
         }
     }
 }
@@ -470,7 +480,7 @@ where
 {
     fn drop(&mut self) {
         // A winner is stored, and will be claimed unless it is given back: it counts, and its payer may ask again.
-        if self.receipt.won {
+        if self.won {
             self.settle_undelivered();
         }
     }

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
+use alloy_primitives::map::AddressMap;
 use alloy_primitives::{Address, B256};
 use parking_lot::Mutex;
 use protocol::ticket::{
@@ -31,9 +32,9 @@ struct Pages {
     boot: u64,
     /// Sessions for payers who are not known yet.
     open: Sessions,
-    escrows: HashMap<Address, Entry>,
+    escrows: AddressMap<Entry>,
     /// Escrows by the payer who opened them.
-    payers: HashMap<Address, BTreeSet<Address>>,
+    payers: AddressMap<BTreeSet<Address>>,
 }
 
 struct Entry {
@@ -114,8 +115,8 @@ impl Book {
             pages: Mutex::new(Pages {
                 boot,
                 open: Sessions::new(open),
-                escrows: HashMap::new(),
-                payers: HashMap::new(),
+                escrows: AddressMap::default(),
+                payers: AddressMap::default(),
             }),
         })
     }

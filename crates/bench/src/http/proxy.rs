@@ -1,0 +1,150 @@
+//! A gateway before an upstream, each with a runtime of its own.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::any;
+use eyre::Result;
+use gateway::server::{
+    Charge, Gate, GateConfig, GateLayer, ListenLimits, Listing, RateLimits, Route, Service, Table, Upstream,
+    UpstreamLimits, listen,
+};
+use gateway::wire::{ChallengeKey, Payment, PaymentSignature, Requirements, read_required};
+use merchant::ticket::{Merchant, Price};
+use protocol::ticket::{Issued, Ticket, Timestamp};
+use storage::{SqliteStore, Store, StoreIdentity};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tower::Layer;
+
+use crate::market::Market;
+
+/// Bytes of the upstream's answer.
+const ANSWER_BYTES: usize = 1024;
+
+/// A runtime of its own, with a thread for each core.
+///
+/// # Errors
+/// When the system gives no thread.
+pub fn runtime() -> Result<Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
+/// A server that answers everything with the same kilobyte.
+///
+/// # Errors
+/// When it finds no port.
+pub async fn upstream() -> Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let answer = any(|| async { axum::body::Bytes::from_static(&[b'x'; ANSWER_BYTES]) });
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
+    Ok(address)
+}
+
+/// The time at which everything happens.
+#[must_use]
+pub fn now() -> Timestamp {
+    Timestamp(1_800_000_000)
+}
+
+/// A merchant of the market with its winners in a file.
+///
+/// # Errors
+/// When the file cannot be made.
+pub async fn merchant(market: &Market, folder: &Path) -> Result<Arc<Merchant<SqliteStore>>> {
+    let identity = StoreIdentity::merchant(market.domain, market.recipient);
+    market
+        .merchant(SqliteStore::open(folder.join("merchant.db"), identity).await?)
+        .await
+}
+
+/// A gateway on a free port: everything has the price, but `/free/*`.
+///
+/// # Errors
+/// When it finds no port.
+pub async fn gateway<S: Store>(
+    merchant: Arc<Merchant<S>>,
+    price: Price,
+    upstream: SocketAddr,
+    now: fn() -> Timestamp,
+) -> Result<SocketAddr> {
+    let free = Route {
+        pattern: "* /free/*".parse()?,
+        charge: Charge::Free,
+        description: None,
+    };
+    let table = Table::new(vec![free], Charge::Price(price));
+    let config = GateConfig::default();
+    let gate = Gate::new(
+        merchant,
+        Listing::new(&Service::default(), table, RateLimits::default()),
+        config,
+        ChallengeKey::new([7; 32]),
+        now,
+    );
+    let limits = UpstreamLimits {
+        connect: config.upstream_timeout,
+        idle: config.upstream_timeout,
+        body_bytes: config.body_bytes,
+    };
+    let service = GateLayer::new(gate).layer(Upstream::new(&format!("http://{upstream}").parse()?, limits)?);
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    tokio::spawn(listen(
+        listener,
+        service,
+        ListenLimits::default(),
+        std::future::pending(),
+    ));
+    Ok(address)
+}
+
+/// Payments as they travel, of all payers in turn: `count` from nonce `first` on.
+///
+/// # Errors
+/// When the merchant gives no terms.
+pub fn payments<S: Store>(
+    market: &Market,
+    merchant: &Arc<Merchant<S>>,
+    terms: &Requirements,
+    first: u64,
+    count: usize,
+) -> Result<Vec<String>> {
+    let quotes = market
+        .escrows
+        .iter()
+        .map(|escrow| merchant.quote(escrow.key.address(), &market.price))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok((0..count)
+        .map(|number| {
+            let (escrow, nonce) = (number % quotes.len(), first + (number / quotes.len()) as u64);
+            header(&market.issue_for(&quotes[escrow], escrow, nonce), terms)
+        })
+        .collect())
+}
+
+fn header(ticket: &Ticket<Issued>, terms: &Requirements) -> String {
+    let payment = Payment::from(ticket);
+    PaymentSignature {
+        payment,
+        identifier: None,
+    }
+    .header(terms)
+}
+
+/// The gateway's own terms, from a 402.
+///
+/// # Errors
+/// When there are none.
+pub async fn terms(address: SocketAddr, market: &Market) -> Result<Requirements> {
+    let answer = reqwest::get(format!("http://{address}/")).await?;
+    let header = answer
+        .headers()
+        .get("payment-required")
+        .map(|value| value.to_str());
+    let header = header.transpose()?.unwrap_or_default();
+    read_required(header, &market.domain)?.ok_or_else(|| eyre::eyre!("no terms of ours in the 402"))
+}
