@@ -21,7 +21,7 @@ use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::{BodyExt, Limited};
-use merchant::ticket::{AcceptError, Admitted, Delivery, Merchant, Price};
+use merchant::ticket::{AcceptError, Admitted, Delivery, Merchant, Price, Receipt};
 use moka::sync::Cache;
 use protocol::ticket::{Amount, Issued, OrderId, Quote, Refusal, Ticket, Timestamp, odds, recover};
 use sha2::{Digest, Sha256};
@@ -531,29 +531,31 @@ impl<S: GateStore> Gate<S> {
             protocol,
             begun: _,
         } = sale;
-        let receipt = delivery.delivered().await;
-        let (payer, escrow, worth) = (receipt.payer, payment.escrow, receipt.price);
-        self.counters
-            .accepted(payer, escrow, worth, receipt.probability, receipt.won);
         let (mut head, body) = response.into_parts();
         strip_response(&mut head.headers);
-        let next = self.requirements(&price, Terms::Known(escrow, receipt.quote), route);
-        add_receipt(
-            &mut head.headers,
-            protocol,
-            &payment,
-            &receipt,
-            next,
-            (self.now)(),
-        );
-        if let Some((name, fingerprint)) = name {
-            let ticket = receipt.ticket;
-            self.answers.name(name, NamedCall { ticket, fingerprint });
-        }
         let length = body.size_hint().exact();
-        let answer = self
-            .answers
-            .keep(receipt.ticket, head.status, head.headers.clone(), length);
+        let mut answer = None;
+        let keep = |receipt: &Receipt| {
+            let next = self.requirements(&price, Terms::Known(payment.escrow, receipt.quote), route);
+            add_receipt(&mut head.headers, protocol, &payment, receipt, next, (self.now)());
+            let ticket = receipt.ticket;
+            if let Some((name, fingerprint)) = name {
+                self.answers.name(name, NamedCall { ticket, fingerprint });
+            }
+            answer = Some(
+                self.answers
+                    .keep(ticket, head.status, head.headers.clone(), length),
+            );
+        };
+        let receipt = delivery.delivered(keep).await;
+        self.counters.accepted(
+            receipt.payer,
+            payment.escrow,
+            receipt.price,
+            receipt.probability,
+            receipt.won,
+        );
+        let answer = answer.expect("kept");
         let body = Tee::new(body, answer, self.config.answers);
         Response::from_parts(head, Body::new(body))
     }

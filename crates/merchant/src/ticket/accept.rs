@@ -230,7 +230,7 @@ where
         now: Timestamp,
     ) -> Result<Receipt, AcceptError> {
         match self.admit(order, ticket, price, now).await? {
-            Admitted::Deliver(delivery) => Ok(delivery.delivered().await),
+            Admitted::Deliver(delivery) => Ok(delivery.delivered(|_| {}).await),
             Admitted::Repeat(receipt) => Ok(*receipt),
         }
     }
@@ -417,16 +417,19 @@ impl<S> Delivery<S>
 where
     S: SeedStore + WinStore + ClaimStore + Clone + Send + Sync + 'static,
 {
-    /// The good leaves: the ticket is consumed.
-    pub async fn delivered(mut self) -> Receipt {
-        self.settle();
+    /// The good leaves: the ticket is consumed. `keep` is called before anybody who asks again is told so: what it keeps is
+    /// there for them.
+    pub async fn delivered(mut self, keep: impl FnOnce(&Receipt)) -> Receipt {
         if self.won
             && let Err(error) = self.merchant.store.mark_delivered(self.sold.ticket).await
         {
             // A payer that asks again after a restart gets its good twice.
             warn!(%error, ticket = %self.sold.ticket, "cannot note that a winner's good was delivered");
         }
-        self.merchant.receipt(self.sold, self.won, false)
+        let receipt = self.merchant.receipt(self.sold, self.won, false);
+        keep(&receipt);
+        self.settle();
+        receipt
     }
 }
 
