@@ -134,7 +134,13 @@ fn a_killed_payer_goes_on_with_the_same_ticket() {
     let delivered = orders.iter().filter(|order| order.replaces.is_none()).count();
     println!("{killed} kills, {calls} calls, {} tickets", orders.len());
     // One order for each call, and some for the first, which waits until the escrow is final.
-    assert!(delivered <= calls as usize + 10, "{delivered} orders for {calls} calls");
+    assert!(
+        delivered <= calls as usize + 10,
+        "{delivered} orders for {calls} calls"
+    );
     let replaced = orders.len() - delivered;
-    assert!(replaced <= 1 + calls as usize / 10, "{replaced} tickets were signed twice");
+    assert!(
+        replaced <= 1 + calls as usize / 10,
+        "{replaced} tickets were signed twice"
+    );
 }

@@ -77,13 +77,13 @@ fn a_hostile_seller_is_recognised_before_anything_is_signed() {
             code_refused,
             asks("eyJ4NDAyVmVyc2lvbiI6MiwicmVzb3VyY2UiOnsidXJsIjoieCJ9LCJhY2NlcHRzIjpbXX0="),
         ), // nothing accepted
-        (code_failed, "<html>\n".to_owned()),
+        (code_again, "<html>\n".to_owned()),
         (
             code_again,
             "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort".to_owned(),
         ),
         (
-            code_failed,
+            code_again,
             format!(
                 "HTTP/1.1 402 Payment Required\r\nPAYMENT-REQUIRED: {}",
                 "x".repeat(1 << 20)
