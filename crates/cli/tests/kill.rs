@@ -101,7 +101,7 @@ fn no_kill_loses_a_winner_or_sells_anything_twice() {
     let of_the_living = lost.iter().filter(|call| call.path.starts_with("/task")).count();
     let ledger = block_on(async { audit(&world, &world.merchant_store().await, &before).await });
     println!(
-        "{} kills of the gateway, {} of payers in {:.0} s; {} calls, {again} of them computed again, {} given up; {ledger:?}",
+        "{} kills of the gateway, {} of payers in {:.0} s; {} calls, {again} of them computed again, {} given up; {ledger}",
         run.kills_done.load(Ordering::Relaxed),
         run.payer_kills.load(Ordering::Relaxed),
         killing.as_secs_f32(),

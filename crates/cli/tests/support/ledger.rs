@@ -1,6 +1,7 @@
 //! What must be true when all is over, from the merchant's store, the payer's store and the chain.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 
 use alloy::primitives::{Address, B256};
 use bindings::ticket::TicketEscrow::TicketEscrowEvents;
@@ -16,7 +17,6 @@ use super::{World, escrow_key};
 pub(crate) const PRIZE: Amount = Amount(1_000_000_000_000_000);
 
 /// What was found, for the test's own questions.
-#[derive(Debug)]
 pub(crate) struct Ledger {
     /// The payer's tickets, delivered and refused.
     pub(crate) tickets: usize,
@@ -30,6 +30,23 @@ pub(crate) struct Ledger {
     pub(crate) claims: usize,
     /// Processes that ever sold.
     pub(crate) boots: u64,
+}
+
+impl fmt::Display for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            tickets,
+            delivered,
+            won,
+            claimed,
+            claims,
+            boots,
+        } = self;
+        write!(
+            f,
+            "{tickets} tickets, {delivered} delivered, {won} of them won, {claimed} paid in {claims} claims, {boots} processes"
+        )
+    }
 }
 
 /// Checks all of it; `before` is the escrow as it was opened. Every claim must be settled.

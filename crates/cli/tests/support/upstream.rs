@@ -41,7 +41,7 @@ impl Upstream {
             for stream in listener.incoming().map_while(Result::ok) {
                 let server = server.clone();
                 // A gateway that dies breaks its connection: nothing to report.
-                thread::spawn(move || server.answer(stream));
+                thread::spawn(move || server.answer(&stream));
             }
         });
         upstream
@@ -61,7 +61,7 @@ impl Upstream {
     }
 
     /// One request, one answer: what these tests need of HTTP.
-    fn answer(&self, stream: TcpStream) -> Option<()> {
+    fn answer(&self, mut stream: &TcpStream) -> Option<()> {
         let mut reader = BufReader::new(stream.try_clone().ok()?);
         let mut first = String::new();
         reader.read_line(&mut first).ok()?;
@@ -101,7 +101,7 @@ impl Upstream {
         };
         let good = format!("{method} {path} {}", String::from_utf8_lossy(&body));
         write!(
-            &stream,
+            stream,
             "HTTP/1.1 {status}\r\nContent-Length: {}\r\nX-Good: yes\r\nConnection: close\r\n\r\n{good}",
             good.len()
         )
