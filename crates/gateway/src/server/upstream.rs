@@ -148,9 +148,10 @@ impl Upstream {
             .entry(FORWARDED_PROTO)
             .or_insert(HeaderValue::from_static("http"));
         if let Some(Peer(address)) = peer {
-            let before = headers.get(FORWARDED_FOR).and_then(|value| value.to_str().ok());
-            let list = before.map_or_else(|| address.to_string(), |before| format!("{before}, {address}"));
-            if let Ok(list) = HeaderValue::from_str(&list) {
+            let before = headers.get_all(FORWARDED_FOR).iter();
+            let before = before.filter_map(|value| value.to_str().ok()).map(str::to_owned);
+            let list: Vec<String> = before.chain([address.to_string()]).collect();
+            if let Ok(list) = HeaderValue::from_str(&list.join(", ")) {
                 headers.insert(FORWARDED_FOR, list);
             }
         }
@@ -178,7 +179,12 @@ impl Upstream {
             }
             UpstreamError::Transport(words.join(": "))
         })?;
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS && upgrade.is_some() {
+        let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if switches && upgrade.is_none() {
+            let problem = "it changes to a protocol that nobody asked for";
+            return Err(UpstreamError::Transport(problem.to_owned()));
+        }
+        if switches {
             let upstream = hyper::upgrade::on(&mut response);
             tokio::spawn(async move {
                 let (Ok(downstream), Ok(upstream)) = (downstream.await, upstream.await) else {
@@ -198,15 +204,19 @@ impl Upstream {
     }
 }
 
-/// The protocol that a request wants to go on with.
-fn upgrade_of(headers: &HeaderMap) -> Option<HeaderValue> {
+/// The protocol that a request wants to go on with, where that is WebSocket. Any other is not passed on: over HTTP/2, say
+/// (`h2c`), a client would go on to ask the upstream for whatever it likes, past the gate.
+pub(super) fn upgrade_of(headers: &HeaderMap) -> Option<HeaderValue> {
     let wanted = headers
         .get_all(CONNECTION)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .any(|name| name.trim().eq_ignore_ascii_case("upgrade"));
-    headers.get(UPGRADE).filter(|_| wanted).cloned()
+    let mut protocols = headers.get_all(UPGRADE).iter();
+    let protocol = protocols.next().filter(|_| wanted)?;
+    let websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
+    (websocket && protocols.next().is_none()).then(|| protocol.clone())
 }
 
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
