@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::sync::OwnedSemaphorePermit;
 use tower::Service;
 use tracing::debug;
 
@@ -38,6 +40,11 @@ const HOP_BY_HOP: [HeaderName; 7] = [
 /// Who sent a request; in its extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
+
+/// A request's connection among those that a server takes at a time; in its extensions. Held for as long as the connection
+/// lives, upgraded or not.
+#[derive(Clone, Debug)]
+pub(super) struct Place(#[expect(dead_code, reason = "is held")] pub(super) Arc<OwnedSemaphorePermit>);
 
 /// Why an upstream gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -164,6 +171,7 @@ impl Upstream {
 
     async fn ask(self, mut request: Request<Body>) -> Result<Response<Body>, UpstreamError> {
         let downstream = hyper::upgrade::on(&mut request);
+        let place = request.extensions_mut().remove::<Place>();
         let (request, upgrade) = self.prepare(request)?;
         let mut response = self.client.request(request).await.map_err(|error| {
             let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
@@ -187,6 +195,7 @@ impl Upstream {
         if switches {
             let upstream = hyper::upgrade::on(&mut response);
             tokio::spawn(async move {
+                let _place = place;
                 let (Ok(downstream), Ok(upstream)) = (downstream.await, upstream.await) else {
                     return;
                 };
