@@ -1,5 +1,5 @@
-//! `make bench`, second part: the gateway under load. All ratios are of the same run, measured in turns over loopback; the
-//! proxy measured has one thread, and so have the upstream and the load.
+//! `make bench`, second part: the gateway under load. All ratios are of the same run, measured in turns over loopback. The
+//! load, the proxy and the upstream share the machine's cores.
 #![allow(clippy::print_stdout, reason = "the table is the point")]
 
 use std::fs;
@@ -35,7 +35,7 @@ fn main() -> Result<()> {
     }
     let mut rows = Vec::new();
     throughput(&mut rows)?;
-    let clients = proxy::one_thread()?;
+    let clients = proxy::runtime()?;
     clients.block_on(calls(&mut rows))?;
     clients.block_on(memory(&mut rows))?;
     println!("\n{:<66} {:>12} {:>12}", "gateway", "measured", "target");
@@ -69,7 +69,7 @@ fn row(rows: &mut Vec<Row>, name: impl Into<String>, value: f64, unit: &str, tar
 fn throughput(rows: &mut Vec<Row>) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let market = Market::new(PAYERS);
-    let (behind, before, client) = (proxy::one_thread()?, proxy::one_thread()?, proxy::one_thread()?);
+    let (behind, before, client) = (proxy::runtime()?, proxy::runtime()?, proxy::runtime()?);
     let upstream = behind.block_on(proxy::upstream())?;
     let merchant = before.block_on(proxy::merchant(&market, folder.path()))?;
     let gateway = before.block_on(proxy::gateway(
@@ -124,7 +124,7 @@ fn throughput(rows: &mut Vec<Row>) -> Result<()> {
     } else {
         row(
             rows,
-            "paid / nginx as a plain proxy, one worker",
+            "paid / nginx as a plain proxy",
             median(&mut of_nginx),
             " x",
             "",
@@ -139,7 +139,7 @@ fn throughput(rows: &mut Vec<Row>) -> Result<()> {
     );
     row(
         rows,
-        "paid requests per second of one core (this machine)",
+        "paid requests per second, load and upstream on the same cores",
         rate,
         "",
         "",

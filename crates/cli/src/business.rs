@@ -11,7 +11,7 @@ use merchant::ticket::{
     ClaimPolicy, ClaimStepError, Claimer, FollowError, Merchant, Step, follow, follow_once,
 };
 use protocol::ticket::{Policy, Seconds, Seed};
-use storage::{MirrorStore, Store};
+use storage::{MirrorStore, Part, Store};
 use tokio::task::JoinSet;
 use tracing::{debug, error, info, warn};
 
@@ -65,7 +65,11 @@ impl<S: Store> Business<S> {
         let mut tasks = JoinSet::new();
         let pause = setup.pause;
         if let Some(lease) = setup.lease {
-            merchant.join(lease).await?;
+            let part = match sender {
+                Some(_) => Part::MayClaim,
+                None => Part::SellsOnly,
+            };
+            merchant.join(lease, part).await?;
             let merchant = Arc::clone(&merchant);
             tasks.spawn(async move { beat_for_ever(&merchant, lease).await });
         }

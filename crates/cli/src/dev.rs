@@ -1,5 +1,5 @@
-//! `micropay dev`: a chain to try things on, with everything that a seller and a payer need: the contract, two funded keys,
-//! an open escrow. What to type next is printed ready to paste. Ends, and forgets everything, with Ctrl-C.
+//! `micropay dev`: a chain to try things on, with everything that a seller and a payer need: the contract, funded keys, open
+//! escrows. What to type next is printed ready to paste. Ends, and forgets everything, with Ctrl-C.
 
 use std::path::Path;
 
@@ -25,6 +25,9 @@ const CAP: Nonce = Nonce(10_000);
 /// Blocks that make a block final, at one a second.
 const FINALITY: &str = "2";
 
+/// Escrow keys. Two, because two programs that pay from one would sign one nonce twice, which costs the penalty.
+const PAYERS: [&str; 2] = ["payer", "payer2"];
+
 /// Where the chain listens.
 #[derive(Debug, Args)]
 pub(crate) struct Dev {
@@ -48,20 +51,24 @@ pub(crate) async fn run(dev: &Dev, config: &Config, out: Output) -> eyre::Result
         .tempdir()
         .wrap_err("a folder for keys and stores")?;
     let own = own_config(config, folder.path())?;
-    let escrow = EscrowKey::from_bytes(&clock::random().0)?;
-    keys::store(&own, "payer", &escrow.to_bytes())?;
     let (seller, _) = keys::store(&own, "seller", &Anvil::key(1).to_bytes().0)?;
     keys::store(&own, "account", &Anvil::key(0).to_bytes().0)?;
     let opening = opening(CAP, MOST_ONE_IN)?;
     let steps = EscrowSteps::new(Sender::new(client.clone(), Anvil::key(0)));
-    steps.open(&escrow, &opening).await?;
+    let mut escrows = Vec::new();
+    for name in PAYERS {
+        let key = EscrowKey::from_bytes(&clock::random().0)?;
+        keys::store(&own, name, &key.to_bytes())?;
+        steps.open(&key, &opening).await?;
+        escrows.push(key.address());
+    }
 
     let value = json!({
         "rpc_url": anvil.url(), "chain_id": anvil.chain_id(), "contract": client.config().contract,
         "home": folder.path(), "password_file": own.password_file, "finality": FINALITY,
-        "seller": seller, "escrow": escrow.address(), "balance": opening.balance.to_string(),
+        "seller": seller, "escrow": escrows[0], "escrows": escrows, "balance": opening.balance.to_string(),
     });
-    out.answer(&value, instructions(&anvil, &own, seller, escrow.address()))?;
+    out.answer(&value, instructions(&anvil, &own, seller, escrows[0]))?;
     let mut stop = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
         _ = stop.recv() => Ok(()),
@@ -109,6 +116,7 @@ fn instructions(anvil: &Anvil, own: &Config, seller: Address, escrow: Address) -
          python3 -m http.server 3000 --bind 127.0.0.1 &\n\
          micropay serve --upstream http://127.0.0.1:3000 --price 0.0001 --pay-to seller\n\n\
          Buy:\n\
-         micropay get http://127.0.0.1:8402/ --escrow payer\n"
+         micropay get http://127.0.0.1:8402/ --escrow payer\n\n\
+         Another program that pays must have an escrow of its own: payer2 is one.\n"
     )
 }

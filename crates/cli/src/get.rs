@@ -324,8 +324,8 @@ fn failed(error: reqwest_middleware::Error) -> eyre::Report {
         },
         reqwest_middleware::Error::Reqwest(error) => {
             let error = error.without_url();
-            if error.is_builder() || error.is_request() && !error.is_connect() && !error.is_timeout() {
-                return eyre::Report::new(error);
+            if error.is_builder() {
+                return eyre::Report::new(error); // no such request can be made
             }
             again(format!("{:#}", eyre::Report::new(error)))
         }

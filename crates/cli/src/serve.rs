@@ -30,9 +30,6 @@ use crate::units::Asset;
 use crate::{clock, keys};
 use settings::Settings;
 
-/// Lease of one of several processes: so long may the database be away, and so long does a claim wait for a dead one.
-const LEASE: Duration = Duration::from_secs(30);
-
 /// What to sell, for how much, and to whose benefit.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
@@ -58,8 +55,9 @@ pub(crate) async fn run(serve: &Serve, config: &Config, out: Output) -> eyre::Re
     let domain = config.domain().await?;
     match settings.storage.clone().as_deref() {
         Some(url) if url.starts_with("postgres:") || url.starts_with("postgresql:") => {
+            let lease = settings.lease()?;
             let store = stores::merchant_in(url, domain, recipient).await?;
-            Shop::open(serve, config, settings, recipient, store, Some(LEASE), out)
+            Shop::open(serve, config, settings, recipient, store, Some(lease), out)
                 .await?
                 .run(signals)
                 .await

@@ -7,6 +7,7 @@
 mod configuration;
 mod demo;
 mod doctor;
+mod fleet;
 mod get;
 mod hostile;
 mod inspect;
@@ -14,5 +15,6 @@ mod keys;
 mod kill;
 mod outage;
 mod selling;
+mod serve;
 mod steps;
 mod support;

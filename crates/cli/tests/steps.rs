@@ -331,7 +331,7 @@ fn a_node_that_is_not_there_or_another_one_has_its_code() {
         &["claim", "list", SHOP],
         &["claim", "now", "--from", SHOP],
         &["merchant", "operator", OPERATOR, "--from", SHOP],
-        &["pay", "127.0.0.1:1", "--escrow", ESCROW, "--out", "/tmp/none"],
+        &["get", "http://127.0.0.1:1/", "--escrow", ESCROW],
     ] {
         assert!(
             world.error(4, &[&nowhere, args].concat()).contains("127.0.0.1:1"),
@@ -362,10 +362,7 @@ fn a_node_that_is_not_there_or_another_one_has_its_code() {
     world.json(&["keys", "new", "poor"]);
     let error = world.error(1, &["escrow", "top-up", ESCROW, "1", "--from", "poor"]);
     assert!(error.contains("needs") || error.contains("has"), "{error}");
-    // A merchant that is not there.
-    let error = world.error(
-        4,
-        &["pay", "127.0.0.1:1", "--escrow", ESCROW, "--out", "/tmp/none"],
-    );
-    assert!(error.contains("no answer"), "{error}");
+    // A seller that is not there.
+    let error = world.error(4, &["get", "http://127.0.0.1:1/", "--escrow", ESCROW]);
+    assert!(error.contains("onnect"), "{error}");
 }

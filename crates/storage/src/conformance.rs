@@ -107,6 +107,7 @@ macro_rules! conformance {
             process_out_of_time_is_fenced_for_ever
             process_that_left_is_not_waited_for
             one_process_claims_and_the_next_takes_over
+            process_that_only_sells_never_claims
             concurrent_processes_have_one_claimer
             fleet_survives_a_restart
             mirror_moves_forward_only

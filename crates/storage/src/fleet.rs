@@ -28,9 +28,17 @@ pub trait FleetStore {
     /// store's clock; `acked` is the last round whose floors it has taken over completely. The first call joins, with
     /// `acked` 0.
     ///
+    /// Of the processes that may claim one does, see [`Beat::claims`]; one that only sells never does.
+    ///
     /// If the process's lease has run out or it left, [`Fenced`](crate::StoreError::Fenced), now and for ever: it must
     /// accept nothing more under this number, and join with another.
-    fn beat(&self, boot: u64, acked: u64, lease: Duration) -> impl Future<Output = Result<Beat>> + Send;
+    fn beat(
+        &self,
+        boot: u64,
+        acked: u64,
+        lease: Duration,
+        part: Part,
+    ) -> impl Future<Output = Result<Beat>> + Send;
 
     /// Raises floors (never lowers), durably, all in one round, which every process is then told of, also of a floor that
     /// was so high already. Returns the round's number, from 1 and rising; with nothing to raise that of the last round
@@ -45,6 +53,15 @@ pub trait FleetStore {
     fn leave(&self, boot: u64) -> impl Future<Output = Result<()>> + Send;
 }
 
+/// What a process of a fleet can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// It sells, and claims if it comes to that.
+    MayClaim,
+    /// It has no key to claim with.
+    SellsOnly,
+}
+
 /// What [`FleetStore::beat`] tells a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Beat {
@@ -52,6 +69,6 @@ pub struct Beat {
     pub round: u64,
     /// Floors raised in rounds after the one that this process has acked, by escrow; all there are if it has acked none.
     pub floors: Vec<(Address, Nonce)>,
-    /// Whether this process is the one that claims: whoever was first, and when that one is out, the next to beat.
+    /// Whether this process is the one that claims: whoever may and was first, and when that one is out, the next to beat.
     pub claims: bool,
 }

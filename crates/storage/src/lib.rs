@@ -15,7 +15,7 @@ pub mod wins;
 
 pub use claims::{ClaimId, ClaimRecord, ClaimStage, ClaimState, ClaimStore, Outcome, TxRecord};
 pub use error::{Result, StoreError};
-pub use fleet::{Beat, FleetStore};
+pub use fleet::{Beat, FleetStore, Part};
 pub use identity::{Owner, StoreIdentity};
 pub use memory::MemoryStore;
 pub use mirror::MirrorStore;

@@ -17,7 +17,7 @@ use std::{
 
 use alloy_primitives::B256;
 use micropay_storage::{
-    Budget, ClaimStore, FleetStore, Issue, MirrorStore, OrderFilter, OrderRequest, OrderStore, Owner,
+    Budget, ClaimStore, FleetStore, Issue, MirrorStore, OrderFilter, OrderRequest, OrderStore, Owner, Part,
     PostgresStore, SeedStore, StoreError, StoreIdentity, WinFilter, WinState, WinStore,
     conformance::{
         fixture::{block, escrow, identity, issue, order, record, request, sign, transaction, win},
@@ -496,7 +496,10 @@ async fn damaged_row_is_an_error_that_names_it() {
     let claim = store.queue(&[win(0, 1, 0).digest()], AT).await.unwrap();
     store.add_transaction(claim, &transaction(1)).await.unwrap();
     store.mined(claim, transaction(1).hash, block(1)).await.unwrap();
-    store.beat(1, 0, Duration::from_secs(3600)).await.unwrap();
+    store
+        .beat(1, 0, Duration::from_secs(3600), Part::MayClaim)
+        .await
+        .unwrap();
     store
         .save_mirror(block(1), &[(escrow(0), record(0))].into())
         .await

@@ -8,7 +8,7 @@ use std::{fs, path::Path, time::Duration};
 
 use alloy_primitives::Address;
 use micropay_storage::{
-    Budget, ClaimStore, FleetStore, MirrorStore, OrderFilter, OrderRequest, OrderStore, Owner, Result,
+    Budget, ClaimStore, FleetStore, MirrorStore, OrderFilter, OrderRequest, OrderStore, Owner, Part, Result,
     SeedStore, SqliteStore, StoreError, StoreIdentity, WinFilter, WinStore,
     conformance::fixture::{block, escrow, identity, order, record, request, sign, transaction, win},
 };
@@ -35,7 +35,10 @@ async fn filled(file: &Path) {
         ..request(1, 0)
     };
     let _ = store.issue(charged, sign(1, 0)).await.unwrap();
-    store.beat(1, 0, Duration::from_secs(3600)).await.unwrap();
+    store
+        .beat(1, 0, Duration::from_secs(3600), Part::MayClaim)
+        .await
+        .unwrap();
     store.save_win(&win(0, 1, 0), ORDER, Amount(1), AT).await.unwrap();
     let claim = store.queue(&[win(0, 1, 0).digest()], AT).await.unwrap();
     store.add_transaction(claim, &transaction(1)).await.unwrap();
@@ -86,7 +89,9 @@ async fn read_all(file: &Path) -> Result<()> {
     store.raise_nonce(escrow(0), Nonce(1)).await?;
     store.floors().await?;
     store.spent("agent").await?;
-    store.beat(1, 0, Duration::from_secs(3600)).await?;
+    store
+        .beat(1, 0, Duration::from_secs(3600), Part::MayClaim)
+        .await?;
     store.acked(1, None).await?;
     store.claims(9).await?;
     store.unfinished_claims().await?;

@@ -1,4 +1,4 @@
-//! nginx (Debian package) as a plain reverse proxy with one worker, for comparison.
+//! nginx (Debian package) as a plain reverse proxy, for comparison.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -33,7 +33,7 @@ impl Nginx {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let path = folder.path().display();
         let config = format!(
-            "daemon off; master_process off; worker_processes 1; pid {path}/pid; error_log {path}/error warn;\n\
+            "daemon off; worker_processes auto; pid {path}/pid; error_log {path}/error warn;\n\
              events {{ worker_connections 1024; }}\n\
              http {{ access_log off; client_body_temp_path {path}/body; proxy_temp_path {path}/proxy;\n\
                fastcgi_temp_path {path}/fastcgi; uwsgi_temp_path {path}/uwsgi; scgi_temp_path {path}/scgi;\n\
@@ -67,8 +67,10 @@ impl Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        // It may be gone already.
-        let _ = self.child.kill();
+        // The master ends its workers. It may be gone already.
+        if let Ok(pid) = i32::try_from(self.child.id()) {
+            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGTERM);
+        }
         let _ = self.child.wait();
     }
 }

@@ -1,4 +1,4 @@
-//! A gateway with one thread, before an upstream with one thread.
+//! A gateway before an upstream, each with a runtime of its own.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -24,15 +24,12 @@ use crate::market::Market;
 /// Bytes of the upstream's answer.
 const ANSWER_BYTES: usize = 1024;
 
-/// A runtime with one thread that works, so that everything measured has the same.
+/// A runtime of its own, with a thread for each core.
 ///
 /// # Errors
 /// When the system gives no thread.
-pub fn one_thread() -> Result<Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()?)
+pub fn runtime() -> Result<Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
 }
 
 /// A server that answers everything with the same kilobyte.

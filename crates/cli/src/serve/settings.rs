@@ -49,6 +49,10 @@ pub(crate) struct Settings {
     /// Where the merchant's store is: sqlite:PATH or postgres://… [default: a file in the home folder]
     #[arg(long, value_name = "URL")]
     pub(crate) storage: Option<String>,
+    /// Lease of this process among others on one PostgreSQL database: so long may the database be away, and so long do the
+    /// others wait for a dead one [default: 30s]
+    #[arg(long, value_name = "SPAN")]
+    lease: Option<String>,
     /// Token address [default: the native asset]
     #[arg(long)]
     asset: Option<Address>,
@@ -211,6 +215,14 @@ impl Settings {
             self.max_mirror_age.as_deref(),
             Seconds::MINUTE.times(5),
         )
+    }
+
+    pub(super) fn lease(&self) -> eyre::Result<Duration> {
+        let lease = duration("lease", self.lease.as_deref(), Duration::from_secs(30))?;
+        if lease.is_zero() {
+            return Err(usage("lease: a process with a lease of 0s is always dead"));
+        }
+        Ok(lease)
     }
 
     pub(super) fn bump_after(&self) -> eyre::Result<Seconds> {

@@ -1,26 +1,32 @@
 //! A chain, a home folder with keys, and the program as a child process.
 
+pub(crate) mod balancer;
+pub(crate) mod ledger;
 pub(crate) mod node;
-pub(crate) mod recorder;
+pub(crate) mod upstream;
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use alloy::primitives::{Address, keccak256};
+use alloy::primitives::{Address, B256, keccak256};
 use chain::anvil::{Anvil, AnvilOptions};
-use chain::{ChainClient, ChainConfig};
+use chain::{At, ChainClient, ChainConfig};
+use gateway::client::{Builder, Client};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use parking_lot::Mutex;
-use protocol::ticket::{Domain, EscrowKey};
+use payer::ticket::{Edges, Limits, Payer};
+use protocol::ticket::{Domain, EscrowKey, EscrowRecord, Timestamp};
+use rand::Rng;
 use serde_json::Value;
 use storage::{SqliteStore, StoreIdentity};
 use tempfile::TempDir;
+use upstream::Upstream;
 
 pub(crate) const PASSWORD: &str = "correct horse";
 /// Names of the keys in a [`World`]'s home: development accounts 0, 1, 2 …, and the escrow key.
@@ -206,23 +212,7 @@ impl World {
     }
 
     pub(crate) fn client(&self) -> ChainClient {
-        block_on(ChainClient::connect(
-            self.anvil.url(),
-            ChainConfig::new(self.anvil.chain_id()),
-        ))
-        .unwrap()
-    }
-
-    /// A file to sell.
-    pub(crate) fn goods(&self, bytes: usize) -> (PathBuf, Vec<u8>) {
-        let path = self.home.path().join("goods.bin");
-        let mut content = Vec::with_capacity(bytes + 32);
-        while content.len() < bytes {
-            content.extend_from_slice(keccak256((content.len() as u64).to_be_bytes()).as_slice());
-        }
-        content.truncate(bytes);
-        std::fs::write(&path, &content).unwrap();
-        (path, content)
+        block_on(self.connect())
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -248,42 +238,77 @@ impl World {
     async fn store(&self, file: &str, identity: StoreIdentity) -> SqliteStore {
         let domain = self.domain();
         let folder = format!("micropay/stores/{}-{:x}", domain.chain_id(), domain.contract());
-        SqliteStore::open(self.home.path().join(folder).join(file), identity)
-            .await
-            .unwrap()
+        let folder = self.home.path().join(folder);
+        std::fs::create_dir_all(&folder).unwrap(); // before the first process did
+        SqliteStore::open(folder.join(file), identity).await.unwrap()
     }
 
-    /// A merchant that sells `goods`; `args` come last.
-    pub(crate) fn merchant(&self, from: &str, goods: &Path, args: &[&str]) -> Merchant {
+    /// A gateway that sells what `upstream` answers, paid to the key `pay_to`, for 0.00025 a request; `args` come last.
+    pub(crate) fn serve(&self, upstream: &Upstream, pay_to: &str, args: &[&str]) -> Gateway {
         let mut command = self.micropay();
-        command
-            .args(["--json", "-v", "merchant", "run", "--from", from, "--file"])
-            .arg(goods);
-        command.args(["--price", "0.00025", "--poll-ms", "100"]);
-        for default in [["--listen", "127.0.0.1:0"], ["--claim-batch", "4"]] {
+        command.args(["--json", "-v", "serve", "--upstream", &upstream.url()]);
+        for default in [
+            ["--price", "0.00025"],
+            ["--pay-to", pay_to],
+            ["--listen", "127.0.0.1:0"],
+            ["--operator-listen", "127.0.0.1:0"],
+            ["--poll-ms", "100"],
+            ["--claim-batch", "4"],
+        ] {
             if !args.contains(&default[0]) {
                 command.args(default);
             }
         }
         command.args(args);
-        Merchant::start(command)
+        Gateway::start(command)
     }
 
-    /// Buys from `address` to a new file `name`, which also names the purchase.
-    pub(crate) fn pay(&self, address: SocketAddr, name: &str) -> Command {
+    /// `micropay get` with the escrow of [`World::open_escrow`].
+    pub(crate) fn get(&self, address: SocketAddr, path: &str, args: &[&str]) -> Command {
         let mut command = self.micropay();
         command.args([
             "--json",
-            "pay",
-            &address.to_string(),
+            "get",
+            &format!("http://{address}{path}"),
             "--escrow",
             ESCROW,
-            "--purchase",
-            name,
-            "--out",
         ]);
-        command.arg(self.path(name));
+        command.args(args);
         command
+    }
+
+    /// Waits until a gateway takes tickets of the escrow, which it does once the opening is final.
+    pub(crate) fn wait_until_known(&self, address: SocketAddr) {
+        eventually("the escrow is known", || {
+            run(self.get(address, "/known", &[])).code == 0
+        });
+    }
+
+    /// The client library on the payer's store of this world, for many calls. Beside `micropay get` as another process.
+    pub(crate) async fn payer(&self) -> Client {
+        self.payer_builder().await.build().unwrap()
+    }
+
+    /// The same with more to say about it.
+    pub(crate) async fn payer_builder(&self) -> Builder<SqliteStore> {
+        let record = self.escrow_record().await;
+        let store = self.payer_store().await;
+        let edges = Edges { now, random };
+        let limits = Limits::default();
+        let key = Arc::new(escrow_key());
+        Client::builder(Payer::new(self.domain(), key, record, limits, store, edges))
+    }
+
+    /// The escrow of [`World::open_escrow`], as it is on the chain now.
+    pub(crate) async fn escrow_record(&self) -> EscrowRecord {
+        let client = self.connect().await;
+        let record = client.escrow_of(escrow_key().address(), At::Latest).await;
+        record.unwrap().unwrap()
+    }
+
+    pub(crate) async fn connect(&self) -> ChainClient {
+        let config = ChainConfig::new(self.anvil.chain_id());
+        ChainClient::connect(self.anvil.url(), config).await.unwrap()
     }
 
     /// Waits until no winner of [`SHOP`] waits for its money, and gives the last `claim list`.
@@ -299,8 +324,8 @@ impl World {
     }
 }
 
-/// A merchant's process. Killed when dropped.
-pub(crate) struct Merchant {
+/// A process of `micropay serve`. Killed when dropped.
+pub(crate) struct Gateway {
     child: Child,
     /// What it printed first.
     pub(crate) hello: Arc<Mutex<Option<Value>>>,
@@ -308,7 +333,7 @@ pub(crate) struct Merchant {
     pub(crate) log: Arc<Mutex<String>>,
 }
 
-impl Merchant {
+impl Gateway {
     pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let (hello, log) = (Arc::new(Mutex::new(None)), Arc::new(Mutex::new(String::new())));
@@ -348,7 +373,7 @@ impl Merchant {
 
     pub(crate) fn address(&mut self) -> SocketAddr {
         let mut address = None;
-        eventually("the merchant listens", || {
+        eventually("the gateway listens", || {
             assert!(self.is_running(), "{}", self.log.lock());
             address = self.try_address();
             address.is_some()
@@ -365,14 +390,14 @@ impl Merchant {
         self.child.wait().unwrap();
     }
 
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+    }
+
     /// Ends it as a service manager does. Its exit code.
     pub(crate) fn stop(mut self) -> Option<i32> {
-        kill(
-            Pid::from_raw(self.child.id().try_into().unwrap()),
-            Signal::SIGTERM,
-        )
-        .unwrap();
-        self.child.wait().unwrap().code()
+        self.signal(Signal::SIGTERM);
+        self.wait()
     }
 
     pub(crate) fn wait(&mut self) -> Option<i32> {
@@ -385,12 +410,27 @@ impl Merchant {
     }
 }
 
-impl Drop for Merchant {
+impl Drop for Gateway {
     fn drop(&mut self) {
         // It may have ended already.
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// A port that is free now, and that the system gives to nobody by itself: for gateways that come back.
+pub(crate) fn free_port() -> u16 {
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let mut some = std::iter::repeat_with(|| rand::thread_rng().gen_range(10_000..30_000));
+    some.find(free).unwrap()
+}
+
+fn now() -> Timestamp {
+    Timestamp(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs())
+}
+
+fn random() -> B256 {
+    B256::from(rand::random::<[u8; 32]>())
 }
 
 /// Waits for what must come true soon.

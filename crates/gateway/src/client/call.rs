@@ -21,8 +21,8 @@ use super::cache::Target;
 use super::error::ClientError;
 use super::middleware::Terms;
 use crate::wire::{
-    Advice, IDEMPOTENCY_KEY, PAYMENT_REQUIRED, PAYMENT_RESPONSE, PAYMENT_SIGNATURE, Payment, PaymentResponse,
-    PaymentSignature, Problem, Requirements, read_response,
+    Advice, IDEMPOTENCY_KEY, MICROPAY_ESCROW, PAYMENT_REQUIRED, PAYMENT_RESPONSE, PAYMENT_SIGNATURE, Payment,
+    PaymentResponse, PaymentSignature, Problem, Requirements, read_response,
 };
 
 /// Longest body of a refusal that is read.
@@ -99,6 +99,8 @@ pub(super) struct Call<'a, 'w> {
     pub(super) target: &'a Target,
     /// Its `Idempotency-Key`.
     pub(super) key: &'a HeaderValue,
+    /// Who pays, for balancers: they cannot read a payment, and keep a payer with one of several gateways.
+    pub(super) escrow: &'a HeaderValue,
     /// Names it in x402's own field, which takes not every key.
     pub(super) order: OrderId,
     /// The terms that the next ticket answers.
@@ -152,6 +154,7 @@ impl MerchantApi for Call<'_, '_> {
         header.set_sensitive(true);
         let headers = request.headers_mut();
         headers.insert(PAYMENT_SIGNATURE, header);
+        headers.insert(MICROPAY_ESCROW, self.escrow.clone());
         headers.insert(IDEMPOTENCY_KEY, self.key.clone());
         debug!(origin = %self.target.origin, path = self.target.path, %order, ticket = %ticket.digest(), "paying");
         match self.way.send(request).await {

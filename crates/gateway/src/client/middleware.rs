@@ -143,6 +143,7 @@ impl<S: OrderStore + Send + Sync + 'static> MicropayMiddleware<S> {
             way,
             target: &asked.target,
             key: asked.key,
+            escrow: &self.escrow,
             order: asked.order,
             accepted: Mutex::new(terms),
             notes: Notes::default(),

@@ -2,9 +2,10 @@
 //! the same answer, and is charged once. Bounded in bytes and in time; of an answer too large to keep only the status is.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use alloy_primitives::map::FbBuildHasher;
 use alloy_primitives::{Address, B256};
 use axum::body::{Body, Bytes};
 use http::{HeaderMap, Response, StatusCode};
@@ -34,23 +35,25 @@ impl Default for AnswerLimits {
     }
 }
 
-/// An answer as it was given.
-#[derive(Clone, Debug)]
+/// An answer as it was given. Its body is known when it has passed.
+#[derive(Debug)]
 pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) body: KeptBody,
+    status: StatusCode,
+    headers: HeaderMap,
+    /// `None`: too large to keep, or broken off.
+    body: OnceLock<Option<Bytes>>,
+    /// Bytes that it may take at most.
+    weight: u32,
 }
 
-/// The body of an answer.
-#[derive(Clone, Debug)]
-pub(super) enum KeptBody {
-    /// It is still passing through.
+/// What a payer gets who asks again.
+pub(super) enum Again {
+    /// The answer.
+    Whole(Response<Body>),
+    /// It is on its way to somebody.
     Passing,
-    /// All of it.
-    Whole(Bytes),
-    /// Too large to keep, or broken off.
-    Gone,
+    /// It had this status, and its body was not kept.
+    Gone(StatusCode),
 }
 
 /// Which call of a payer: a hash of its escrow and the call's name, which may be of any length.
@@ -75,7 +78,7 @@ pub(super) struct NamedCall {
 
 pub(super) struct Answers {
     limits: AnswerLimits,
-    by_ticket: Cache<B256, Arc<Answer>>,
+    by_ticket: Cache<B256, Arc<Answer>, FbBuildHasher<32>>,
     by_name: Cache<CallName, NamedCall>,
     /// Named calls that are at the upstream.
     begun: Mutex<HashSet<CallName>>,
@@ -89,27 +92,15 @@ pub(super) struct Begun {
 
 impl Answers {
     pub(super) fn new(limits: AnswerLimits) -> Self {
-        let weigh = |_: &B256, answer: &Arc<Answer>| {
-            let headers: usize = answer
-                .headers
-                .iter()
-                .map(|(name, value)| name.as_str().len() + value.len())
-                .sum();
-            let body = match &answer.body {
-                KeptBody::Whole(body) => body.len(),
-                KeptBody::Passing | KeptBody::Gone => 0,
-            };
-            u32::try_from(256 + headers + body).unwrap_or(u32::MAX)
-        };
         // The eldest goes first. By any other order a payer that asks for its answers often could keep others' out.
         Self {
             limits,
             by_ticket: Cache::builder()
-                .weigher(weigh)
+                .weigher(|_: &B256, answer: &Arc<Answer>| answer.weight)
                 .max_capacity(limits.total_bytes)
                 .eviction_policy(EvictionPolicy::lru())
                 .time_to_live(limits.keep)
-                .build(),
+                .build_with_hasher(FbBuildHasher::default()),
             // A name is about as heavy as the smallest answer.
             by_name: Cache::builder()
                 .max_capacity(limits.total_bytes / 256)
@@ -120,12 +111,29 @@ impl Answers {
         }
     }
 
-    pub(super) fn limits(&self) -> AnswerLimits {
-        self.limits
-    }
-
-    pub(super) fn keep(&self, ticket: B256, answer: Answer) {
-        self.by_ticket.insert(ticket, Arc::new(answer));
+    /// Keeps an answer whose body is about to pass. It has `length` bytes, as far as that is known.
+    pub(super) fn keep(
+        &self,
+        ticket: B256,
+        status: StatusCode,
+        headers: HeaderMap,
+        length: Option<u64>,
+    ) -> Arc<Answer> {
+        let limit = self.limits.answer_bytes as u64;
+        // Beyond the limit nothing but the head is kept.
+        let body = length.map_or(limit, |length| if length > limit { 0 } else { length });
+        let head: usize = headers
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len())
+            .sum();
+        let answer = Arc::new(Answer {
+            status,
+            headers,
+            body: OnceLock::new(),
+            weight: u32::try_from(256 + head as u64 + body).unwrap_or(u32::MAX),
+        });
+        self.by_ticket.insert(ticket, Arc::clone(&answer));
+        answer
     }
 
     /// Begins a named call; `None` while another with its name is at the upstream.
@@ -162,11 +170,22 @@ impl Drop for Begun {
 }
 
 impl Answer {
-    /// The answer again, with this body.
-    pub(super) fn response(&self, body: Bytes) -> Response<Body> {
-        let mut response = Response::new(Body::from(body));
-        *response.status_mut() = self.status;
-        *response.headers_mut() = self.headers.clone();
-        response
+    /// The body has passed, whole, or is not kept. What was said first stays.
+    pub(super) fn finish(&self, body: Option<Bytes>) {
+        let _ = self.body.set(body);
+    }
+
+    /// The answer again.
+    pub(super) fn again(&self) -> Again {
+        match self.body.get() {
+            Some(Some(body)) => {
+                let mut response = Response::new(Body::from(body.clone()));
+                *response.status_mut() = self.status;
+                *response.headers_mut() = self.headers.clone();
+                Again::Whole(response)
+            }
+            Some(None) => Again::Gone(self.status),
+            None => Again::Passing,
+        }
     }
 }

@@ -21,7 +21,7 @@ use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, HOST, TRANSF
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::Limited;
-use merchant::ticket::{AcceptError, Admitted, Delivery, Merchant, Price};
+use merchant::ticket::{AcceptError, Admitted, Delivery, Merchant, Price, Receipt};
 use moka::sync::Cache;
 use protocol::ticket::{Amount, Issued, OrderId, Quote, Refusal, Ticket, Timestamp, odds};
 use sha2::{Digest, Sha256};
@@ -30,14 +30,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt;
 use tracing::{debug, warn};
 
-use super::answers::{AnswerLimits, Answers, Begun, CallName, KeptBody, NamedCall};
+use super::answers::{Again, AnswerLimits, Answers, Begun, CallName, NamedCall};
+use super::detach::Detach;
 use super::discovery::{Discovery, Service};
 use super::limits::{Limiters, RateLimits};
 use super::meter::Meter;
 use super::operator::{Counters, Upstream as Outcome};
 use super::reply::{
-    add_cors, add_receipt, announced_escrow, payment_required, payment_token, preflight, problem, rfc3339,
-    strip_request, strip_response,
+    Protocol, add_cors, add_receipt, announced_escrow, payment_required, payment_token, preflight, problem,
+    rfc3339, strip_request, strip_response,
 };
 use super::table::{Charge, Listed, Table};
 use super::tee::Tee;
@@ -134,6 +135,7 @@ struct Paid {
     ticket: Ticket<Issued>,
     /// The payer's name for the call.
     name: Option<Vec<u8>>,
+    protocol: Protocol,
 }
 
 /// A payment that was taken, and what for.
@@ -144,6 +146,7 @@ struct Sale<S: GateStore> {
     route: String,
     /// The payer's name for the call, and what the call is.
     name: Option<(Begun, B256)>,
+    protocol: Protocol,
     begun: Instant,
     place: OwnedSemaphorePermit,
 }
@@ -257,10 +260,13 @@ impl<S: GateStore> Gate<S> {
         if let Err(refused) = self.check_length(&body, &parts.headers) {
             return problem(&refused);
         }
-        let body = Body::new(Limited::new(
-            body,
-            usize::try_from(self.config.body_bytes).unwrap_or(usize::MAX),
-        ));
+        let body = match body.size_hint().exact() {
+            Some(_) => body, // its length is within bounds
+            None => Body::new(Limited::new(
+                body,
+                usize::try_from(self.config.body_bytes).unwrap_or(usize::MAX),
+            )),
+        };
         let price = match listed.charge {
             Charge::Free => return self.pass(parts, body, upstream).await,
             // A payment is never asked for what only asks what can be asked.
@@ -329,6 +335,7 @@ impl<S: GateStore> Gate<S> {
                     payment: paid.payment,
                     price,
                     name: begun_call,
+                    protocol: paid.protocol,
                     begun,
                     place,
                 };
@@ -341,7 +348,7 @@ impl<S: GateStore> Gate<S> {
                 problem(&Problem::new(410, "answer-not-kept", Advice::Stop, detail))
             }
             Ok(Admitted::Repeat(receipt)) => self.again(receipt.ticket),
-            Err(error) => self.refuse(&call, &paid, error),
+            Err(error) => self.refuse(&call, &paid, &error),
         }
     }
 
@@ -459,6 +466,7 @@ impl<S: GateStore> Gate<S> {
                 ticket: read.payment.ticket(domain)?,
                 payment: read.payment,
                 name: read.identifier.map(String::into_bytes).or(named),
+                protocol: Protocol::X402,
             }));
         }
         let token = [PAYMENT_AUTHORIZATION, AUTHORIZATION]
@@ -470,6 +478,7 @@ impl<S: GateStore> Gate<S> {
             ticket: read.payment.ticket(domain)?,
             payment: read.payment,
             name: named,
+            protocol: Protocol::Payment,
         }))
     }
 
@@ -528,21 +537,19 @@ impl<S: GateStore> Gate<S> {
                 "ticket {ticket} paid for an answer that is no longer kept"
             ));
         };
-        match &answer.body {
-            KeptBody::Whole(body) => {
+        match answer.again() {
+            Again::Whole(response) => {
                 self.counters.replayed();
-                answer.response(body.clone())
+                response
             }
-            KeptBody::Passing => {
+            Again::Passing => {
                 let detail = format!("the answer that ticket {ticket} paid for is still on its way");
                 problem(&Problem::new(409, "in-progress", Advice::Retry, detail))
             }
-            KeptBody::Gone => {
-                let status = answer.status.as_u16();
-                gone(format!(
-                    "ticket {ticket} paid for an answer with status {status}, which broke off or was too large to keep"
-                ))
-            }
+            Again::Gone(status) => gone(format!(
+                "ticket {ticket} paid for an answer with status {}, which broke off or was too large to keep",
+                status.as_u16()
+            )),
         }
     }
 
@@ -563,7 +570,7 @@ impl<S: GateStore> Gate<S> {
         let gate = Arc::clone(&self);
         let upload = Upload::default();
         let request = request.map(|body| upload.watch(body));
-        let work = tokio::spawn(async move {
+        let work = Detach::new(async move {
             let limit = gate.config.upstream_timeout;
             let asked_at = Instant::now();
             // Whoever breaks off its own request does not get a winner back for it.
@@ -593,14 +600,7 @@ impl<S: GateStore> Gate<S> {
             }
             refusal
         });
-        match work.await {
-            Ok(response) => response,
-            Err(error) => {
-                warn!(%error, "a paid request failed inside");
-                let detail = "the gateway failed; ask again with the same payment";
-                problem(&Problem::new(500, "internal", Advice::Retry, detail))
-            }
-        }
+        work.await
     }
 
     /// The upstream answered: the ticket is consumed, and its receipt goes with the answer.
@@ -611,31 +611,29 @@ impl<S: GateStore> Gate<S> {
             price,
             route,
             name,
+            protocol,
             begun: _,
             place,
         } = sale;
-        let receipt = delivery.delivered().await;
+        let (mut head, body) = response.into_parts();
+        strip_response(&mut head.headers);
+        let length = body.size_hint().exact();
+        let mut answer = None;
+        let keep = |receipt: &Receipt| {
+            let next = self.requirements(&price, Terms::Known(payment.escrow, receipt.quote), route);
+            add_receipt(&mut head.headers, protocol, &payment, receipt, next, (self.now)());
+            let (ticket, headers) = (receipt.ticket, head.headers.clone());
+            answer = Some(self.answers.keep(ticket, head.status, headers, length));
+            if let Some((begun, fingerprint)) = name {
+                begun.paid(NamedCall { ticket, fingerprint });
+            }
+        };
+        let receipt = delivery.delivered(keep).await;
         let (payer, escrow, worth) = (receipt.payer, payment.escrow, receipt.price);
         self.counters
             .accepted(payer, escrow, worth, receipt.probability, receipt.won);
-        let (mut head, body) = response.into_parts();
-        strip_response(&mut head.headers);
-        // The quote of now: the session may have moved on while the upstream worked.
-        let quote = self.merchant.quote(escrow, &price).unwrap_or(receipt.quote);
-        let next = self.requirements(&price, Terms::Known(escrow, quote), route);
-        add_receipt(
-            &mut head.headers,
-            &payment,
-            receipt.ticket,
-            receipt.price.0,
-            next,
-            rfc3339((self.now)().0),
-        );
-        let (answers, ticket) = (Arc::clone(&self.answers), receipt.ticket);
-        let body = Tee::new(body, answers, ticket, head.status, head.headers.clone(), place);
-        if let Some((begun, fingerprint)) = name {
-            begun.paid(NamedCall { ticket, fingerprint });
-        }
+        let answer = answer.expect("kept");
+        let body = Tee::new(body, answer, self.config.answers, place);
         Response::from_parts(head, Body::new(body))
     }
 
@@ -678,7 +676,7 @@ impl<S: GateStore> Gate<S> {
         self.required(call, &why, terms)
     }
 
-    fn refuse(&self, call: &Call<'_>, paid: &Paid, error: AcceptError) -> Response<Body> {
+    fn refuse(&self, call: &Call<'_>, paid: &Paid, error: &AcceptError) -> Response<Body> {
         let refusal = match error {
             AcceptError::Refused(refusal) => refusal,
             AcceptError::Busy(_) => {
@@ -693,7 +691,7 @@ impl<S: GateStore> Gate<S> {
             AcceptError::Store(_) | AcceptError::LeaseOver { .. } => {
                 warn!(%error, "a ticket cannot be accepted now");
                 self.counters.refused("cannot-accept-now");
-                self.counters.failed((self.now)(), "accept", &error);
+                self.counters.failed((self.now)(), "accept", error);
                 return problem(&Problem::new(
                     503,
                     "cannot-accept-now",
@@ -704,7 +702,7 @@ impl<S: GateStore> Gate<S> {
         };
         debug!(rule = refusal.rule(), %refusal, escrow = %paid.payment.escrow, "refused");
         self.counters.refused(refusal.rule());
-        let why = Problem::refused(&refusal);
+        let why = Problem::refused(refusal);
         if why.status != 402 {
             return problem(&why);
         }
@@ -776,6 +774,7 @@ impl<S: GateStore> Gate<S> {
 }
 
 /// Whom the terms are for.
+#[derive(Clone, Copy)]
 enum Terms {
     /// Any escrow.
     Open,

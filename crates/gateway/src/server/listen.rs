@@ -104,7 +104,10 @@ pub async fn listen<S>(
         let silence = silence(open.subscribe(), limits.header_timeout);
         let (service, own) = (service.clone(), place.clone());
         let service = service_fn(move |request: Request<Incoming>| {
-            let mut request = request.map(|body| Body::new(Idle::new(limits.body_idle, body)));
+            let mut request = request.map(|body| match body.is_end_stream() {
+                true => Body::empty(),
+                false => Body::new(Idle::new(limits.body_idle, body)),
+            });
             request.extensions_mut().insert(Peer(peer.ip()));
             request.extensions_mut().insert(own.clone());
             let (open, answer) = (Open::new(&open), service.clone().oneshot(request));

@@ -49,6 +49,9 @@ impl Meter {
     }
 
     fn metered(self: &Arc<Self>, inner: Body, count: fn(&Self) -> &AtomicU64) -> Body {
+        if inner.is_end_stream() {
+            return inner; // nothing to count
+        }
         let meter = Arc::clone(self);
         Body::new(Metered { inner, meter, count })
     }

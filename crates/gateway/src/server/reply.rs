@@ -1,6 +1,6 @@
 //! What the gateway itself answers, and what it changes in what passes through it.
 
-use alloy_primitives::{Address, B256};
+use alloy_primitives::Address;
 use axum::body::Body;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -8,6 +8,8 @@ use http::header::{
     RETRY_AFTER, VARY, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+
+use protocol::ticket::Timestamp;
 
 use crate::wire::{
     Advice, CORS_ALLOW, CORS_EXPOSE, Challenge, PAYMENT_HEADERS, PAYMENT_RECEIPT, PAYMENT_REQUIRED,
@@ -61,28 +63,40 @@ pub(super) fn payment_required(
     response
 }
 
-/// Adds what became of the payment, in both protocols, to an answer that was paid for.
+/// How a payment came, and so how its receipt goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// `PAYMENT-SIGNATURE`.
+    X402,
+    /// `Authorization: Payment`.
+    Payment,
+}
+
+/// Adds what became of the payment to an answer that was paid for.
 pub(super) fn add_receipt(
     headers: &mut HeaderMap,
+    protocol: Protocol,
     payment: &Payment,
-    ticket: B256,
-    price: u128,
+    sold: &merchant::ticket::Receipt,
     next: Requirements,
-    timestamp: String,
+    now: Timestamp,
 ) {
-    let receipt = Receipt {
-        status: "success",
-        method: crate::wire::METHOD,
-        timestamp,
-        reference: ticket,
-        next: next.clone(),
-    };
-    insert(headers, PAYMENT_RECEIPT, receipt.header());
-    insert(
-        headers,
-        PAYMENT_RESPONSE,
-        PaymentResponse::taken(payment, ticket, price, next).header(),
-    );
+    match protocol {
+        Protocol::X402 => {
+            let response = PaymentResponse::taken(payment, sold.ticket, sold.price.0, next);
+            insert(headers, PAYMENT_RESPONSE, response.header());
+        }
+        Protocol::Payment => {
+            let receipt = Receipt {
+                status: "success",
+                method: crate::wire::METHOD,
+                timestamp: rfc3339(now.0),
+                reference: sold.ticket,
+                next,
+            };
+            insert(headers, PAYMENT_RECEIPT, receipt.header());
+        }
+    }
     make_private(headers);
 }
 
@@ -131,7 +145,7 @@ pub(super) fn strip_request(headers: &mut HeaderMap) {
     for name in PAYMENT_HEADERS {
         headers.remove(name);
     }
-    retain(headers, AUTHORIZATION, |value| payment_token(value).is_none());
+    retain(headers, &AUTHORIZATION, |value| payment_token(value).is_none());
     // @x402/fetch sends this answer header with its requests.
     headers.remove(ACCESS_CONTROL_EXPOSE_HEADERS);
     for name in OVERRIDES {
@@ -144,7 +158,7 @@ pub(super) fn strip_response(headers: &mut HeaderMap) {
     for name in PAYMENT_HEADERS {
         headers.remove(name);
     }
-    retain(headers, WWW_AUTHENTICATE, |value| payment_token(value).is_none());
+    retain(headers, &WWW_AUTHENTICATE, |value| payment_token(value).is_none());
 }
 
 /// Takes everything of payment protocols out of the trailers of either.
@@ -157,19 +171,19 @@ pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
     }
 }
 
-fn retain(headers: &mut HeaderMap, name: HeaderName, keep: impl Fn(&HeaderValue) -> bool) {
-    if headers.get_all(&name).iter().all(&keep) {
+fn retain(headers: &mut HeaderMap, name: &HeaderName, keep: impl Fn(&HeaderValue) -> bool) {
+    if headers.get_all(name).iter().all(&keep) {
         return;
     }
     let kept: Vec<HeaderValue> = headers
-        .get_all(&name)
+        .get_all(name)
         .iter()
         .filter(|value| keep(value))
         .cloned()
         .collect();
-    headers.remove(&name);
+    headers.remove(name);
     for value in kept {
-        headers.append(&name, value);
+        headers.append(name, value);
     }
 }
 

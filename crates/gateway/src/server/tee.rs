@@ -5,14 +5,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use alloy_primitives::B256;
 use axum::body::{Body, Bytes, HttpBody};
-use http::{HeaderMap, StatusCode};
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::answers::{Answer, Answers, KeptBody};
+use super::answers::{Answer, AnswerLimits};
 
 /// See the module.
 pub(super) struct Tee {
@@ -21,10 +19,8 @@ pub(super) struct Tee {
 }
 
 struct Kept {
-    answers: Arc<Answers>,
-    ticket: B256,
-    status: StatusCode,
-    headers: HeaderMap,
+    answer: Arc<Answer>,
+    limits: AnswerLimits,
     bytes: Vec<u8>,
     /// Still small enough to keep whole.
     whole: bool,
@@ -35,29 +31,17 @@ struct Kept {
 impl Tee {
     pub(super) fn new(
         inner: Body,
-        answers: Arc<Answers>,
-        ticket: B256,
-        status: StatusCode,
-        headers: HeaderMap,
+        answer: Arc<Answer>,
+        limits: AnswerLimits,
         place: OwnedSemaphorePermit,
     ) -> Self {
         // A large answer is known by its length, most of the time.
-        let limit = answers.limits().answer_bytes as u64;
-        let whole = inner.size_hint().lower() <= limit;
-        // Known as paid before the body has passed.
-        let passing = Answer {
-            status,
-            headers: headers.clone(),
-            body: KeptBody::Passing,
-        };
-        answers.keep(ticket, passing);
+        let whole = inner.size_hint().lower() <= limits.answer_bytes as u64;
         Self {
             inner,
             kept: Some(Kept {
-                answers,
-                ticket,
-                status,
-                headers,
+                answer,
+                limits,
                 bytes: Vec::new(),
                 whole,
                 _place: place,
@@ -74,7 +58,7 @@ impl Tee {
 
 impl Kept {
     fn take(&mut self, data: &Bytes) {
-        if self.whole && self.bytes.len() + data.len() <= self.answers.limits().answer_bytes {
+        if self.whole && self.bytes.len() + data.len() <= self.limits.answer_bytes {
             self.bytes.extend_from_slice(data);
         } else {
             self.whole = false;
@@ -83,20 +67,8 @@ impl Kept {
     }
 
     fn finish(self, complete: bool) {
-        let body = if self.whole && complete {
-            KeptBody::Whole(self.bytes.into())
-        } else {
-            KeptBody::Gone
-        };
-        let (status, headers) = (self.status, self.headers);
-        self.answers.keep(
-            self.ticket,
-            Answer {
-                status,
-                headers,
-                body,
-            },
-        );
+        let body = (self.whole && complete).then(|| Bytes::from(self.bytes));
+        self.answer.finish(body);
     }
 }
 
@@ -162,7 +134,7 @@ impl Drop for Tee {
         // Outside a runtime there is nobody left to ask again.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                let limit = kept.answers.limits().keep;
+                let limit = kept.limits.keep;
                 let read = tokio::time::timeout(limit, read_on(&mut inner, &mut kept));
                 let complete = read.await.unwrap_or(false);
                 kept.finish(complete);

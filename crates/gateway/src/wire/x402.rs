@@ -168,7 +168,7 @@ pub fn read_signature(header: &str, domain: &Domain) -> Result<PaymentSignature,
         #[serde(rename = "x402Version")]
         version: u64,
         accepted: Accepted,
-        payload: Value,
+        payload: Payment,
         #[serde(default)]
         extensions: Option<Value>,
     }
@@ -181,8 +181,6 @@ pub fn read_signature(header: &str, domain: &Domain) -> Result<PaymentSignature,
     let envelope: Envelope = from_base64_json(header)?;
     check_version(envelope.version)?;
     Requirements::check_kind(&envelope.accepted.scheme, &envelope.accepted.network, domain)?;
-    let payment =
-        serde_json::from_value(envelope.payload).map_err(|error| WireError::Json(error.to_string()))?;
     let identifier = envelope
         .extensions
         .as_ref()
@@ -200,7 +198,10 @@ pub fn read_signature(header: &str, domain: &Domain) -> Result<PaymentSignature,
             })
         })
         .transpose()?;
-    Ok(PaymentSignature { payment, identifier })
+    Ok(PaymentSignature {
+        payment: envelope.payload,
+        identifier,
+    })
 }
 
 impl PaymentResponse {

@@ -26,7 +26,7 @@ use protocol::ticket::{
 };
 use serde_json::{Value, json};
 use storage::conformance::fixture;
-use storage::{FleetStore, MemoryStore, SeedStore, WinRecord, WinStage, WinStore};
+use storage::{FleetStore, MemoryStore, Part, SeedStore, WinRecord, WinStage, WinStore};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -425,9 +425,9 @@ pub(crate) async fn text_of(response: Response<Body>) -> String {
 /// Another process of the merchant is about to claim everything so far: the sessions close, as for a claim of its own.
 pub(crate) async fn claim(shop: &Shop) {
     let (store, lease) = (shop.merchant.store(), Duration::from_secs(60));
-    shop.merchant.join(lease).await.unwrap();
+    shop.merchant.join(lease, Part::MayClaim).await.unwrap();
     let other = store.next_boot().await.unwrap();
-    store.beat(other, 0, lease).await.unwrap();
+    store.beat(other, 0, lease, Part::MayClaim).await.unwrap();
     let floors = [(key(0).address(), Nonce(shop.next_nonce()))];
     store.raise_floors(&floors).await.unwrap();
     shop.merchant.beat().await.unwrap();

@@ -49,7 +49,17 @@ pub struct Delivery<S: WinStore + Clone + Send + Sync + 'static> {
     order: OrderId,
     /// `None` for a winner of an earlier process.
     key: Option<EscrowPublicKey>,
-    receipt: Receipt,
+    sold: Sold,
+    won: bool,
+}
+
+/// What a ticket pays for, as far as a receipt goes.
+#[derive(Clone, Copy)]
+struct Sold {
+    ticket: B256,
+    escrow: Address,
+    payer: Address,
+    offer: Offer,
 }
 
 /// What a payer gets for its ticket.
@@ -235,7 +245,7 @@ where
         now: Timestamp,
     ) -> Result<Receipt, AcceptError> {
         match self.admit(order, ticket, price, now).await? {
-            Admitted::Deliver(delivery) => Ok(delivery.delivered().await),
+            Admitted::Deliver(delivery) => Ok(delivery.delivered(|_| ()).await),
             Admitted::Repeat(receipt) => Ok(*receipt),
         }
     }
@@ -259,32 +269,27 @@ where
         let record = record.ok_or(Refusal::EscrowMissing { escrow })?;
         let offer = price.offer(record);
         let digest = ticket.digest();
-        let receipt = |quote| Receipt {
+        let sold = Sold {
             ticket: digest,
+            escrow,
             payer: record.payer,
-            price: offer.win_threshold.price(offer.prize),
-            probability: offer.win_threshold.probability(),
-            won: false,
-            repeat: false,
-            public: false,
-            quote,
+            offer,
         };
         let (known, place) = match self.book.enter(&ticket, record.payer, order) {
             Entered::Judge(known, place) => (known, place),
             Entered::Again(place) => {
                 check_signer(&ticket)?;
-                let receipt = receipt(self.quote_for(escrow, &offer));
-                return Ok(Admitted::Deliver(self.delivery(order, place, true, receipt)));
+                return match self.honour(order, place, sold).await {
+                    // Given back by another process meanwhile: asked again, it is judged anew.
+                    Err(StoreError::UnknownWin(_)) => Err(AcceptError::Busy(digest)),
+                    honoured => Ok(honoured?),
+                };
             }
             Entered::Busy => return Err(AcceptError::Busy(digest)),
             Entered::Repeat { public } => {
                 check_signer(&ticket)?;
-                let receipt = receipt(self.quote_for(escrow, &offer));
-                return Ok(Admitted::Repeat(Box::new(Receipt {
-                    repeat: true,
-                    public,
-                    ..receipt
-                })));
+                let receipt = self.receipt(sold, false, true);
+                return Ok(Admitted::Repeat(Box::new(Receipt { public, ..receipt })));
             }
         };
 
@@ -307,16 +312,15 @@ where
             payer_unclaimed_wins: known.payer_unclaimed,
             known_key: known.key.as_ref(),
         };
-        let receipt = receipt(self.quote_for(escrow, &offer));
         let copy = ticket.clone();
         let accepted = match accept(ticket, &admission) {
             Ok(accepted) => accepted,
-            Err(refusal) => return self.again(order, place, &copy, receipt, refusal).await,
+            Err(refusal) => return self.again(order, place, &copy, sold, refusal).await,
         };
         let key = *accepted.key();
 
         // Save.
-        let mut delivery = self.delivery(order, place, false, receipt);
+        let mut delivery = self.delivery(order, place, false, sold);
         delivery.key = Some(key);
         match accepted.draw()? {
             Drawn::Lost(_) => {
@@ -326,11 +330,11 @@ where
                 Ok(Admitted::Deliver(delivery))
             }
             Drawn::Won(win) => {
-                let (store, price) = (self.store.clone(), delivery.receipt.price);
+                let (store, price) = (self.store.clone(), offer.win_threshold.price(offer.prize));
                 let saved = tokio::spawn(async move {
                     store.save_win(&win, order, price, now).await?;
                     info!(%escrow, nonce = %win.nonce(), ticket = %win.digest(), "won");
-                    delivery.receipt.won = true;
+                    delivery.won = true;
                     Ok::<_, StoreError>(delivery)
                 });
                 match saved.await.map_err(|_| AcceptError::Busy(digest))? {
@@ -346,20 +350,35 @@ where
         }
     }
 
-    fn delivery(
-        self: &Arc<Self>,
-        order: OrderId,
-        place: Place,
-        won: bool,
-        receipt: Receipt,
-    ) -> Box<Delivery<S>> {
+    fn delivery(self: &Arc<Self>, order: OrderId, place: Place, won: bool, sold: Sold) -> Box<Delivery<S>> {
         Box::new(Delivery {
             merchant: Arc::clone(self),
             place: Some(place),
             order,
             key: None,
-            receipt: Receipt { won, ..receipt },
+            sold,
+            won,
         })
+    }
+
+    /// A receipt, with the terms of this moment.
+    fn receipt(&self, sold: Sold, won: bool, repeat: bool) -> Receipt {
+        let Sold {
+            ticket,
+            escrow,
+            payer,
+            offer,
+        } = sold;
+        Receipt {
+            ticket,
+            payer,
+            price: offer.win_threshold.price(offer.prize),
+            probability: offer.win_threshold.probability(),
+            won,
+            repeat,
+            public: false,
+            quote: self.quote_for(escrow, &offer),
+        }
     }
 
     /// A payer whose answer was lost may ask again when the book has forgotten its ticket: after a restart, at another
@@ -370,7 +389,7 @@ where
         order: OrderId,
         place: Place,
         ticket: &Ticket<Issued>,
-        receipt: Receipt,
+        sold: Sold,
         refusal: Refusal,
     ) -> Result<Admitted<S>, AcceptError> {
         let forgotten = matches!(
@@ -383,15 +402,58 @@ where
             return Err(refusal.into());
         }
         place.harmless(); // if it is one, it is a stored winner
-        let win = self.store.win(receipt.ticket).await?;
+        let win = self.store.win(sold.ticket).await?;
         match win.filter(|win| win.order == order) {
-            Some(win) if win.delivered => Ok(Admitted::Repeat(Box::new(Receipt {
-                repeat: true,
-                ..receipt
-            }))),
-            Some(_) => Ok(Admitted::Deliver(self.delivery(order, place, true, receipt))),
+            Some(win) if win.delivered => Ok(Admitted::Repeat(Box::new(self.receipt(sold, false, true)))),
+            Some(_) => match self.honour(order, place, sold).await {
+                // Given back by another process meanwhile.
+                Err(StoreError::UnknownWin(_)) => Err(refusal.into()),
+                honoured => Ok(honoured?),
+            },
             None => Err(refusal.into()),
         }
+    }
+
+    /// Delivers for a winner that an earlier process has stored, or another one that may be delivering it this very moment.
+    /// As that cannot be told apart, among several processes the winner counts as delivered from here on: neither of them
+    /// can give it back while the other delivers. (A payer that makes one of them fail could take back what it now knows has
+    /// won.) Here its payer can ask again until it has its good.
+    async fn honour(
+        self: &Arc<Self>,
+        order: OrderId,
+        place: Place,
+        sold: Sold,
+    ) -> Result<Admitted<S>, StoreError> {
+        if self.lease.is_shared() {
+            match self.store.mark_delivered(sold.ticket).await {
+                Err(error @ StoreError::UnknownWin(_)) => {
+                    place.forget();
+                    return Err(error);
+                }
+                marked => marked?,
+            }
+        }
+        Ok(Admitted::Deliver(self.delivery(order, place, true, sold)))
+    }
+}
+
+impl<S> Delivery<S>
+where
+    S: SeedStore + WinStore + ClaimStore + Clone + Send + Sync + 'static,
+{
+    /// The good leaves: the ticket is consumed. `keep` is called before anybody who asks again is told so: what it keeps is
+    /// there for them.
+    pub async fn delivered(mut self, keep: impl FnOnce(&Receipt)) -> Receipt {
+        if self.won
+            && let Err(error) = self.merchant.store.mark_delivered(self.sold.ticket).await
+        {
+            // A payer that asks again after a restart gets its good twice.
+            warn!(%error, ticket = %self.sold.ticket, "cannot note that a winner's good was delivered");
+        }
+        let receipt = self.merchant.receipt(self.sold, self.won, false);
+        keep(&receipt);
+        self.settle(Good::Delivered);
+        receipt
     }
 }
 
@@ -408,31 +470,19 @@ impl<S> Delivery<S>
 where
     S: WinStore + Clone + Send + Sync + 'static,
 {
-    /// What the payer will get with its good.
-    pub fn receipt(&self) -> &Receipt {
-        &self.receipt
-    }
-
-    /// The good leaves: the ticket is consumed.
-    pub async fn delivered(mut self) -> Receipt {
-        self.settle(Good::Delivered);
-        if self.receipt.won
-            && let Err(error) = self.merchant.store.mark_delivered(self.receipt.ticket).await
-        {
-            // A payer that asks again after a restart gets its good twice.
-            warn!(%error, ticket = %self.receipt.ticket, "cannot note that a winner's good was delivered");
-        }
-        self.receipt
+    /// Who opened the escrow.
+    pub fn payer(&self) -> Address {
+        self.sold.payer
     }
 
     /// There is no good: the ticket is not consumed, and can be sent again for the same order. A winner is given back.
     pub async fn failed(mut self) {
-        if !self.receipt.won {
+        if !self.won {
             return self.settle(Good::Failed);
         }
-        match self.merchant.store.void(self.receipt.ticket).await {
+        match self.merchant.store.void(self.sold.ticket).await {
             Ok(()) => {
-                info!(ticket = %self.receipt.ticket, "a winner is given back: its good could not be delivered");
+                info!(ticket = %self.sold.ticket, "a winner is given back: its good could not be delivered");
                 match (self.key, self.place.take()) {
                     (Some(_), Some(place)) => place.settle(self.order, (true, false), self.key, Good::Failed),
                     (None, Some(place)) => place.give_back(self.order),
@@ -440,7 +490,7 @@ where
                 }
             }
             Err(error) => {
-                warn!(%error, ticket = %self.receipt.ticket, "a winner whose good failed cannot be given back");
+                warn!(%error, ticket = %self.sold.ticket, "a winner whose good failed cannot be given back");
                 self.keep();
             }
         }
@@ -452,16 +502,12 @@ where
     }
 
     fn keep(&mut self) {
-        self.settle(if self.receipt.won {
-            Good::Owed
-        } else {
-            Good::Failed
-        });
+        self.settle(if self.won { Good::Owed } else { Good::Failed });
     }
 
     fn settle(&mut self, good: Good) {
         if let Some(place) = self.place.take() {
-            let won = self.receipt.won;
+            let won = self.won;
             // A winner of an earlier process was counted when it was read back.
             place.settle(self.order, (won, won && self.key.is_some()), self.key, good);
         }

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
+use alloy_primitives::map::AddressMap;
 use alloy_primitives::{Address, B256};
 use parking_lot::Mutex;
 use protocol::ticket::{
@@ -31,9 +32,9 @@ struct Pages {
     boot: u64,
     /// Sessions for payers who are not known yet.
     open: Sessions,
-    escrows: HashMap<Address, Entry>,
+    escrows: AddressMap<Entry>,
     /// Escrows by the payer who opened them.
-    payers: HashMap<Address, BTreeSet<Address>>,
+    payers: AddressMap<BTreeSet<Address>>,
 }
 
 struct Entry {
@@ -127,8 +128,8 @@ impl Book {
             pages: Mutex::new(Pages {
                 boot,
                 open: Sessions::new(open),
-                escrows: HashMap::new(),
-                payers: HashMap::new(),
+                escrows: AddressMap::default(),
+                payers: AddressMap::default(),
             }),
         })
     }
@@ -490,6 +491,21 @@ impl Place {
             };
         }
         self.owned = false;
+    }
+
+    /// The winner of an earlier process was given back by another one: it is no winner of ours any more.
+    pub(crate) fn forget(self) {
+        let mut pages = self.book.pages.lock();
+        let entry = self.book.entry(&mut pages, self.escrow);
+        // Another ticket may have this nonce, and was accepted.
+        if entry
+            .seen
+            .get(&self.nonce)
+            .is_some_and(|seen| seen.digest == self.digest)
+        {
+            entry.seen.remove(&self.nonce);
+            entry.unclaimed = entry.unclaimed.saturating_sub(1);
+        }
     }
 
     /// The good of a winner that was stored before could not be delivered after all, and it is no winner of ours any more.

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use alloy_primitives::Address;
 use parking_lot::Mutex;
-use storage::{ClaimStore, FleetStore, SeedStore, StoreError, WinStore};
+use storage::{ClaimStore, FleetStore, Part, SeedStore, StoreError, WinStore};
 use tracing::{info, warn};
 
 use super::{AcceptError, Merchant};
@@ -40,6 +40,7 @@ struct Held {
     /// When the last renewal that succeeded was asked for.
     since: Instant,
     length: Duration,
+    part: Part,
     claims: bool,
     /// Round of floors that were taken over completely.
     acked: u64,
@@ -72,6 +73,11 @@ impl Lease {
             .is_none_or(|held| held.claims && held.since.elapsed() < held.length)
     }
 
+    /// Whether there are other processes.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.state.lock().held.is_some()
+    }
+
     pub(crate) fn boot(&self) -> u64 {
         self.state.lock().boot
     }
@@ -82,15 +88,16 @@ where
     S: SeedStore + WinStore + ClaimStore + FleetStore + Clone + Send + Sync + 'static,
 {
     /// Joins the fleet with a lease of this length: to be called before anything is accepted, and then [`Self::beat`].
-    pub async fn join(&self, lease: Duration) -> Result<(), StoreError> {
+    pub async fn join(&self, lease: Duration, part: Part) -> Result<(), StoreError> {
         let since = Instant::now();
-        let beat = self.store.beat(self.lease.boot(), 0, lease).await?;
+        let beat = self.store.beat(self.lease.boot(), 0, lease, part).await?;
         for (escrow, floor) in beat.floors {
             self.book.raise_floor(escrow, floor);
         }
         self.lease.state.lock().held = Some(Held {
             since,
             length: lease,
+            part,
             claims: beat.claims,
             acked: beat.round,
         });
@@ -100,18 +107,18 @@ where
     /// Renews the lease, takes over what the others raised, and says what all have won. To be called every
     /// [`Self::beat_pause`].
     pub async fn beat(&self) -> Result<(), StoreError> {
-        let Some((boot, acked, length)) = ({
+        let Some((boot, acked, length, part)) = ({
             let state = self.lease.state.lock();
             state
                 .held
                 .as_ref()
-                .map(|held| (state.boot, held.acked, held.length))
+                .map(|held| (state.boot, held.acked, held.length, held.part))
         }) else {
             return Ok(());
         };
         let since = Instant::now();
-        let beat = match self.store.beat(boot, acked, length).await {
-            Err(StoreError::Fenced { .. }) => return self.rejoin(length).await,
+        let beat = match self.store.beat(boot, acked, length, part).await {
+            Err(StoreError::Fenced { .. }) => return self.rejoin(length, part).await,
             beat => beat?,
         };
         let mut gave_way = true;
@@ -157,7 +164,7 @@ where
     }
 
     /// Ruled dead: whatever it quoted is void, and it begins anew.
-    async fn rejoin(&self, lease: Duration) -> Result<(), StoreError> {
+    async fn rejoin(&self, lease: Duration, part: Part) -> Result<(), StoreError> {
         let boot = self.store.next_boot().await?;
         warn!(
             old = self.lease.boot(),
@@ -165,7 +172,7 @@ where
         );
         self.book.restart(boot);
         self.lease.state.lock().boot = boot;
-        self.join(lease).await
+        self.join(lease, part).await
     }
 
     /// Winners of all processes count as this one's exposure: the claim of one settles another's.

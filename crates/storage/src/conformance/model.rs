@@ -17,7 +17,7 @@ use super::{
     fixture::{block, escrow, identity, issue, order, record, request, transaction, win},
 };
 use crate::{
-    Budget, ClaimId, ClaimStage, MemoryStore, OrderFilter, OrderRequest, OrderState, Outcome, Store,
+    Budget, ClaimId, ClaimStage, MemoryStore, OrderFilter, OrderRequest, OrderState, Outcome, Part, Store,
     TxRecord, WinFilter, WinStage,
 };
 
@@ -425,7 +425,7 @@ async fn apply(store: &impl Store, op: &Op) -> Result<String, String> {
         }
         Op::Beat { boot, acked, lives } => {
             let lease = Duration::from_secs(if lives { 3600 } else { 0 });
-            show(store.beat(boot, acked, lease).await)
+            show(store.beat(boot, acked, lease, Part::MayClaim).await)
         }
         Op::RaiseFloors(raised) => {
             let mut floors = Vec::new();

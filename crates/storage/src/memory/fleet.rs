@@ -6,10 +6,10 @@ use alloy_primitives::Address;
 use protocol::ticket::Nonce;
 
 use super::{Member, MemoryStore, Tables};
-use crate::{Beat, FleetStore, Result, StoreError};
+use crate::{Beat, FleetStore, Part, Result, StoreError};
 
 impl FleetStore for MemoryStore {
-    async fn beat(&self, boot: u64, acked: u64, lease: Duration) -> Result<Beat> {
+    async fn beat(&self, boot: u64, acked: u64, lease: Duration, part: Part) -> Result<Beat> {
         let now = self.born.elapsed();
         let mut tables = self.tables.lock();
         tables.bury(now);
@@ -20,7 +20,7 @@ impl FleetStore for MemoryStore {
         }
         let acked = acked.min(round).max(known.map_or(0, |member| member.acked));
         let claimer = tables.members.iter().find(|(_, member)| member.claims);
-        let claims = claimer.is_none_or(|(claimer, _)| *claimer == boot);
+        let claims = part == Part::MayClaim && claimer.is_none_or(|(claimer, _)| *claimer == boot);
         let member = Member {
             acked,
             lease_end: Some(now.saturating_add(lease)),

@@ -12,11 +12,17 @@ use super::{
     database_error,
     writer::Write,
 };
-use crate::{Beat, FleetStore, Result, StoreError};
+use crate::{Beat, FleetStore, Part, Result, StoreError};
 
 impl FleetStore for SqlStore {
-    async fn beat(&self, boot: u64, acked: u64, lease: Duration) -> Result<Beat> {
-        self.writer.write(BeatOnce { boot, acked, lease }).await
+    async fn beat(&self, boot: u64, acked: u64, lease: Duration, part: Part) -> Result<Beat> {
+        let beat = BeatOnce {
+            boot,
+            acked,
+            lease,
+            part,
+        };
+        self.writer.write(beat).await
     }
 
     async fn raise_floors(&self, floors: &[(Address, Nonce)]) -> Result<u64> {
@@ -36,6 +42,7 @@ struct BeatOnce {
     boot: u64,
     acked: u64,
     lease: Duration,
+    part: Part,
 }
 
 impl Write for BeatOnce {
@@ -62,10 +69,11 @@ impl Write for BeatOnce {
             .fetch_optional(&mut *conn)
             .await
             .map_err(failed)?;
-        let claims = match &claimer {
+        let free = match &claimer {
             Some(row) => Fields::new(row, "members", "boot").get::<u64>("boot")? == self.boot,
             None => true,
         };
+        let claims = free && self.part == Part::MayClaim;
         let lease_ms = i64::try_from(self.lease.as_millis()).unwrap_or(i64::MAX);
         sqlx::query(
             "INSERT INTO members (boot, acked, lease_end_ms, claims) VALUES ($1, $2, $3, $4)
