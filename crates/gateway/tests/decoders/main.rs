@@ -1,5 +1,9 @@
 //! Everything that reads what strangers send, over the committed seeds (`fuzz/seeds`) and over mutations of them. The same
 //! checks run under libFuzzer with `make fuzz`.
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests: a failure is to stop them where it happens"
+)]
 
 mod checks;
 mod seeds;
