@@ -29,7 +29,7 @@ async fn a_stranger_is_asked_once_and_then_paid_at_once() {
     assert!(
         seen[1..]
             .iter()
-            .all(|seen| !seen.headers.contains_key(MICROPAY_ESCROW))
+            .all(|seen| seen.headers[MICROPAY_ESCROW] == *escrow)
     );
 }
 

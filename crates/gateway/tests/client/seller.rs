@@ -332,8 +332,13 @@ async fn serve(State(seller): State<Arc<Seller>>, request: Request) -> Response 
         let ticket = payment.payment.ticket(&domain()).unwrap();
         (payment, ticket)
     });
-    let asks_openly = parts.headers.contains_key(MICROPAY_ESCROW);
-    assert!(!(asks_openly && payment.is_some()), "asks and pays at once");
+    if let (Some((_, ticket)), Some(named)) = (&payment, parts.headers.get(MICROPAY_ESCROW)) {
+        assert_eq!(
+            named.to_str().unwrap().parse(),
+            Ok(ticket.escrow()),
+            "names another escrow than pays"
+        );
+    }
     let seen = Seen {
         method: parts.method,
         target: parts.uri.to_string(),
