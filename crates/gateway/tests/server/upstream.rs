@@ -48,7 +48,7 @@ impl Server {
         let server = Self::default();
         let router = Router::new()
             .route("/status/{code}", any(status))
-            .route("/hang", any(|| std::future::pending::<()>()))
+            .route("/hang", any(std::future::pending::<()>))
             .route("/gate", any(gate))
             .route("/flaky", any(flaky))
             .route(
@@ -69,7 +69,7 @@ impl Server {
             )
             .route("/free/ws", any(upgrade))
             .route("/ws", any(upgrade))
-            .route("/free/hang", any(|| std::future::pending::<()>()))
+            .route("/free/hang", any(std::future::pending::<()>))
             .route("/spoof", any(spoof))
             .route("/free/spoof", any(spoof))
             .route("/cache/{*directives}", any(cache))
