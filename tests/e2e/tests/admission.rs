@@ -314,7 +314,12 @@ async fn a_ticket_lives_neither_too_short_nor_too_long() {
     let now = Timestamp(1_900_000_000);
     let at = |expiry: Timestamp| scene.changed(1, |fields| fields.expiry = expiry.0);
     let judge = |ticket| async {
-        match scene.shop.merchant.accept(OrderId::default(), ticket, &scene.shop.price, now).await {
+        match scene
+            .shop
+            .merchant
+            .accept(OrderId::default(), ticket, &scene.shop.price, now)
+            .await
+        {
             Err(AcceptError::Refused(refusal)) => refusal,
             other => panic!("{other:?}"),
         }
@@ -336,7 +341,15 @@ async fn a_ticket_lives_neither_too_short_nor_too_long() {
     for (nonce, expiry) in [(1, earliest), (2, latest)] {
         let ticket = scene.changed(nonce, |fields| fields.expiry = expiry.0);
         let order = OrderId(hash("edge", nonce));
-        assert!(scene.shop.merchant.accept(order, ticket, &scene.shop.price, now).await.unwrap().won);
+        assert!(
+            scene
+                .shop
+                .merchant
+                .accept(order, ticket, &scene.shop.price, now)
+                .await
+                .unwrap()
+                .won
+        );
     }
 }
 
@@ -400,7 +413,10 @@ async fn an_escrow_that_is_not_there_pays_nothing() {
         escrow: never.address(),
     };
     assert_eq!(scene.refused(ticket).await, missing);
-    assert_eq!(scene.shop.merchant.quote(never.address(), &scene.shop.price), Err(missing));
+    assert_eq!(
+        scene.shop.merchant.quote(never.address(), &scene.shop.price),
+        Err(missing)
+    );
 
     // Opened, and not final: seen, quoted, and not accepted.
     let young = scene.world.open(2, "young", &terms(NATIVE, 100, 20)).await;
