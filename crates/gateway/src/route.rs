@@ -70,6 +70,18 @@ impl Pattern {
     /// A pattern of `path`, a glob or, after `~`, a regular expression. In a glob `*` stays within one segment of the path
     /// and `**` does not; a `/*` at the end stands for everything below, as sellers mean it.
     pub fn new(method: Option<Method>, path: &str) -> Result<Self, PatternError> {
+        Self::compile(method, path, false)
+    }
+
+    /// The same pattern, for paths in upper and lower case alike.
+    #[must_use]
+    pub fn of_any_case(&self) -> Self {
+        let compiled = Self::compile(self.method.clone(), self.path(), true);
+        // An expression for both cases may be too large where one for its own is not.
+        compiled.unwrap_or_else(|_| self.clone())
+    }
+
+    fn compile(method: Option<Method>, path: &str, any_case: bool) -> Result<Self, PatternError> {
         if path.len() > MAX_PATTERN_BYTES {
             return Err(PatternError::TooLong {
                 got: path.len(),
@@ -77,7 +89,10 @@ impl Pattern {
             });
         }
         let compiled = if let Some(regex) = path.strip_prefix('~') {
-            let compiled = RegexBuilder::new(regex).size_limit(MAX_REGEX_BYTES).build();
+            let compiled = RegexBuilder::new(regex)
+                .case_insensitive(any_case)
+                .size_limit(MAX_REGEX_BYTES)
+                .build();
             PathPattern::Regex(compiled.map_err(|error| PatternError::Regex {
                 regex: regex.to_owned(),
                 problem: error.to_string(),
@@ -90,6 +105,7 @@ impl Pattern {
             let glob = GlobBuilder::new(below.as_deref().unwrap_or(path))
                 .literal_separator(true)
                 .backslash_escape(true)
+                .case_insensitive(any_case)
                 .build();
             let glob = glob.map_err(|error| PatternError::Glob {
                 glob: path.to_owned(),

@@ -141,6 +141,8 @@ struct LimitSettings {
     connections: Option<usize>,
     header_timeout: Option<String>,
     body_idle: Option<String>,
+    write_idle: Option<String>,
+    calls: Option<usize>,
     drain: Option<String>,
     answers_bytes: Option<u64>,
     answer_bytes: Option<usize>,
@@ -251,6 +253,7 @@ impl Settings {
                 self.upstream_timeout.as_deref(),
                 default.upstream_timeout,
             )?,
+            calls: limits.calls.unwrap_or(default.calls),
             answers: AnswerLimits {
                 total_bytes: limits.answers_bytes.unwrap_or(default.answers.total_bytes),
                 answer_bytes: limits.answer_bytes.unwrap_or(default.answers.answer_bytes),
@@ -273,6 +276,11 @@ impl Settings {
             header_timeout: duration("limits.header_timeout", header, default.header_timeout)?,
             header_bytes: limits.header_bytes.unwrap_or(default.header_bytes),
             body_idle: duration("limits.body_idle", limits.body_idle.as_deref(), default.body_idle)?,
+            write_idle: duration(
+                "limits.write_idle",
+                limits.write_idle.as_deref(),
+                default.write_idle,
+            )?,
             drain: duration("limits.drain", limits.drain.as_deref(), default.drain)?,
         })
     }

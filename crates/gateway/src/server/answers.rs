@@ -1,6 +1,7 @@
 //! Answers that were paid for, kept a while for payers whose connection broke: the same payment for the same request gets
 //! the same answer, and is charged once. Bounded in bytes and in time; of an answer too large to keep only the status is.
 
+use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -8,7 +9,10 @@ use alloy_primitives::map::FbBuildHasher;
 use alloy_primitives::{Address, B256};
 use axum::body::{Body, Bytes};
 use http::{HeaderMap, Response, StatusCode};
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
 
 /// Bounds of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,11 +53,19 @@ pub(super) enum Again {
     /// It is on its way to somebody.
     Passing,
     /// It had this status, and its body was not kept.
-    Lost(StatusCode),
+    Gone(StatusCode),
 }
 
-/// Which call of a payer: its escrow and the call's name.
-pub(super) type CallName = (Address, String);
+/// Which call of a payer: a hash of its escrow and the call's name, which may be of any length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct CallName(B256);
+
+impl CallName {
+    pub(super) fn new(escrow: Address, name: &[u8]) -> Self {
+        let hash = Sha256::new().chain_update(escrow).chain_update(name);
+        Self(B256::from_slice(&hash.finalize()))
+    }
+}
 
 /// A named call that was paid for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,22 +80,34 @@ pub(super) struct Answers {
     limits: AnswerLimits,
     by_ticket: Cache<B256, Arc<Answer>, FbBuildHasher<32>>,
     by_name: Cache<CallName, NamedCall>,
+    /// Named calls that are at the upstream.
+    begun: Mutex<HashSet<CallName>>,
+}
+
+/// A named call that is at the upstream: until this is dropped no other has its name.
+pub(super) struct Begun {
+    answers: Arc<Answers>,
+    name: CallName,
 }
 
 impl Answers {
     pub(super) fn new(limits: AnswerLimits) -> Self {
+        // The eldest goes first. By any other order a payer that asks for its answers often could keep others' out.
         Self {
             limits,
             by_ticket: Cache::builder()
                 .weigher(|_: &B256, answer: &Arc<Answer>| answer.weight)
                 .max_capacity(limits.total_bytes)
+                .eviction_policy(EvictionPolicy::lru())
                 .time_to_live(limits.keep)
                 .build_with_hasher(FbBuildHasher::default()),
             // A name is about as heavy as the smallest answer.
             by_name: Cache::builder()
                 .max_capacity(limits.total_bytes / 256)
+                .eviction_policy(EvictionPolicy::lru())
                 .time_to_live(limits.keep)
                 .build(),
+            begun: Mutex::default(),
         }
     }
 
@@ -112,16 +136,36 @@ impl Answers {
         answer
     }
 
-    pub(super) fn name(&self, name: CallName, call: NamedCall) {
-        self.by_name.insert(name, call);
+    /// Begins a named call; `None` while another with its name is at the upstream.
+    pub(super) fn begin(self: &Arc<Self>, name: CallName) -> Option<Begun> {
+        let answers = Arc::clone(self);
+        let new = self.begun.lock().insert(name);
+        new.then_some(Begun { answers, name })
     }
 
-    pub(super) fn named(&self, name: &CallName) -> Option<NamedCall> {
-        self.by_name.get(name)
+    pub(super) fn named(&self, name: CallName) -> Option<NamedCall> {
+        self.by_name.get(&name)
     }
 
     pub(super) fn get(&self, ticket: B256) -> Option<Arc<Answer>> {
         self.by_ticket.get(&ticket)
+    }
+}
+
+impl Begun {
+    pub(super) fn name(&self) -> CallName {
+        self.name
+    }
+
+    /// It was paid for.
+    pub(super) fn paid(self, call: NamedCall) {
+        self.answers.by_name.insert(self.name, call);
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.answers.begun.lock().remove(&self.name);
     }
 }
 
@@ -140,7 +184,7 @@ impl Answer {
                 *response.headers_mut() = self.headers.clone();
                 Again::Whole(response)
             }
-            Some(None) => Again::Lost(self.status),
+            Some(None) => Again::Gone(self.status),
             None => Again::Passing,
         }
     }

@@ -16,20 +16,22 @@ use std::time::{Duration, Instant};
 
 use alloy_primitives::{Address, B256};
 use arc_swap::ArcSwap;
-use axum::body::{Body, Bytes, HttpBody};
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, UPGRADE};
+use axum::body::{Body, HttpBody};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response};
-use http_body_util::{BodyExt, Limited};
+use http::{HeaderMap, Method, Request, Response};
+use http_body_util::Limited;
 use merchant::ticket::{AcceptError, Admitted, Delivery, Merchant, Price, Receipt};
 use moka::sync::Cache;
-use protocol::ticket::{Amount, Issued, OrderId, Quote, Refusal, Ticket, Timestamp, odds, recover};
+use protocol::ticket::{Amount, Issued, OrderId, Quote, Refusal, Ticket, Timestamp, odds};
 use sha2::{Digest, Sha256};
 use storage::{ClaimStore, SeedStore, WinStore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt;
 use tracing::{debug, warn};
 
-use super::answers::{Again, AnswerLimits, Answers, CallName, NamedCall};
+use super::answers::{Again, AnswerLimits, Answers, Begun, CallName, NamedCall};
+use super::detach::Detach;
 use super::discovery::{Discovery, Service};
 use super::limits::{Limiters, RateLimits};
 use super::meter::Meter;
@@ -40,20 +42,24 @@ use super::reply::{
 };
 use super::table::{Charge, Listed, Table};
 use super::tee::Tee;
-use super::upstream::{Peer, UpstreamError};
+use super::upload::{BodyError, Upload, fingerprint};
+use super::upstream::{Peer, UpstreamError, upgrade_of};
 use crate::wire::{
     Advice, Challenge, ChallengeKey, Extra, IDEMPOTENCY_KEY, Opening, PAYMENT_AUTHORIZATION,
     PAYMENT_SIGNATURE, Payment, Problem, Requirements, SCHEME, WireError, network, read_credential,
     read_signature,
 };
 
-/// Request bodies up to this size are part of what a payment is for; of larger ones only the length is, because they pass
-/// through while they arrive.
-const FINGERPRINT_BYTES: u64 = 64 * 1024;
 /// How long a challenge of the `Payment` scheme can be answered, seconds.
 const CHALLENGE_SECONDS: u64 = 600;
 /// Prices whose example escrow is remembered.
 const PRICES_KEPT: u64 = 1_000;
+/// Longest name of a server (253 bytes, and a port).
+const REALM_BYTES: usize = 261;
+/// Longest pattern, path and description that a 402 repeats, bytes: its headers must pass through proxies that take 4 KB.
+const REPEATED_BYTES: usize = 96;
+/// A pattern that no path matches.
+const NO_OTHER_PATH: &str = r"~[^\s\S]";
 /// The cap of the escrow that a first 402 names as an example.
 const EXAMPLE_CAP: protocol::ticket::Nonce = protocol::ticket::Nonce(10_000);
 
@@ -66,8 +72,10 @@ impl<S: SeedStore + WinStore + ClaimStore + Clone + Send + Sync + 'static> GateS
 pub struct GateConfig {
     /// Largest request body, bytes.
     pub body_bytes: u64,
-    /// Longest wait for a small request body, and for the first byte of the upstream's answer.
+    /// Longest wait for the beginning of a request's body, and for the first byte of the upstream's answer.
     pub upstream_timeout: Duration,
+    /// Paid calls at the upstream at a time, whether or not their payers still wait; whoever comes then is to ask again.
+    pub calls: usize,
     /// Answers kept for payers whose connection broke.
     pub answers: AnswerLimits,
     /// Let scripts of other origins pay and read: answers preflights, adds CORS headers.
@@ -99,6 +107,7 @@ impl Default for GateConfig {
         Self {
             body_bytes: 1 << 30,
             upstream_timeout: Duration::from_secs(60),
+            calls: 4096,
             answers: AnswerLimits::default(),
             cors: true,
             behind_proxy: false,
@@ -112,6 +121,7 @@ pub struct Gate<S> {
     listing: ArcSwap<Listing>,
     config: GateConfig,
     answers: Arc<Answers>,
+    calls: Arc<Semaphore>,
     /// Of the escrows named as examples, by price and prize: a binomial tail takes longer than all the rest.
     penalties: Cache<(Amount, Amount), u128>,
     challenge_key: ChallengeKey,
@@ -124,7 +134,7 @@ struct Paid {
     payment: Payment,
     ticket: Ticket<Issued>,
     /// The payer's name for the call.
-    name: Option<String>,
+    name: Option<Vec<u8>>,
     protocol: Protocol,
 }
 
@@ -135,14 +145,16 @@ struct Sale<S: GateStore> {
     price: Price,
     route: String,
     /// The payer's name for the call, and what the call is.
-    name: Option<(CallName, B256)>,
+    name: Option<(Begun, B256)>,
     protocol: Protocol,
     begun: Instant,
+    place: OwnedSemaphorePermit,
 }
 
 /// What a request asks for, of which its payment is a part.
 struct Call<'a> {
     parts: &'a Parts,
+    realm: &'a str,
     price: Price,
     listed: Listed<'a>,
 }
@@ -163,6 +175,7 @@ impl<S: GateStore> Gate<S> {
             listing: ArcSwap::from_pointee(listing),
             config,
             answers: Arc::new(Answers::new(config.answers)),
+            calls: Arc::new(Semaphore::new(config.calls)),
             penalties: Cache::new(PRICES_KEPT),
             challenge_key,
             counters,
@@ -219,8 +232,16 @@ impl<S: GateStore> Gate<S> {
         {
             return problem(&too_many(&ip.to_string()));
         }
+        let Some(realm) = realm(&parts) else {
+            let detail = "the request names no server, or more than one";
+            return problem(&Problem::new(400, "host-malformed", Advice::Stop, detail));
+        };
+        if parts.method == Method::CONNECT {
+            let detail = "this is no proxy for connections";
+            return problem(&Problem::new(501, "connect-not-served", Advice::Stop, detail));
+        }
         let found = listing.discovery.find(&parts.method, parts.uri.path(), || {
-            self.well_known(&parts, &listing.table)
+            self.well_known(&parts, &realm, &listing.table)
         });
         if let Some(document) = found {
             return document;
@@ -246,16 +267,24 @@ impl<S: GateStore> Gate<S> {
                 usize::try_from(self.config.body_bytes).unwrap_or(usize::MAX),
             )),
         };
-        // A payment is never asked for what only asks what can be asked.
         let price = match listed.charge {
-            Charge::Price(price) if parts.method != Method::OPTIONS => price,
-            _ => return self.pass(parts, body, upstream).await,
+            Charge::Free => return self.pass(parts, body, upstream).await,
+            // A payment is never asked for what only asks what can be asked.
+            Charge::Price(_) if parts.method == Method::OPTIONS => {
+                return self.options(parts, upstream).await;
+            }
+            Charge::Price(price) => price,
         };
         let call = Call {
             parts: &parts,
+            realm: &realm,
             price,
             listed,
         };
+        if upgrade_of(&parts.headers).is_some() {
+            let detail = "an upgraded connection cannot be paid per request";
+            return problem(&Problem::new(501, "upgrade-not-sold", Advice::Stop, detail));
+        }
         let paid = match self.read_payment(&parts.headers) {
             Ok(Some(paid)) => paid,
             Ok(None) => return self.ask(&call),
@@ -265,9 +294,9 @@ impl<S: GateStore> Gate<S> {
                 return problem(&Problem::new(400, "payment-malformed", Advice::Stop, detail));
             }
         };
-        if parts.headers.contains_key(UPGRADE) {
-            let detail = "an upgraded connection cannot be paid per request";
-            return problem(&Problem::new(501, "upgrade-not-sold", Advice::Stop, detail));
+        // Before anything is drawn: a payer must not learn of tickets that it can take back.
+        if let Err(refused) = self.check_share(&listing, &paid) {
+            return problem(&refused);
         }
         let (body, fingerprint) = match self.fingerprint(&parts, body).await {
             Ok(known) => known,
@@ -276,6 +305,11 @@ impl<S: GateStore> Gate<S> {
         if let Some(response) = self.known_call(&call, &paid, fingerprint) {
             return response;
         }
+        let Ok(place) = Arc::clone(&self.calls).try_acquire_owned() else {
+            self.counters.refused("too-many-calls");
+            let detail = format!("{} calls are under way; wait a moment", self.config.calls);
+            return problem(&Problem::new(503, "too-many-calls", Advice::Retry, detail));
+        };
         let order = OrderId(fingerprint);
         let admitted = self
             .merchant
@@ -283,24 +317,35 @@ impl<S: GateStore> Gate<S> {
             .await;
         match admitted {
             Ok(Admitted::Deliver(delivery)) => {
-                let payer = delivery.payer();
-                if !listing.limiters.admits_payer(payer) {
-                    delivery.failed().await; // its ticket is not consumed
-                    self.counters.refused("too-many-requests");
-                    return problem(&too_many(&format!("payer {payer}")));
-                }
-                let name = paid.name.map(|name| (paid.payment.escrow, name));
+                let begun_call = match &paid.name {
+                    None => None,
+                    Some(name) => match self.begin(CallName::new(paid.payment.escrow, name)) {
+                        Some(begun) => Some((begun, fingerprint)),
+                        None => {
+                            delivery.failed().await; // its ticket is not consumed
+                            self.counters.refused("in-progress");
+                            let detail = "this call is under way with another ticket; ask again";
+                            return problem(&Problem::new(409, "in-progress", Advice::Retry, detail));
+                        }
+                    },
+                };
                 let sale = Sale {
                     delivery,
                     route: route_of(&call),
                     payment: paid.payment,
                     price,
-                    name: name.map(|name| (name, fingerprint)),
+                    name: begun_call,
                     protocol: paid.protocol,
                     begun,
+                    place,
                 };
                 self.deliver(Request::from_parts(parts, body), upstream, sale)
                     .await
+            }
+            Ok(Admitted::Repeat(receipt)) if receipt.public => {
+                let ticket = receipt.ticket;
+                let detail = format!("ticket {ticket} won and is being claimed: it is no secret any more");
+                problem(&Problem::new(410, "answer-not-kept", Advice::Stop, detail))
             }
             Ok(Admitted::Repeat(receipt)) => self.again(receipt.ticket),
             Err(error) => self.refuse(&call, &paid, &error),
@@ -309,8 +354,9 @@ impl<S: GateStore> Gate<S> {
 
     fn client_ip(&self, parts: &Parts) -> Option<IpAddr> {
         let forwarded = || {
-            let list = parts.headers.get("x-forwarded-for")?.to_str().ok()?;
-            list.rsplit(',').next()?.trim().parse().ok()
+            // Some proxies add a line of their own to what the client sent.
+            let list = parts.headers.get_all("x-forwarded-for").iter().next_back()?;
+            list.to_str().ok()?.rsplit(',').next()?.trim().parse().ok()
         };
         let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
         if self.config.behind_proxy {
@@ -321,8 +367,7 @@ impl<S: GateStore> Gate<S> {
     }
 
     /// `/.well-known/x402`: every route that has a price, with terms that can be paid.
-    fn well_known(&self, parts: &Parts, table: &Table) -> serde_json::Value {
-        let realm = realm(parts);
+    fn well_known(&self, parts: &Parts, realm: &str, table: &Table) -> serde_json::Value {
         let scheme = parts.uri.scheme_str().unwrap_or("http");
         let resources = table.routes().iter().filter_map(|route| {
             let Charge::Price(price) = route.charge else { return None };
@@ -343,14 +388,61 @@ impl<S: GateStore> Gate<S> {
         U::Future: Send,
     {
         strip_request(&mut parts.headers);
-        match upstream.oneshot(Request::from_parts(parts, body)).await {
-            Ok(mut response) => {
+        let upload = Upload::default();
+        let request = Request::from_parts(parts, upload.watch(body));
+        let limit = self.config.upstream_timeout;
+        let mut answer = std::pin::pin!(upstream.oneshot(request));
+        let mut passed = 0;
+        let answer = loop {
+            match tokio::time::timeout(limit, &mut answer).await {
+                // A long upload is no silence.
+                Err(_) if upload.bytes() > passed => passed = upload.bytes(),
+                answer => break answer,
+            }
+        };
+        match answer {
+            Ok(Ok(mut response)) => {
                 self.counters
                     .upstream(Outcome::Status(response.status().as_u16()));
                 strip_response(response.headers_mut());
                 response
             }
-            Err(error) => problem(&self.upstream_failed(&error.into())),
+            Ok(Err(error)) => problem(&self.upstream_failed(&error.into(), &upload)),
+            Err(_) => problem(&self.timed_out(&upload)),
+        }
+    }
+
+    /// What can be asked of something that has a price. Servers that take every method alike would answer with the good
+    /// itself: only the head of the answer is given.
+    async fn options<U>(&self, mut parts: Parts, upstream: U) -> Response<Body>
+    where
+        U: tower::Service<Request<Body>, Response = Response<Body>> + Send,
+        U::Error: Into<axum::BoxError>,
+        U::Future: Send,
+    {
+        for name in [CONTENT_LENGTH, TRANSFER_ENCODING] {
+            parts.headers.remove(name);
+        }
+        let mut answer = self.pass(parts, Body::empty(), upstream).await;
+        for name in [CONTENT_LENGTH, CONTENT_ENCODING] {
+            answer.headers_mut().remove(name);
+        }
+        answer.map(|_| Body::empty())
+    }
+
+    /// A payer's share of requests. It is counted where the payer itself signed, or one could use up another's.
+    fn check_share(&self, listing: &Listing, paid: &Paid) -> Result<(), Problem> {
+        if !listing.limiters.limit_payers() {
+            return Ok(());
+        }
+        match self.merchant.payer(paid.payment.escrow) {
+            Some(payer)
+                if self.merchant.is_of_payer(&paid.ticket) && !listing.limiters.admits_payer(payer) =>
+            {
+                self.counters.refused("too-many-requests");
+                Err(too_many(&format!("payer {payer}")))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -367,13 +459,13 @@ impl<S: GateStore> Gate<S> {
 
     fn read_payment(&self, headers: &HeaderMap) -> Result<Option<Paid>, WireError> {
         let domain = self.merchant.domain();
-        let named = headers.get(IDEMPOTENCY_KEY).map(|value| text(value).to_owned());
+        let named = headers.get(IDEMPOTENCY_KEY).map(|name| name.as_bytes().to_vec());
         if let Some(value) = headers.get(PAYMENT_SIGNATURE) {
-            let read = read_signature(text(value), domain)?;
+            let read = read_signature(value.to_str().unwrap_or_default(), domain)?;
             return Ok(Some(Paid {
                 ticket: read.payment.ticket(domain)?,
                 payment: read.payment,
-                name: read.identifier.or(named),
+                name: read.identifier.map(String::into_bytes).or(named),
                 protocol: Protocol::X402,
             }));
         }
@@ -390,7 +482,7 @@ impl<S: GateStore> Gate<S> {
         }))
     }
 
-    /// What the payment is for: method, path, query, the call's body where it is small, its length where it is not.
+    /// What the payment is for: method, path, query, the beginning of the body, and its length.
     async fn fingerprint(&self, parts: &Parts, body: Body) -> Result<(Body, B256), Problem> {
         let mut hash = Sha256::new();
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
@@ -398,44 +490,28 @@ impl<S: GateStore> Gate<S> {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
         }
-        let small = body
-            .size_hint()
-            .upper()
-            .is_some_and(|upper| upper <= FINGERPRINT_BYTES);
-        if !small {
-            hash.update(body.size_hint().exact().unwrap_or(u64::MAX).to_be_bytes());
-            return Ok((body, B256::from_slice(&hash.finalize())));
-        }
-        if body.is_end_stream() {
-            return Ok((body, B256::from_slice(&hash.finalize())));
-        }
-        let collected = tokio::time::timeout(self.config.upstream_timeout, body.collect()).await;
-        let bytes: Bytes = match collected {
-            Ok(Ok(bytes)) => bytes.to_bytes(),
-            Ok(Err(error)) => {
-                return Err(Problem::new(400, "body-broken", Advice::Retry, error.to_string()));
+        let limit = self.config.upstream_timeout;
+        match fingerprint(&mut hash, body, limit).await {
+            Ok(body) => Ok((body, B256::from_slice(&hash.finalize()))),
+            Err(BodyError::TooLarge) => {
+                let limit = self.config.body_bytes;
+                Err(too_large(limit.saturating_add(1), limit))
             }
-            Err(_) => {
-                let seconds = self.config.upstream_timeout.as_secs();
-                let detail = format!("the request's body did not arrive within {seconds} s");
-                return Err(Problem::new(408, "body-too-slow", Advice::Retry, detail));
-            }
-        };
-        hash.update(&bytes);
-        Ok((Body::from(bytes), B256::from_slice(&hash.finalize())))
+            Err(BodyError::TooSlow) => Err(too_slow(limit)),
+            Err(BodyError::Broken(error)) => Err(Problem::new(400, "body-broken", Advice::Retry, error)),
+        }
     }
 
     /// A call that its payer named, and paid for before with whatever ticket.
     fn known_call(&self, call: &Call<'_>, paid: &Paid, fingerprint: B256) -> Option<Response<Body>> {
-        let name = paid.name.clone()?;
-        let known = self.answers.named(&(paid.payment.escrow, name.clone()))?;
-        // The name alone is nobody's: whoever asks must hold the escrow's key.
-        let signer = recover(paid.ticket.digest(), paid.ticket.signature()).map(|key| key.address());
-        if signer.ok() != Some(paid.payment.escrow) {
+        let name = paid.name.as_ref()?;
+        let known = self.answers.named(CallName::new(paid.payment.escrow, name))?;
+        // The name alone is nobody's, and old winners with their signatures are on the chain.
+        if !self.merchant.is_of_payer(&paid.ticket) {
             return None;
         }
         if known.fingerprint != fingerprint {
-            let detail = format!("call {name:?} was another request, {}", known.fingerprint);
+            let detail = format!("a call of this name was another request, {}", known.fingerprint);
             return Some(problem(&Problem::new(
                 409,
                 "call-name-reused",
@@ -447,22 +523,32 @@ impl<S: GateStore> Gate<S> {
         Some(self.again(known.ticket))
     }
 
+    /// Begins a named call, unless one of its name is under way, or was paid for since it was looked for.
+    fn begin(&self, name: CallName) -> Option<Begun> {
+        let begun = self.answers.begin(name)?;
+        self.answers.named(begun.name()).is_none().then_some(begun)
+    }
+
     /// The answer that was paid for before.
     fn again(&self, ticket: B256) -> Response<Body> {
-        self.counters.replayed();
-        let lost = |detail| problem(&Problem::new(410, "answer-not-kept", Advice::Stop, detail));
-        match self.answers.get(ticket).map(|answer| answer.again()) {
-            Some(Again::Whole(response)) => response,
-            Some(Again::Passing) => {
-                let detail = format!("the answer that ticket {ticket} paid for is on its way");
+        let gone = |detail| problem(&Problem::new(410, "answer-not-kept", Advice::Stop, detail));
+        let Some(answer) = self.answers.get(ticket) else {
+            return gone(format!(
+                "ticket {ticket} paid for an answer that is no longer kept"
+            ));
+        };
+        match answer.again() {
+            Again::Whole(response) => {
+                self.counters.replayed();
+                response
+            }
+            Again::Passing => {
+                let detail = format!("the answer that ticket {ticket} paid for is still on its way");
                 problem(&Problem::new(409, "in-progress", Advice::Retry, detail))
             }
-            Some(Again::Lost(status)) => lost(format!(
-                "ticket {ticket} paid for an answer with status {}, which was too large to keep, or broke off",
+            Again::Gone(status) => gone(format!(
+                "ticket {ticket} paid for an answer with status {}, which broke off or was too large to keep",
                 status.as_u16()
-            )),
-            None => lost(format!(
-                "ticket {ticket} paid for an answer that is no longer kept"
             )),
         }
     }
@@ -482,10 +568,13 @@ impl<S: GateStore> Gate<S> {
     {
         strip_request(request.headers_mut());
         let gate = Arc::clone(&self);
-        let work = tokio::spawn(async move {
+        let upload = Upload::default();
+        let request = request.map(|body| upload.watch(body));
+        let work = Detach::new(async move {
             let limit = gate.config.upstream_timeout;
             let asked_at = Instant::now();
-            let refusal = match tokio::time::timeout(limit, upstream.oneshot(request)).await {
+            // Whoever breaks off its own request does not get a winner back for it.
+            let (payer_failed, refusal) = match tokio::time::timeout(limit, upstream.oneshot(request)).await {
                 Ok(Ok(response)) if !response.status().is_server_error() => {
                     let added = sale.begun.elapsed().saturating_sub(asked_at.elapsed());
                     gate.counters.added(added);
@@ -496,28 +585,22 @@ impl<S: GateStore> Gate<S> {
                 Ok(Ok(mut failed)) => {
                     gate.counters.upstream(Outcome::Status(failed.status().as_u16()));
                     strip_response(failed.headers_mut());
-                    failed
+                    (false, failed)
                 }
-                Ok(Err(error)) => problem(&gate.upstream_failed(&error.into())),
-                Err(_) => {
-                    gate.counters.upstream(Outcome::TimedOut);
-                    let seconds = limit.as_secs();
-                    let detail =
-                        format!("the upstream did not answer within {seconds} s; the ticket is not consumed");
-                    problem(&Problem::new(504, "upstream-timeout", Advice::Retry, detail))
-                }
+                Ok(Err(error)) => (
+                    upload.is_broken(),
+                    problem(&gate.upstream_failed(&error.into(), &upload)),
+                ),
+                Err(_) => (upload.is_late(), problem(&gate.timed_out(&upload))),
             };
-            sale.delivery.failed().await;
+            if payer_failed {
+                sale.delivery.kept();
+            } else {
+                sale.delivery.failed().await;
+            }
             refusal
         });
-        match work.await {
-            Ok(response) => response,
-            Err(error) => {
-                warn!(%error, "a paid request failed inside");
-                let detail = "the gateway failed; ask again with the same payment";
-                problem(&Problem::new(500, "internal", Advice::Retry, detail))
-            }
-        }
+        work.await
     }
 
     /// The upstream answered: the ticket is consumed, and its receipt goes with the answer.
@@ -530,6 +613,7 @@ impl<S: GateStore> Gate<S> {
             name,
             protocol,
             begun: _,
+            place,
         } = sale;
         let (mut head, body) = response.into_parts();
         strip_response(&mut head.headers);
@@ -538,32 +622,42 @@ impl<S: GateStore> Gate<S> {
         let keep = |receipt: &Receipt| {
             let next = self.requirements(&price, Terms::Known(payment.escrow, receipt.quote), route);
             add_receipt(&mut head.headers, protocol, &payment, receipt, next, (self.now)());
-            let ticket = receipt.ticket;
-            if let Some((name, fingerprint)) = name {
-                self.answers.name(name, NamedCall { ticket, fingerprint });
+            let (ticket, headers) = (receipt.ticket, head.headers.clone());
+            answer = Some(self.answers.keep(ticket, head.status, headers, length));
+            if let Some((begun, fingerprint)) = name {
+                begun.paid(NamedCall { ticket, fingerprint });
             }
-            answer = Some(
-                self.answers
-                    .keep(ticket, head.status, head.headers.clone(), length),
-            );
         };
         let receipt = delivery.delivered(keep).await;
-        self.counters.accepted(
-            receipt.payer,
-            payment.escrow,
-            receipt.price,
-            receipt.probability,
-            receipt.won,
-        );
+        let (payer, escrow, worth) = (receipt.payer, payment.escrow, receipt.price);
+        self.counters
+            .accepted(payer, escrow, worth, receipt.probability, receipt.won);
         let answer = answer.expect("kept");
-        let body = Tee::new(body, answer, self.config.answers);
+        let body = Tee::new(body, answer, self.config.answers, place);
         Response::from_parts(head, Body::new(body))
     }
 
+    /// What a request is answered whose upstream did not answer in time.
+    fn timed_out(&self, upload: &Upload) -> Problem {
+        let limit = self.config.upstream_timeout;
+        if upload.is_late() {
+            return too_slow(limit);
+        }
+        self.counters.upstream(Outcome::TimedOut);
+        let seconds = limit.as_secs();
+        let detail = format!("the upstream did not answer within {seconds} s; no ticket is consumed");
+        Problem::new(504, "upstream-timeout", Advice::Retry, detail)
+    }
+
     /// What a request is answered whose upstream gave nothing.
-    fn upstream_failed(&self, error: &axum::BoxError) -> Problem {
+    fn upstream_failed(&self, error: &axum::BoxError, upload: &Upload) -> Problem {
         if let Some(UpstreamError::BodyTooLarge { limit }) = error.downcast_ref::<UpstreamError>() {
             return too_large(limit.saturating_add(1), *limit);
+        }
+        if upload.is_broken() {
+            debug!(%error, "a request broke off");
+            let detail = "the request's body broke off";
+            return Problem::new(400, "body-broken", Advice::Retry, detail);
         }
         warn!(%error, "the upstream failed");
         self.counters.upstream(Outcome::Failed);
@@ -623,12 +717,12 @@ impl<S: GateStore> Gate<S> {
 
     fn required(&self, call: &Call<'_>, why: &Problem, terms: Terms) -> Response<Body> {
         let requirements = self.requirements(&call.price, terms, route_of(call));
-        let realm = realm(call.parts);
         let expires = rfc3339((self.now)().0 + CHALLENGE_SECONDS);
-        let challenge = Challenge::new(&self.challenge_key, &realm, &requirements, expires);
+        let challenge = Challenge::new(&self.challenge_key, call.realm, &requirements, expires);
         let scheme = call.parts.uri.scheme_str().unwrap_or("http");
-        let url = format!("{scheme}://{realm}{}", call.parts.uri.path());
-        let description = call.listed.route.and_then(|route| route.description.clone());
+        let url = format!("{scheme}://{}{}", call.realm, beginning(call.parts.uri.path()));
+        let description = call.listed.route.and_then(|route| route.description.as_deref());
+        let description = description.map(|text| beginning(text).to_owned());
         payment_required(why, requirements, url, &challenge, description)
     }
 
@@ -688,12 +782,20 @@ enum Terms {
     Known(Address, Quote),
 }
 
+/// What the terms are for. A pricer looks at more than the path, so that its answer is for this request alone.
 fn route_of(call: &Call<'_>) -> String {
-    match call.listed.route {
-        Some(route) => route.pattern.to_string(),
-        // A pricer looks at more than the path: its answer is for this request alone.
-        None => format!("{} {}", call.parts.method, escaped(call.parts.uri.path())),
-    }
+    let pattern = call.listed.route.map(|route| route.pattern.to_string());
+    let own = || format!("{} {}", call.parts.method, escaped(call.parts.uri.path()));
+    let short = |pattern: &String| pattern.len() <= REPEATED_BYTES;
+    pattern
+        .filter(short)
+        .or_else(|| Some(own()).filter(short))
+        .unwrap_or_else(|| format!("{} {NO_OTHER_PATH}", call.parts.method))
+}
+
+/// So much of a text as a 402 repeats.
+fn beginning(text: &str) -> &str {
+    &text[..text.floor_char_boundary(REPEATED_BYTES)]
 }
 
 /// A path as a pattern that matches itself only.
@@ -708,14 +810,17 @@ fn escaped(path: &str) -> String {
     pattern
 }
 
-fn realm(parts: &Parts) -> String {
-    let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
-    host.or(parts.uri.host()).unwrap_or("localhost").to_owned()
-}
-
-/// What is not text is no payment.
-fn text(value: &HeaderValue) -> &str {
-    value.to_str().unwrap_or_default()
+/// The server's name, as the client has it. `None` where it is no name: it goes into headers and documents.
+fn realm(parts: &Parts) -> Option<String> {
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    let named = hosts.next().map_or_else(
+        || Some(parts.uri.authority().map_or("", |authority| authority.as_str())),
+        |host| host.to_str().ok(),
+    )?;
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+    let is_one = hosts.next().is_none() && named.len() <= REALM_BYTES && named.bytes().all(is_name);
+    let name = if named.is_empty() { "localhost" } else { named };
+    is_one.then(|| name.to_owned())
 }
 
 fn is_preflight(headers: &HeaderMap) -> bool {
@@ -725,6 +830,12 @@ fn is_preflight(headers: &HeaderMap) -> bool {
 fn too_large(got: u64, limit: u64) -> Problem {
     let detail = format!("the body has {got} bytes, at most {limit} are taken");
     Problem::new(413, "body-too-large", Advice::Stop, detail)
+}
+
+fn too_slow(limit: Duration) -> Problem {
+    let seconds = limit.as_secs();
+    let detail = format!("the request's body did not arrive within {seconds} s");
+    Problem::new(408, "body-too-slow", Advice::Retry, detail)
 }
 
 fn too_many(whose: &str) -> Problem {

@@ -4,24 +4,27 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes, HttpBody};
 use http::{Request, Response};
-use http_body::Body as _;
+use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tower::{Service, ServiceExt};
+use tokio::sync::{Semaphore, watch};
+use tokio_io_timeout::TimeoutWriter;
+use tower::{Service, ServiceExt, service_fn};
 use tracing::{debug, info, warn};
 
 use super::idle::Idle;
-use super::upstream::Peer;
+use super::upstream::{Peer, Place};
 
 /// Pause after the system had no connection to give.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -29,10 +32,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How patient a server is with its clients.
 #[derive(Clone, Copy, Debug)]
 pub struct ListenLimits {
-    /// Connections at a time; whoever comes then waits.
+    /// Connections at a time, those that were upgraded among them; whoever comes then waits.
     pub connections: usize,
     /// Longest time for the head of a request, and of silence between requests.
     pub header_timeout: Duration,
+    /// Longest time for which a client takes nothing of an answer.
+    pub write_idle: Duration,
     /// Largest head of a request, bytes.
     pub header_bytes: usize,
     /// Longest silence within a request's body.
@@ -46,6 +51,7 @@ impl Default for ListenLimits {
         Self {
             connections: 4096,
             header_timeout: Duration::from_secs(30),
+            write_idle: Duration::from_secs(30),
             header_bytes: 64 * 1024,
             body_idle: Duration::from_secs(30),
             drain: Duration::from_secs(30),
@@ -93,21 +99,41 @@ pub async fn listen<S>(
                 continue;
             }
         };
-        let service = service.clone().map_request(move |request: Request<Incoming>| {
+        let place = Place(Arc::new(place));
+        let open = watch::Sender::new(0);
+        let silence = silence(open.subscribe(), limits.header_timeout);
+        let (service, own) = (service.clone(), place.clone());
+        let service = service_fn(move |request: Request<Incoming>| {
             let mut request = request.map(|body| match body.is_end_stream() {
                 true => Body::empty(),
                 false => Body::new(Idle::new(limits.body_idle, body)),
             });
             request.extensions_mut().insert(Peer(peer.ip()));
-            request
+            request.extensions_mut().insert(own.clone());
+            let (open, answer) = (Open::new(&open), service.clone().oneshot(request));
+            async move {
+                Ok::<_, Infallible>(
+                    answer
+                        .await?
+                        .map(|inner| Body::new(Answer { inner, _open: open })),
+                )
+            }
         });
         let (builder, watcher) = (Arc::clone(&builder), graceful.watcher());
         tokio::spawn(async move {
             let _place = place;
-            let io = TokioIo::new(stream);
+            let mut stream = TimeoutWriter::new(stream);
+            stream.set_timeout(Some(limits.write_idle));
+            let io = TokioIo::new(Box::pin(stream));
             let connection = builder.serve_connection_with_upgrades(io, TowerToHyperService::new(service));
-            if let Err(error) = watcher.watch(connection.into_owned()).await {
-                debug!(%peer, %error, "a connection ended");
+            // Hyper has no time limit before it knows which version a client speaks, nor for HTTP/2 without requests.
+            tokio::select! {
+                ended = watcher.watch(connection.into_owned()) => {
+                    if let Err(error) = ended {
+                        debug!(%peer, %error, "a connection ended");
+                    }
+                }
+                () = silence => debug!(%peer, "a connection was silent for too long"),
             }
         });
     }
@@ -121,6 +147,61 @@ pub async fn listen<S>(
             seconds = limits.drain.as_secs(),
             "requests under way are broken off"
         );
+    }
+}
+
+/// Ends when no request has been open for so long.
+async fn silence(mut open: watch::Receiver<usize>, limit: Duration) {
+    loop {
+        if *open.borrow_and_update() > 0 {
+            if open.changed().await.is_err() {
+                return;
+            }
+        } else if tokio::time::timeout(limit, open.changed()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A request that is not answered to the end.
+struct Open(watch::Sender<usize>);
+
+impl Open {
+    fn new(open: &watch::Sender<usize>) -> Self {
+        open.send_modify(|count| *count += 1);
+        Self(open.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+/// The body of an answer, which is open until it is gone.
+struct Answer {
+    inner: Body,
+    _open: Open,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.inner).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
     }
 }
 

@@ -1,4 +1,5 @@
-//! How long a request took and how many bytes passed, counted when the last of it is gone.
+//! How long a request took and how many bytes passed, counted when the last of it is gone. What may not pass as a header
+//! does not pass as a trailer either.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use axum::body::{Body, Bytes, HttpBody};
 use http_body::{Frame, SizeHint};
 
 use super::operator::Counters;
+use super::reply::strip_trailers;
 
 /// One request; reports when nobody holds it any more.
 pub(super) struct Meter {
@@ -70,11 +72,14 @@ impl HttpBody for Metered {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
-        if let Some(Ok(frame)) = &frame
-            && let Some(data) = frame.data_ref()
-        {
-            (self.count)(&self.meter).fetch_add(data.len() as u64, Ordering::Relaxed);
+        let mut frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        if let Some(Ok(frame)) = &mut frame {
+            if let Some(data) = frame.data_ref() {
+                (self.count)(&self.meter).fetch_add(data.len() as u64, Ordering::Relaxed);
+            }
+            if let Some(trailers) = frame.trailers_mut() {
+                strip_trailers(trailers);
+            }
         }
         Poll::Ready(frame)
     }

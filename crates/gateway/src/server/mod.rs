@@ -1,6 +1,7 @@
 //! The seller's side: a gate that charges, as a tower layer before any service, and a reverse proxy to put behind it.
 
 mod answers;
+mod detach;
 mod discovery;
 mod gate;
 mod idle;
@@ -12,6 +13,7 @@ pub mod operator;
 mod reply;
 mod table;
 mod tee;
+mod upload;
 mod upstream;
 
 pub use answers::AnswerLimits;

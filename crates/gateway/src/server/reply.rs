@@ -16,6 +16,15 @@ use crate::wire::{
     PAYMENT_RESPONSE, Payment, PaymentRequired, PaymentResponse, Problem, Receipt, Requirements, Resource,
 };
 
+/// Ask some servers to take a request for one with another method or path than the one that was priced.
+const OVERRIDES: [HeaderName; 5] = [
+    HeaderName::from_static("x-http-method"),
+    HeaderName::from_static("x-http-method-override"),
+    HeaderName::from_static("x-method-override"),
+    HeaderName::from_static("x-original-url"),
+    HeaderName::from_static("x-rewrite-url"),
+];
+
 /// Seconds after which an answer that asks for patience is worth asking for again.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
@@ -91,8 +100,20 @@ pub(super) fn add_receipt(
     make_private(headers);
 }
 
-/// What was paid for is for the payer alone: `private` takes the place of `public` and of what shared caches may do.
+/// What was paid for is for the payer alone: `private` takes the place of `public` and of what shared caches may do, and
+/// nothing is said to a certain kind of shared cache (RFC 9213 and its forerunners).
 fn make_private(headers: &mut HeaderMap) {
+    let targeted: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| {
+            let name = name.as_str();
+            name.ends_with("cdn-cache-control") || matches!(name, "surrogate-control" | "x-accel-expires")
+        })
+        .cloned()
+        .collect();
+    for name in targeted {
+        headers.remove(name);
+    }
     let stored = headers
         .get_all(CACHE_CONTROL)
         .iter()
@@ -127,6 +148,9 @@ pub(super) fn strip_request(headers: &mut HeaderMap) {
     retain(headers, &AUTHORIZATION, |value| payment_token(value).is_none());
     // @x402/fetch sends this answer header with its requests.
     headers.remove(ACCESS_CONTROL_EXPOSE_HEADERS);
+    for name in OVERRIDES {
+        headers.remove(name);
+    }
 }
 
 /// Takes everything of payment protocols out of an upstream's answer: who sells is the gateway.
@@ -135,6 +159,16 @@ pub(super) fn strip_response(headers: &mut HeaderMap) {
         headers.remove(name);
     }
     retain(headers, &WWW_AUTHENTICATE, |value| payment_token(value).is_none());
+}
+
+/// Takes everything of payment protocols out of the trailers of either.
+pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
+    for name in PAYMENT_HEADERS
+        .into_iter()
+        .chain([AUTHORIZATION, WWW_AUTHENTICATE])
+    {
+        trailers.remove(name);
+    }
 }
 
 fn retain(headers: &mut HeaderMap, name: &HeaderName, keep: impl Fn(&HeaderValue) -> bool) {

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use axum::body::{Body, Bytes, HttpBody};
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::answers::{Answer, AnswerLimits};
 
@@ -23,10 +24,17 @@ struct Kept {
     bytes: Vec<u8>,
     /// Still small enough to keep whole.
     whole: bool,
+    /// The call's place among those at the upstream.
+    _place: OwnedSemaphorePermit,
 }
 
 impl Tee {
-    pub(super) fn new(inner: Body, answer: Arc<Answer>, limits: AnswerLimits) -> Self {
+    pub(super) fn new(
+        inner: Body,
+        answer: Arc<Answer>,
+        limits: AnswerLimits,
+        place: OwnedSemaphorePermit,
+    ) -> Self {
         // A large answer is known by its length, most of the time.
         let whole = inner.size_hint().lower() <= limits.answer_bytes as u64;
         Self {
@@ -36,6 +44,7 @@ impl Tee {
                 limits,
                 bytes: Vec::new(),
                 whole,
+                _place: place,
             }),
         }
     }

@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::sync::OwnedSemaphorePermit;
 use tower::Service;
 use tracing::debug;
 
@@ -38,6 +40,11 @@ const HOP_BY_HOP: [HeaderName; 7] = [
 /// Who sent a request; in its extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
+
+/// A request's connection among those that a server takes at a time; in its extensions. Held for as long as the connection
+/// lives, upgraded or not.
+#[derive(Clone, Debug)]
+pub(super) struct Place(#[expect(dead_code, reason = "is held")] pub(super) Arc<OwnedSemaphorePermit>);
 
 /// Why an upstream gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -148,9 +155,10 @@ impl Upstream {
             .entry(FORWARDED_PROTO)
             .or_insert(HeaderValue::from_static("http"));
         if let Some(Peer(address)) = peer {
-            let before = headers.get(FORWARDED_FOR).and_then(|value| value.to_str().ok());
-            let list = before.map_or_else(|| address.to_string(), |before| format!("{before}, {address}"));
-            if let Ok(list) = HeaderValue::from_str(&list) {
+            let before = headers.get_all(FORWARDED_FOR).iter();
+            let before = before.filter_map(|value| value.to_str().ok()).map(str::to_owned);
+            let list: Vec<String> = before.chain([address.to_string()]).collect();
+            if let Ok(list) = HeaderValue::from_str(&list.join(", ")) {
                 headers.insert(FORWARDED_FOR, list);
             }
         }
@@ -163,6 +171,7 @@ impl Upstream {
 
     async fn ask(self, mut request: Request<Body>) -> Result<Response<Body>, UpstreamError> {
         let downstream = hyper::upgrade::on(&mut request);
+        let place = request.extensions_mut().remove::<Place>();
         let (request, upgrade) = self.prepare(request)?;
         let mut response = self.client.request(request).await.map_err(|error| {
             let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
@@ -178,9 +187,15 @@ impl Upstream {
             }
             UpstreamError::Transport(words.join(": "))
         })?;
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS && upgrade.is_some() {
+        let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if switches && upgrade.is_none() {
+            let problem = "it changes to a protocol that nobody asked for";
+            return Err(UpstreamError::Transport(problem.to_owned()));
+        }
+        if switches {
             let upstream = hyper::upgrade::on(&mut response);
             tokio::spawn(async move {
+                let _place = place;
                 let (Ok(downstream), Ok(upstream)) = (downstream.await, upstream.await) else {
                     return;
                 };
@@ -198,15 +213,19 @@ impl Upstream {
     }
 }
 
-/// The protocol that a request wants to go on with.
-fn upgrade_of(headers: &HeaderMap) -> Option<HeaderValue> {
+/// The protocol that a request wants to go on with, where that is WebSocket. Any other is not passed on: over HTTP/2, say
+/// (`h2c`), a client would go on to ask the upstream for whatever it likes, past the gate.
+pub(super) fn upgrade_of(headers: &HeaderMap) -> Option<HeaderValue> {
     let wanted = headers
         .get_all(CONNECTION)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .any(|name| name.trim().eq_ignore_ascii_case("upgrade"));
-    headers.get(UPGRADE).filter(|_| wanted).cloned()
+    let mut protocols = headers.get_all(UPGRADE).iter();
+    let protocol = protocols.next().filter(|_| wanted)?;
+    let websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
+    (websocket && protocols.next().is_none()).then(|| protocol.clone())
 }
 
 fn remove_hop_by_hop(headers: &mut HeaderMap) {

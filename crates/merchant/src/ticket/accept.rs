@@ -7,13 +7,13 @@ use alloy_primitives::{Address, B256};
 use chain::Mirror;
 use protocol::ticket::{
     Admission, Amount, Domain, Drawn, EscrowPublicKey, Issued, Offer, OrderId, Policy, PolicyError, Quote,
-    Refusal, Seconds, Seed, Ticket, Timestamp, WinThreshold, accept, quote,
+    Refusal, Seconds, Seed, Ticket, Timestamp, WinThreshold, accept, quote, recover,
 };
 use storage::{ClaimStore, SeedStore, StoreError, WinStore};
 use tracing::{info, warn};
 
 use super::Price;
-use super::book::{Book, Entered, Place};
+use super::book::{Book, Entered, Good, Place};
 use super::fleet::Lease;
 
 /// The contract's withdraw delay. `ITicketEscrow.WITHDRAW_DELAY`; a test of the e2e suite compares them.
@@ -40,8 +40,8 @@ pub enum Admitted<S: WinStore + Clone + Send + Sync + 'static> {
 }
 
 /// An accepted ticket whose good is on its way. It is safe: a winner is on disk, a loser's nonce is taken. It is consumed by
-/// [`Delivery::delivered`] and not before: a good that cannot be delivered costs nothing. Dropped, a loser is given back and
-/// a winner stays, for its payer to ask again.
+/// [`Delivery::delivered`] and not before: a good that cannot be delivered costs nothing. Whatever comes of it, from now on
+/// the ticket is good for its order only. Dropped, it is kept, as by [`Delivery::kept`].
 pub struct Delivery<S: WinStore + Clone + Send + Sync + 'static> {
     merchant: Arc<Merchant<S>>,
     /// Taken when it is known what came of it.
@@ -77,6 +77,9 @@ pub struct Receipt {
     pub won: bool,
     /// Whether its good was delivered before, for this same order.
     pub repeat: bool,
+    /// Whether it is a winner that is being claimed: whoever reads the chain has it, so that it no longer shows that its
+    /// sender is its payer.
+    pub public: bool,
     /// Terms of the next ticket.
     pub quote: Quote,
 }
@@ -198,6 +201,18 @@ where
         self.mirror.view(escrow).last_final.is_some()
     }
 
+    /// Whether the sender of this ticket holds its escrow's key, or is trusted by who does: it is signed, and under a
+    /// commitment of which the chain has seen no ticket yet.
+    pub fn is_of_payer(&self, ticket: &Ticket<Issued>) -> bool {
+        self.book.is_secret(ticket.escrow(), ticket.commitment()) && check_signer(ticket).is_ok()
+    }
+
+    /// Who opened an escrow that the mirror knows.
+    pub fn payer(&self, escrow: Address) -> Option<Address> {
+        let view = self.mirror.view(escrow);
+        Some(view.head.or(view.last_final)?.payer)
+    }
+
     /// Step `quote`: terms for tickets of an escrow that the mirror knows.
     pub fn quote(&self, escrow: Address, price: &Price) -> Result<Quote, Refusal> {
         let view = self.mirror.view(escrow);
@@ -230,7 +245,7 @@ where
         now: Timestamp,
     ) -> Result<Receipt, AcceptError> {
         match self.admit(order, ticket, price, now).await? {
-            Admitted::Deliver(delivery) => Ok(delivery.delivered(|_| {}).await),
+            Admitted::Deliver(delivery) => Ok(delivery.delivered(|_| ()).await),
             Admitted::Repeat(receipt) => Ok(*receipt),
         }
     }
@@ -263,6 +278,7 @@ where
         let (known, place) = match self.book.enter(&ticket, record.payer, order) {
             Entered::Judge(known, place) => (known, place),
             Entered::Again(place) => {
+                check_signer(&ticket)?;
                 return match self.honour(order, place, sold).await {
                     // Given back by another process meanwhile: asked again, it is judged anew.
                     Err(StoreError::UnknownWin(_)) => Err(AcceptError::Busy(digest)),
@@ -270,7 +286,11 @@ where
                 };
             }
             Entered::Busy => return Err(AcceptError::Busy(digest)),
-            Entered::Repeat => return Ok(Admitted::Repeat(Box::new(self.receipt(sold, false, true)))),
+            Entered::Repeat { public } => {
+                check_signer(&ticket)?;
+                let receipt = self.receipt(sold, false, true);
+                return Ok(Admitted::Repeat(Box::new(Receipt { public, ..receipt })));
+            }
         };
 
         // Decide. The answer to a refused ticket is the same whether it would have won.
@@ -292,9 +312,10 @@ where
             payer_unclaimed_wins: known.payer_unclaimed,
             known_key: known.key.as_ref(),
         };
+        let copy = ticket.clone();
         let accepted = match accept(ticket, &admission) {
             Ok(accepted) => accepted,
-            Err(refusal) => return self.again(order, place, sold, refusal).await,
+            Err(refusal) => return self.again(order, place, &copy, sold, refusal).await,
         };
         let key = *accepted.key();
 
@@ -304,7 +325,7 @@ where
         match accepted.draw()? {
             Drawn::Lost(_) => {
                 if let Some(place) = &delivery.place {
-                    place.lost();
+                    place.harmless();
                 }
                 Ok(Admitted::Deliver(delivery))
             }
@@ -355,17 +376,19 @@ where
             probability: offer.win_threshold.probability(),
             won,
             repeat,
+            public: false,
             quote: self.quote_for(escrow, &offer),
         }
     }
 
     /// A payer whose answer was lost may ask again when the book has forgotten its ticket: after a restart, at another
     /// process, or long after the claim. A loser was worth nothing, so a fresh ticket will do; a winner is in the store, and
-    /// is honoured.
+    /// is honoured. Only its payer may make the store work.
     async fn again(
         self: &Arc<Self>,
         order: OrderId,
         place: Place,
+        ticket: &Ticket<Issued>,
         sold: Sold,
         refusal: Refusal,
     ) -> Result<Admitted<S>, AcceptError> {
@@ -375,10 +398,11 @@ where
                 | Refusal::CommitmentClosed { .. }
                 | Refusal::NonceNotAboveFloor { .. }
         );
-        let win = match forgotten {
-            true => self.store.win(sold.ticket).await?,
-            false => None,
-        };
+        if !forgotten || check_signer(ticket).is_err() {
+            return Err(refusal.into());
+        }
+        place.harmless(); // if it is one, it is a stored winner
+        let win = self.store.win(sold.ticket).await?;
         match win.filter(|win| win.order == order) {
             Some(win) if win.delivered => Ok(Admitted::Repeat(Box::new(self.receipt(sold, false, true)))),
             Some(_) => match self.honour(order, place, sold).await {
@@ -428,8 +452,17 @@ where
         }
         let receipt = self.merchant.receipt(self.sold, self.won, false);
         keep(&receipt);
-        self.settle();
+        self.settle(Good::Delivered);
         receipt
+    }
+}
+
+/// Whether the escrow's key signed the ticket: a digest is no secret, and has no signature in it.
+fn check_signer(ticket: &Ticket<Issued>) -> Result<(), Refusal> {
+    let (escrow, key) = (ticket.escrow(), recover(ticket.digest(), ticket.signature())?);
+    match key.address() {
+        recovered if recovered == escrow => Ok(()),
+        recovered => Err(Refusal::WrongSigner { recovered, escrow }),
     }
 }
 
@@ -442,37 +475,41 @@ where
         self.sold.payer
     }
 
-    /// There is no good: the ticket is not consumed, and can be sent again.
+    /// There is no good: the ticket is not consumed, and can be sent again for the same order. A winner is given back.
     pub async fn failed(mut self) {
-        let Some(place) = self.place.take() else { return };
         if !self.won {
-            return; // with its place goes its nonce
+            return self.settle(Good::Failed);
         }
         match self.merchant.store.void(self.sold.ticket).await {
             Ok(()) => {
                 info!(ticket = %self.sold.ticket, "a winner is given back: its good could not be delivered");
-                if self.key.is_none() {
-                    place.forget();
+                match (self.key, self.place.take()) {
+                    (Some(_), Some(place)) => place.settle(self.order, (true, false), self.key, Good::Failed),
+                    (None, Some(place)) => place.give_back(self.order),
+                    (_, None) => {}
                 }
             }
             Err(error) => {
                 warn!(%error, ticket = %self.sold.ticket, "a winner whose good failed cannot be given back");
-                self.place = Some(place);
-                self.settle_undelivered();
+                self.keep();
             }
         }
     }
 
-    fn settle(&mut self) {
-        if let Some(place) = self.place.take() {
-            // A winner of an earlier process was counted when it was read back.
-            place.settle(self.order, self.won && self.key.is_some(), self.key, true);
-        }
+    /// The payer broke off what it asked for. Its ticket can be sent again for the same order, and a winner stays one.
+    pub fn kept(mut self) {
+        self.keep();
     }
 
-    fn settle_undelivered(&mut self) {
+    fn keep(&mut self) {
+        self.settle(if self.won { Good::Owed } else { Good::Failed });
+    }
+
+    fn settle(&mut self, good: Good) {
         if let Some(place) = self.place.take() {
-            place.settle(self.order, self.won && self.key.is_some(), self.key, false);
+            let won = self.won;
+            // A winner of an earlier process was counted when it was read back.
+            place.settle(self.order, (won, won && self.key.is_some()), self.key, good);
         }
     }
 }
@@ -482,9 +519,6 @@ where
     S: WinStore + Clone + Send + Sync + 'static,
 {
     fn drop(&mut self) {
-        // A winner is stored, and will be claimed unless it is given back: it counts, and its payer may ask again.
-        if self.won {
-            self.settle_undelivered();
-        }
+        self.keep();
     }
 }

@@ -59,8 +59,20 @@ struct Sessions {
 struct Seen {
     digest: B256,
     order: OrderId,
-    /// False for a winner of an earlier process whose good may not have been delivered.
-    delivered: bool,
+    good: Good,
+    won: bool,
+}
+
+/// What became of a ticket's good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Good {
+    /// The payer has it.
+    Delivered,
+    /// A winner is stored, and its good may not have been delivered.
+    Owed,
+    /// There was none: the ticket is not consumed. It stays bound to its order all the same. The time of a refusal may tell
+    /// that a ticket won, and a payer that could take its losers elsewhere would pay with them alone.
+    Failed,
 }
 
 /// How far a ticket whose nonce is taken has come.
@@ -68,8 +80,8 @@ struct Seen {
 enum Flight {
     /// Being judged, drawn and stored: it may be a winner.
     Judged,
-    /// Drawn and lost; the good is on its way. No claim can bury it.
-    Lost,
+    /// No claim can bury it: it lost, or is a stored winner, or is too low to become one. Its good may be on its way.
+    Harmless,
 }
 
 /// What the book says to a ticket at the door.
@@ -78,8 +90,9 @@ pub(crate) enum Entered {
     Judge(Box<Known>, Place),
     /// This very ticket was accepted for this very order, by an earlier process that may not have delivered.
     Again(Place),
-    /// This very ticket was accepted for this very order, and the good was delivered.
-    Repeat,
+    /// This very ticket was accepted for this very order, and the good was delivered. `public`: it is a winner that is being
+    /// claimed, so that whoever reads the chain has it.
+    Repeat { public: bool },
     /// A ticket with this nonce is being judged, or its good is on its way, right now.
     Busy,
 }
@@ -170,8 +183,11 @@ impl Book {
         let entry = self.entry(&mut pages, escrow);
         let seen = entry.seen.get(&nonce).copied();
         let same = seen.filter(|seen| (seen.digest, seen.order) == (digest, order));
-        if same.is_some_and(|seen| seen.delivered) {
-            return Entered::Repeat;
+        let commitment = ticket.commitment();
+        let session = entry.sessions.find(commitment).or(open);
+        if let Some(Seen { won, .. }) = same.filter(|seen| seen.good == Good::Delivered) {
+            let public = won && session.is_none();
+            return Entered::Repeat { public };
         }
         // Another ticket with this nonce may yet be refused: anybody can send one in a payer's name.
         if entry.in_flight.contains_key(&nonce) {
@@ -184,26 +200,27 @@ impl Book {
             digest,
             owned,
         };
-        if same.is_some() {
-            entry.in_flight.insert(nonce, Flight::Judged);
+        if same.is_some_and(|seen| seen.good == Good::Owed) {
+            entry.in_flight.insert(nonce, Flight::Harmless);
             return Entered::Again(place(true));
         }
-        let commitment = ticket.commitment();
         let known = Known {
-            session: entry
-                .sessions
-                .find(commitment)
-                .or(open)
-                .unwrap_or(entry.sessions.live),
+            session: session.unwrap_or(entry.sessions.live),
             commitment_closed: open_closed || entry.sessions.closed.contains(&commitment),
-            nonce_seen: seen.is_some(),
+            nonce_seen: seen.is_some() && same.is_none(),
             floor: entry.floor,
             unclaimed: entry.exposure(),
             payer_unclaimed,
             key: entry.key,
         };
         if !known.nonce_seen {
-            entry.in_flight.insert(nonce, Flight::Judged);
+            // At or below the floor it will be refused: it must not hold up a claim meanwhile, as anybody can send it.
+            let flight = if nonce <= entry.floor {
+                Flight::Harmless
+            } else {
+                Flight::Judged
+            };
+            entry.in_flight.insert(nonce, flight);
         }
         let owned = !known.nonce_seen;
         Entered::Judge(Box::new(known), place(owned))
@@ -222,7 +239,12 @@ impl Book {
             Seen {
                 digest: ticket.digest(),
                 order: win.order,
-                delivered: win.delivered,
+                good: if win.delivered {
+                    Good::Delivered
+                } else {
+                    Good::Owed
+                },
+                won: true,
             },
         );
         entry.unclaimed += 1;
@@ -282,6 +304,15 @@ impl Book {
         entry
             .sessions
             .close(|commitment| commitments.contains(commitment), next);
+    }
+
+    /// Whether a ticket under this commitment is known to its payer and this merchant alone: its session is not closed, so
+    /// that no winner of it has been shown to the chain.
+    pub(crate) fn is_secret(&self, escrow: Address, commitment: B256) -> bool {
+        let pages = self.pages.lock();
+        let own = pages.escrows.get(&escrow);
+        let own = own.and_then(|entry| entry.sessions.find(commitment));
+        own.or_else(|| pages.open.find(commitment)).is_some()
     }
 
     /// Another process of this merchant is about to claim winners of this escrow up to `floor`, some of them perhaps of
@@ -417,36 +448,38 @@ impl Pages {
 }
 
 impl Place {
-    /// The ticket was drawn and lost: no claim needs to wait for it any more, and it is no exposure.
-    pub(crate) fn lost(&self) {
+    /// No claim needs to wait for the ticket any more, and it is no exposure: it lost, or is stored.
+    pub(crate) fn harmless(&self) {
+        if !self.owned {
+            return; // the nonce is another's
+        }
         let mut pages = self.book.pages.lock();
         let entry = self.book.entry(&mut pages, self.escrow);
         if let Some(flight) = entry.in_flight.get_mut(&self.nonce) {
-            *flight = Flight::Lost;
+            *flight = Flight::Harmless;
         }
     }
 
-    /// The ticket is accepted. A `new_winner` is one that no earlier process had stored. Undelivered, the same ticket for
-    /// the same order gets its good yet.
+    /// The ticket is accepted. A `new_winner` is one that no earlier process had stored. Whatever became of its good, the
+    /// same ticket is good for the same order only.
     pub(crate) fn settle(
         mut self,
         order: OrderId,
-        new_winner: bool,
+        (won, new_winner): (bool, bool),
         key: Option<EscrowPublicKey>,
-        delivered: bool,
+        good: Good,
     ) {
         let book = Arc::clone(&self.book);
         let mut pages = book.pages.lock();
         let entry = book.entry(&mut pages, self.escrow);
         entry.in_flight.remove(&self.nonce);
-        entry.seen.insert(
-            self.nonce,
-            Seen {
-                digest: self.digest,
-                order,
-                delivered,
-            },
-        );
+        let seen = Seen {
+            digest: self.digest,
+            order,
+            good,
+            won,
+        };
+        entry.seen.insert(self.nonce, seen);
         entry.key = key.or(entry.key);
         if new_winner {
             entry.unclaimed += 1;
@@ -460,7 +493,7 @@ impl Place {
         self.owned = false;
     }
 
-    /// The ticket of an earlier process was not delivered after all, and is no winner of ours any more.
+    /// The winner of an earlier process was given back by another one: it is no winner of ours any more.
     pub(crate) fn forget(self) {
         let mut pages = self.book.pages.lock();
         let entry = self.book.entry(&mut pages, self.escrow);
@@ -473,6 +506,18 @@ impl Place {
             entry.seen.remove(&self.nonce);
             entry.unclaimed = entry.unclaimed.saturating_sub(1);
         }
+    }
+
+    /// The good of a winner that was stored before could not be delivered after all, and it is no winner of ours any more.
+    pub(crate) fn give_back(self, order: OrderId) {
+        {
+            let mut pages = self.book.pages.lock();
+            let entry = self.book.entry(&mut pages, self.escrow);
+            if entry.seen.contains_key(&self.nonce) {
+                entry.unclaimed = entry.unclaimed.saturating_sub(1);
+            }
+        }
+        self.settle(order, (true, false), None, Good::Failed);
     }
 }
 
@@ -541,9 +586,9 @@ mod tests {
                 Entered::Judge(_, place) => {
                     place.settle(
                         OrderId(B256::repeat_byte(order)),
-                        won,
+                        (won, won),
                         Some(*self.key.public_key()),
-                        true,
+                        Good::Delivered,
                     );
                 }
                 _ => panic!("expected to be judged"),
@@ -576,7 +621,7 @@ mod tests {
         drop(place); // refused: the nonce is free again
         stand.settle(&ticket, 1, false);
         assert!(
-            matches!(stand.enter(&ticket, 1), Entered::Repeat),
+            matches!(stand.enter(&ticket, 1), Entered::Repeat { public: false }),
             "same ticket, same order"
         );
         let Entered::Judge(known, _place) = stand.enter(&ticket, 2) else {
@@ -636,7 +681,8 @@ mod tests {
         let (session, floor) = stand.book.quote(stand.key.address());
         assert_eq!(floor, Nonce(4));
         assert_ne!(session.commitment(), before.commitment());
-        place.settle(OrderId(B256::ZERO), true, Some(*stand.key.public_key()), true);
+        let key = Some(*stand.key.public_key());
+        place.settle(OrderId(B256::ZERO), (true, true), key, Good::Delivered);
         assert_eq!(stand.close(&[5, 9]), Some(Nonce(9)));
     }
 
@@ -678,6 +724,69 @@ mod tests {
         assert_eq!(seen(&stand), SEEN_KEPT);
     }
 
+    /// Anybody can send tickets in a payer's name, and a payer tickets that will be refused: neither keeps winners from being
+    /// claimed until they expire.
+    #[test]
+    fn attack_tickets_below_the_floor_hold_up_no_claim() {
+        let stand = stand();
+        stand.settle(&stand.ticket(9, 1), 1, true);
+        let Entered::Judge(_, before) = stand.enter(&stand.ticket(3, 1), 2) else {
+            panic!("judged")
+        };
+        assert_eq!(stand.close(&[9]), None, "it may win");
+        drop(before);
+        // What the claimer does with a winner that has settled.
+        stand.book.raise_floor(stand.key.address(), Nonce(9));
+        let Entered::Judge(known, _refused) = stand.enter(&stand.ticket(4, 1), 3) else {
+            panic!("judged, to be refused")
+        };
+        assert_eq!((known.floor, known.unclaimed), (Nonce(9), 1));
+        assert_eq!(stand.close(&[9]), Some(Nonce(9)));
+    }
+
+    /// A payer holds back the delivery of a stored winner again and again.
+    #[test]
+    fn attack_a_winner_asked_for_again_holds_up_no_claim_and_counts_once() {
+        let stand = stand();
+        let (owed, order) = (stand.ticket(5, 1), OrderId(B256::repeat_byte(1)));
+        let Entered::Judge(_, place) = stand.enter(&owed, 1) else {
+            panic!("judged")
+        };
+        place.settle(order, (true, true), None, Good::Owed);
+        let Entered::Again(place) = stand.enter(&owed, 1) else {
+            panic!("its good is owed")
+        };
+        let Entered::Judge(known, _) = stand.enter(&stand.ticket(6, 1), 2) else {
+            panic!("judged")
+        };
+        assert_eq!(known.unclaimed, 1);
+        assert_eq!(stand.close(&[9]), Some(Nonce(9)));
+        // Given back, it still buys nothing else.
+        place.give_back(order);
+        let Entered::Judge(known, _) = stand.enter(&owed, 7) else {
+            panic!("judged, to be refused")
+        };
+        assert_eq!((known.nonce_seen, known.unclaimed), (true, 0));
+    }
+
+    /// Who reads the chain has the winning tickets of claims, with their signatures.
+    #[test]
+    fn attack_a_claimed_winner_proves_nothing_any_more() {
+        let stand = stand();
+        let (winner, loser) = (stand.ticket(1, 1), stand.ticket(2, 1));
+        stand.settle(&winner, 1, true);
+        stand.settle(&loser, 2, false);
+        let public = |ticket, order| match stand.enter(ticket, order) {
+            Entered::Repeat { public } => public,
+            _ => panic!("a repeat"),
+        };
+        let escrow = stand.key.address();
+        assert!(!public(&winner, 1) && stand.book.is_secret(escrow, winner.commitment()));
+        stand.close(&[1]);
+        assert!(public(&winner, 1) && !stand.book.is_secret(escrow, winner.commitment()));
+        assert!(!public(&loser, 2), "nobody else has seen it");
+    }
+
     /// A claim waits for what may have won, not for goods that are on their way.
     #[test]
     fn a_loser_whose_good_is_on_its_way_holds_up_no_claim_and_is_no_exposure() {
@@ -686,7 +795,7 @@ mod tests {
             panic!("judged")
         };
         assert_eq!(stand.close(&[9]), None);
-        place.lost();
+        place.harmless();
         assert_eq!(stand.close(&[9]), Some(Nonce(9)));
         let Entered::Judge(known, _) = stand.enter(&stand.ticket(10, 1), 2) else {
             panic!("judged")
