@@ -185,8 +185,8 @@ fn two_gateways_sell_and_one_claims() {
             f64::from(requests) / 60.0
         );
         assert!(
-            requests <= 62,
-            "{requests} requests for 60 calls, two of them the first at their gateway"
+            requests <= 62 + 6,
+            "{requests} requests for 60 calls, two of them the first at their gateway, and few after a claim"
         );
     });
 
