@@ -55,7 +55,6 @@ async fn an_upstream_cannot_speak_of_payments() {
         for name in PAYMENT_HEADERS {
             let values: Vec<_> = answer.headers.get_all(&name).iter().collect();
             assert!(values.iter().all(|value| *value != "forged"), "{path} {name}");
-            // The receipt goes the way the payment came.
             let ours = name == "payment-response";
             assert_eq!(values.len(), if ours { own } else { 0 }, "{path} {name}");
         }

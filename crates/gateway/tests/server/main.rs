@@ -1,6 +1,8 @@
 //! The gateway under faults and hostile input: every row of the list has a defined answer and a test.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests: a failure is to stop them where it happens"
+)]
 
 mod bodies;
 mod connections;

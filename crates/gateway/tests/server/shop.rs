@@ -362,12 +362,8 @@ pub(crate) fn call(method: Method, path: &str) -> Call<'_> {
 }
 
 impl Call<'_> {
-    #[allow(
-        clippy::needless_pass_by_value,
-        reason = "names and values of any kind, so that tests read well"
-    )]
-    pub(crate) fn header(mut self, name: impl ToString, value: impl ToString) -> Self {
-        self.headers.push((name.to_string(), value.to_string()));
+    pub(crate) fn header(mut self, name: impl AsRef<str>, value: impl Into<String>) -> Self {
+        self.headers.push((name.as_ref().to_owned(), value.into()));
         self
     }
 
