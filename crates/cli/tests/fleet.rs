@@ -132,7 +132,11 @@ fn two_gateways_sell_and_one_claims() {
             f64::from(all) / 120.0,
             requests.iter().max().unwrap()
         );
-        assert!(requests.iter().all(|requests| *requests <= 2), "{requests:?}");
+        // A claim that closes sessions in between costs one more.
+        assert!(
+            all <= 2 * 120 + 6 && requests.iter().all(|requests| *requests <= 3),
+            "{requests:?}"
+        );
 
         // The same calls at the other gateway: what won is in the database, what lost is unknown there; nothing is sold.
         let orders = fleet
@@ -181,8 +185,8 @@ fn two_gateways_sell_and_one_claims() {
             f64::from(requests) / 60.0
         );
         assert!(
-            requests <= 62,
-            "{requests} requests for 60 calls, two of them the first at their gateway"
+            requests <= 62 + 6,
+            "{requests} requests for 60 calls, two of them the first at their gateway, and few after a claim"
         );
     });
 

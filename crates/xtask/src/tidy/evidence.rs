@@ -78,14 +78,16 @@ fn threats(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// A row's id such as `M1-7` or `N-3`, perhaps in bold.
+/// A row's id such as `M1-7`, `N-3` or `H4`, perhaps in bold.
 fn is_id(cell: &str) -> bool {
-    let parts = cell.trim_matches('*').split_once('-');
-    parts.is_some_and(|(scheme, number)| {
-        scheme.starts_with(|first: char| first.is_ascii_uppercase())
-            && scheme.chars().all(|letter| letter.is_ascii_alphanumeric())
-            && number.parse::<u32>().is_ok()
-    })
+    let id = cell.trim_matches('*');
+    let scheme = id.trim_end_matches(|last: char| last.is_ascii_digit());
+    let scheme_is_word = scheme.starts_with(|first: char| first.is_ascii_uppercase())
+        && scheme
+            .trim_end_matches('-')
+            .chars()
+            .all(|letter| letter.is_ascii_alphanumeric());
+    scheme.len() < id.len() && scheme_is_word
 }
 
 /// `module::name`, `file.t.sol:name` and `name()` all mean `name`.
