@@ -247,7 +247,6 @@ async fn memory(rows: &mut Vec<Row>) -> Result<()> {
     let identity = StoreIdentity::merchant(market.domain, market.recipient);
     let before = resident()?;
     let merchant = market.merchant(MemoryStore::new(identity)).await?;
-    let mirrored = resident()?;
     for (escrow, owner) in market.escrows.iter().enumerate() {
         let quote = merchant.quote(owner.key.address(), &market.price)?;
         let ticket = market.issue_for(&quote, escrow, 1);
@@ -255,19 +254,11 @@ async fn memory(rows: &mut Vec<Row>) -> Result<()> {
         merchant.accept(order, ticket, &market.price, market.now).await?;
     }
     let after = resident()?;
-    let each = |bytes: u64| bytes as f64 / KNOWN_PAYERS as f64;
     row(
         rows,
         "memory of 100,000 known payers, mirror and book",
         (after - before) as f64 / 1e6,
         " MB",
-        "",
-    );
-    row(
-        rows,
-        "  of which the mirror, bytes a payer",
-        each(mirrored - before),
-        "",
         "",
     );
     Ok(())

@@ -183,11 +183,6 @@ impl<S: GateStore> Gate<S> {
         })
     }
 
-    /// The merchant that it sells for.
-    pub fn merchant(&self) -> &Arc<Merchant<S>> {
-        &self.merchant
-    }
-
     /// What happened so far.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters

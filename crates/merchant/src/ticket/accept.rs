@@ -147,7 +147,7 @@ where
         let boot = store.next_boot().await?;
         let book = Book::new(domain, seed, recipient, boot);
         for (escrow, floor) in store.floors().await? {
-            book.restore_floor(escrow, floor);
+            book.raise_floor(escrow, floor);
         }
         let unfinished = store.load_unfinished().await?;
         for win in &unfinished {
@@ -470,11 +470,6 @@ impl<S> Delivery<S>
 where
     S: WinStore + Clone + Send + Sync + 'static,
 {
-    /// Who opened the escrow.
-    pub fn payer(&self) -> Address {
-        self.sold.payer
-    }
-
     /// There is no good: the ticket is not consumed, and can be sent again for the same order. A winner is given back.
     pub async fn failed(mut self) {
         if !self.won {

@@ -250,11 +250,6 @@ impl Book {
         entry.unclaimed += 1;
     }
 
-    /// What was in the store when this process started: the highest nonce of this escrow in any claim.
-    pub(crate) fn restore_floor(&self, escrow: Address, floor: Nonce) {
-        self.raise_floor(escrow, floor);
-    }
-
     /// Before winners with these commitments are claimed: their sessions are quoted no more, but are honoured for `grace`.
     /// True when that has passed for all of them.
     pub(crate) fn retire(
