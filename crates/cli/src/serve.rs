@@ -4,7 +4,8 @@
 mod settings;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::primitives::{Address, keccak256};
@@ -139,7 +140,7 @@ impl Signals {
 /// A gateway at work.
 struct Shop<S> {
     business: Business<S>,
-    gate: std::sync::Arc<Gate<S>>,
+    gate: Arc<Gate<S>>,
     listener: TcpListener,
     operator: TcpListener,
     facts: Facts,
@@ -221,7 +222,7 @@ impl<S: Store> Shop<S> {
         // The same for all processes of a merchant, so that a challenge of one can be answered at another.
         let key = keccak256([b"micropay/challenge/v1".as_slice(), seed.expose()].concat());
         let gate = Gate::new(
-            std::sync::Arc::clone(&business.merchant),
+            Arc::clone(&business.merchant),
             listing,
             gate_config,
             ChallengeKey::new(key.0),
@@ -267,7 +268,7 @@ impl<S: Store> Shop<S> {
 
     async fn run(mut self, mut signals: Signals) -> eyre::Result<()> {
         let (stop, stopped) = watch::channel(());
-        let service = GateLayer::new(std::sync::Arc::clone(&self.gate)).layer(self.upstream.clone());
+        let service = GateLayer::new(Arc::clone(&self.gate)).layer(self.upstream.clone());
         let limits = self.settings.listen_limits()?;
         let mut wait = stopped.clone();
         let mut server = tokio::spawn(listen(self.listener, service, limits, async move {
@@ -277,9 +278,9 @@ impl<S: Store> Shop<S> {
         let page = operator::router(
             Live {
                 facts: self.facts,
-                counters: std::sync::Arc::clone(self.gate.counters()),
+                counters: Arc::clone(self.gate.counters()),
                 store: self.business.store.clone(),
-                mirror: std::sync::Arc::clone(self.business.merchant.mirror()),
+                mirror: Arc::clone(self.business.merchant.mirror()),
                 clock: clock::now,
             },
             self.settings.operator_hosts.clone(),
@@ -323,7 +324,7 @@ impl<S: Store> Shop<S> {
 }
 
 /// Reads the settings again. Prices, free routes, documents and rates change at once; the rest takes a restart.
-fn reload<S: Store>(gate: &Gate<S>, file: Option<&std::path::Path>, flags: &Settings, asset: &Asset) {
+fn reload<S: Store>(gate: &Gate<S>, file: Option<&Path>, flags: &Settings, asset: &Asset) {
     let listing = Settings::load(file, flags).and_then(|settings| settings.listing(asset));
     match listing {
         Ok(listing) => {
