@@ -11,6 +11,7 @@
 //! ```
 
 use std::net::IpAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,8 +22,9 @@ use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, HOST, TRANSF
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::Limited;
+use lru::LruCache;
 use merchant::ticket::{AcceptError, Admitted, Delivery, Merchant, Price, Receipt};
-use moka::sync::Cache;
+use parking_lot::Mutex;
 use protocol::ticket::{Amount, Issued, OrderId, Quote, Refusal, Ticket, Timestamp, odds};
 use sha2::{Digest, Sha256};
 use storage::{ClaimStore, SeedStore, WinStore};
@@ -53,7 +55,7 @@ use crate::wire::{
 /// How long a challenge of the `Payment` scheme can be answered, seconds.
 const CHALLENGE_SECONDS: u64 = 600;
 /// Prices whose example escrow is remembered.
-const PRICES_KEPT: u64 = 1_000;
+const PRICES_KEPT: NonZeroUsize = NonZeroUsize::new(1_000).expect("is not 0");
 /// Longest name of a server (253 bytes, and a port).
 const REALM_BYTES: usize = 261;
 /// Longest pattern, path and description that a 402 repeats, bytes: its headers must pass through proxies that take 4 KB.
@@ -123,7 +125,7 @@ pub struct Gate<S> {
     answers: Arc<Answers>,
     calls: Arc<Semaphore>,
     /// Of the escrows named as examples, by price and prize: a binomial tail takes longer than all the rest.
-    penalties: Cache<(Amount, Amount), u128>,
+    penalties: Mutex<LruCache<(Amount, Amount), u128>>,
     challenge_key: ChallengeKey,
     counters: Arc<Counters>,
     now: fn() -> Timestamp,
@@ -176,7 +178,7 @@ impl<S: GateStore> Gate<S> {
             config,
             answers: Arc::new(Answers::new(config.answers)),
             calls: Arc::new(Semaphore::new(config.calls)),
-            penalties: Cache::new(PRICES_KEPT),
+            penalties: Mutex::new(LruCache::new(PRICES_KEPT)),
             challenge_key,
             counters,
             now,
@@ -617,8 +619,8 @@ impl<S: GateStore> Gate<S> {
         let keep = |receipt: &Receipt| {
             let next = self.requirements(&price, Terms::Known(payment.escrow, receipt.quote), route);
             add_receipt(&mut head.headers, protocol, &payment, receipt, next, (self.now)());
-            let (ticket, headers) = (receipt.ticket, head.headers.clone());
-            answer = Some(self.answers.keep(ticket, head.status, headers, length));
+            let ticket = receipt.ticket;
+            answer = Some(self.answers.keep(ticket, head.status, &head.headers, length));
             if let Some((begun, fingerprint)) = name {
                 begun.paid(NamedCall { ticket, fingerprint });
             }
@@ -739,7 +741,7 @@ impl<S: GateStore> Gate<S> {
         };
         let opening = escrow.is_none().then(|| Opening {
             ticket_cap: EXAMPLE_CAP.0,
-            min_penalty: self.penalties.get_with((price.price, prize), || {
+            min_penalty: *self.penalties.lock().get_or_insert((price.price, prize), || {
                 odds::required_penalty(prize, EXAMPLE_CAP, win_threshold, policy.epsilon).0
             }),
         });
