@@ -80,7 +80,7 @@ pub(crate) fn challenge() -> Challenge {
 }
 
 pub(crate) fn response(payment: &Payment, digest: B256) -> PaymentResponse {
-    PaymentResponse::taken(payment, digest, PRICE, terms())
+    PaymentResponse::taken(payment, &domain(), digest, PRICE, terms())
 }
 
 pub(crate) fn receipt(digest: B256) -> Receipt {

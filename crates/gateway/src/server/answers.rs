@@ -268,7 +268,11 @@ impl<K: Copy + Eq + Hash, V: Clone, H: BuildHasher + Default> Shelf<K, V, H> {
         {
             self.weight -= u64::from(eldest.weight);
             // Another value may have taken its place.
-            if self.values.get(&eldest.key).is_some_and(|(since, _)| *since == eldest.since) {
+            if self
+                .values
+                .get(&eldest.key)
+                .is_some_and(|(since, _)| *since == eldest.since)
+            {
                 self.values.remove(&eldest.key);
             }
             self.lines.pop_front();
@@ -310,7 +314,10 @@ mod tests {
         let at = |seconds| begun + Duration::from_secs(seconds);
         shelf.put(1, "first", 30, at(0));
         shelf.put(2, "second", 30, at(5));
-        assert_eq!((shelf.get(&1, at(9)), shelf.get(&1, at(10))), (Some("first"), None));
+        assert_eq!(
+            (shelf.get(&1, at(9)), shelf.get(&1, at(10))),
+            (Some("first"), None)
+        );
         // Put again, it counts from then.
         shelf.put(2, "again", 30, at(11));
         assert_eq!((shelf.values.len(), shelf.weight), (1, 60));
@@ -322,7 +329,12 @@ mod tests {
     #[test]
     fn headers_come_back_as_they_were() {
         let mut headers = HeaderMap::new();
-        for (name, value) in [("set-cookie", "a"), ("x-own", ""), ("set-cookie", "b"), ("date", "now")] {
+        for (name, value) in [
+            ("set-cookie", "a"),
+            ("x-own", ""),
+            ("set-cookie", "b"),
+            ("date", "now"),
+        ] {
             headers.append(name, HeaderValue::from_static(value));
         }
         headers.append("x-bytes", HeaderValue::from_bytes(b"\xff").unwrap());

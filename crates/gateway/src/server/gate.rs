@@ -38,6 +38,7 @@ use super::discovery::{Discovery, Service};
 use super::limits::{Limiters, RateLimits};
 use super::meter::Meter;
 use super::operator::{Counters, Upstream as Outcome};
+use super::renewal::{Basis, Renewals};
 use super::reply::{
     Protocol, add_cors, add_receipt, announced_escrow, payment_required, payment_token, preflight, problem,
     rfc3339, strip_request, strip_response,
@@ -126,6 +127,7 @@ pub struct Gate<S> {
     calls: Arc<Semaphore>,
     /// Of the escrows named as examples, by price and prize: a binomial tail takes longer than all the rest.
     penalties: Mutex<LruCache<(Amount, Amount), u128>>,
+    renewals: Renewals,
     challenge_key: ChallengeKey,
     counters: Arc<Counters>,
     now: fn() -> Timestamp,
@@ -179,6 +181,7 @@ impl<S: GateStore> Gate<S> {
             answers: Arc::new(Answers::new(config.answers)),
             calls: Arc::new(Semaphore::new(config.calls)),
             penalties: Mutex::new(LruCache::new(PRICES_KEPT)),
+            renewals: Renewals::new(),
             challenge_key,
             counters,
             now,
@@ -617,8 +620,13 @@ impl<S: GateStore> Gate<S> {
         let length = body.size_hint().exact();
         let mut answer = None;
         let keep = |receipt: &Receipt| {
-            let next = self.requirements(&price, Terms::Known(payment.escrow, receipt.quote), route);
-            add_receipt(&mut head.headers, protocol, &payment, receipt, next, (self.now)());
+            let (escrow, quote) = (payment.escrow, receipt.quote);
+            let basis = Basis { quote, price, route };
+            let next = self.renewals.find(escrow, basis, |basis| {
+                self.requirements(&price, Terms::Known(escrow, quote), basis.route.clone())
+            });
+            let (domain, now) = (self.merchant.domain(), (self.now)());
+            add_receipt(&mut head.headers, protocol, &payment, domain, receipt, next, now);
             let ticket = receipt.ticket;
             answer = Some(self.answers.keep(ticket, head.status, &head.headers, length));
             if let Some((begun, fingerprint)) = name {

@@ -10,6 +10,7 @@ mod limits;
 mod listen;
 mod meter;
 pub mod operator;
+mod renewal;
 mod reply;
 mod table;
 mod tee;

@@ -9,11 +9,12 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
-use protocol::ticket::Timestamp;
+use protocol::ticket::{Domain, Timestamp};
 
 use crate::wire::{
     Advice, CORS_ALLOW, CORS_EXPOSE, Challenge, PAYMENT_HEADERS, PAYMENT_RECEIPT, PAYMENT_REQUIRED,
     PAYMENT_RESPONSE, Payment, PaymentRequired, PaymentResponse, Problem, Receipt, Requirements, Resource,
+    Written,
 };
 
 /// Ask some servers to take a request for one with another method or path than the one that was priced.
@@ -77,13 +78,14 @@ pub(super) fn add_receipt(
     headers: &mut HeaderMap,
     protocol: Protocol,
     payment: &Payment,
+    domain: &Domain,
     sold: &merchant::ticket::Receipt,
-    next: Requirements,
+    next: Written,
     now: Timestamp,
 ) {
     match protocol {
         Protocol::X402 => {
-            let response = PaymentResponse::taken(payment, sold.ticket, sold.price.0, next);
+            let response = PaymentResponse::taken(payment, domain, sold.ticket, sold.price.0, next);
             insert(headers, PAYMENT_RESPONSE, response.header());
         }
         Protocol::Payment => {

@@ -14,7 +14,7 @@ pub use encoding::WireError;
 pub use mpp::{Challenge, ChallengeKey, Credential, Receipt, read_credential};
 pub use payment::Payment;
 pub use problem::{Advice, Problem};
-pub use terms::{Extra, Opening, Requirements, TermsError, network};
+pub use terms::{Extra, Opening, Requirements, TermsError, Written, network};
 pub use x402::{
     PaymentRequired, PaymentResponse, PaymentSignature, Resource, offered, read_required, read_response,
     read_signature,

@@ -59,7 +59,7 @@ pub struct Credential {
 
 /// What became of a payment (`Payment-Receipt`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Receipt {
+pub struct Receipt<N = Requirements> {
     /// Always `success`: a refusal is a 402.
     pub status: &'static str,
     /// [`METHOD`].
@@ -69,7 +69,7 @@ pub struct Receipt {
     /// Digest of the ticket.
     pub reference: B256,
     /// Terms of the next payment of this escrow on this route.
-    pub next: Requirements,
+    pub next: N,
 }
 
 impl Challenge {
@@ -178,7 +178,7 @@ pub fn read_credential(token: &str, key: &ChallengeKey, domain: &Domain) -> Resu
     })
 }
 
-impl Receipt {
+impl<N: Serialize> Receipt<N> {
     /// The header's value.
     pub fn header(&self) -> String {
         to_url(&serde_json::to_vec(self).expect("our shapes are JSON"))

@@ -1,9 +1,12 @@
 //! What a payment must be: x402's `PaymentRequirements` with ours in `extra` (`http.md` §1.1). Terms for no particular
 //! escrow serve any whose prize is within bounds; terms for an escrow bind to it.
 
+use std::sync::Arc;
+
 use alloy_primitives::{Address, B256, U256};
 use protocol::ticket::{Amount, Domain, EscrowRecord, Nonce, Quote, Seconds, UnitError, WinThreshold};
 use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::encoding::{checksummed, decimal};
 use super::{SCHEME, WireError};
@@ -30,6 +33,11 @@ pub struct Requirements {
     /// How the price is paid.
     pub extra: Extra,
 }
+
+/// Terms that are written already: nearly every receipt repeats its escrow's, and they seldom change.
+#[derive(Clone, Debug, Serialize)]
+#[serde(transparent)]
+pub struct Written(Arc<RawValue>);
 
 /// How the price is paid by a ticket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,6 +132,12 @@ pub enum TermsError {
     /// No threshold makes the price.
     #[error(transparent)]
     Unit(#[from] UnitError),
+}
+
+impl From<&Requirements> for Written {
+    fn from(terms: &Requirements) -> Self {
+        Self(to_raw_value(terms).expect("our shapes are JSON").into())
+    }
 }
 
 /// CAIP-2 name of a chain.

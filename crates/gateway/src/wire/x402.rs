@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::encoding::{checksummed, decimal, from_base64_json, to_padded};
-use super::{Payment, Requirements, WireError};
+use super::{Payment, Requirements, WireError, network};
 
 const VERSION: u64 = 2;
 /// x402's extension for safe retries.
@@ -46,7 +46,7 @@ pub struct PaymentSignature {
 
 /// What became of a payment (x402 `SettleResponse`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PaymentResponse {
+pub struct PaymentResponse<N = Requirements> {
     /// Whether it was taken.
     pub success: bool,
     /// The rule that refused it.
@@ -63,17 +63,17 @@ pub struct PaymentResponse {
     #[serde(with = "decimal")]
     pub amount: u128,
     /// Ours.
-    pub extra: ResponseExtra,
+    pub extra: ResponseExtra<N>,
 }
 
 /// [`PaymentResponse::extra`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ResponseExtra {
+pub struct ResponseExtra<N = Requirements> {
     /// Digest of the ticket.
     pub ticket: B256,
     /// Terms of the next payment of this escrow on this route.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next: Option<Requirements>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<N>,
 }
 
 impl PaymentRequired {
@@ -204,15 +204,15 @@ pub fn read_signature(header: &str, domain: &Domain) -> Result<PaymentSignature,
     })
 }
 
-impl PaymentResponse {
-    /// A payment that was taken.
-    pub fn taken(payment: &Payment, ticket: B256, price: u128, next: Requirements) -> Self {
+impl<N: Serialize> PaymentResponse<N> {
+    /// A payment that was taken on this chain.
+    pub fn taken(payment: &Payment, domain: &Domain, ticket: B256, price: u128, next: N) -> Self {
         Self {
             success: true,
             error_reason: None,
             payer: payment.escrow,
             transaction: String::new(),
-            network: next.network.clone(),
+            network: network(domain.chain_id()),
             amount: price,
             extra: ResponseExtra {
                 ticket,

@@ -238,7 +238,7 @@ impl Seller {
     /// A good with a receipt for what paid, and these terms for the next.
     pub(crate) fn good(&self, seen: &Seen, next: Requirements) -> Response {
         let (payment, ticket) = seen.payment.as_ref().unwrap();
-        let receipt = PaymentResponse::taken(&payment.payment, ticket.digest(), next.amount, next);
+        let receipt = PaymentResponse::taken(&payment.payment, &domain(), ticket.digest(), next.amount, next);
         let mut response = Response::new(Body::from(format!("good of {}", seen.target)));
         set(&mut response, PAYMENT_RESPONSE, &receipt.header());
         response

@@ -71,7 +71,7 @@ fn write_seeds() {
         realm: "other.example".into(),
         ..challenge.clone()
     };
-    let response = PaymentResponse::taken(&payment(), B256::repeat_byte(9), 1_000_000, terms());
+    let response = PaymentResponse::taken(&payment(), &domain(), B256::repeat_byte(9), 1_000_000, terms());
     let foreign = json!({ "x402Version": 2, "accepts": [
         { "scheme": "exact", "network": "eip155:8453", "amount": "1000", "asset": "0x00", "payTo": "0x00" }] });
     let problem = Problem::new(
