@@ -3,11 +3,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use alloy::primitives::Address;
 use parking_lot::RwLock;
 use protocol::ticket::{BlockRef, EscrowRecord, EscrowView, Escrows, FoldError, apply, escrow_of};
+use tokio::time::Instant;
 
 use crate::{ChainError, ChainEvent};
 
@@ -21,6 +22,7 @@ pub struct Mirror {
 struct State {
     final_block: BlockRef,
     head: BlockRef,
+    /// By tokio's clock, which tests put forward.
     refreshed_at: Option<Instant>,
     finals: HashMap<Address, Arc<EscrowRecord>>,
     /// Only the escrows that differ after the non-final blocks.
