@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.30;
 
-import {TicketFixture} from "./TicketFixture.sol";
+import {TicketFixture} from "../ticket/TicketFixture.sol";
 import {ILedger} from "contracts/shared/ILedger.sol";
+import {IOperators} from "contracts/shared/IOperators.sol";
+import {Operators} from "contracts/shared/Operators.sol";
 import {ITicketEscrow} from "contracts/ticket/ITicketEscrow.sol";
 
 contract OperatorTest is TicketFixture {
@@ -10,13 +12,13 @@ contract OperatorTest is TicketFixture {
         assertFalse(escrows.isOperator(recipient, operator));
 
         vm.expectEmit(address(escrows));
-        emit ITicketEscrow.OperatorSet(recipient, operator, true);
+        emit IOperators.OperatorSet(recipient, operator, true);
         vm.prank(recipient);
         escrows.setOperator(operator, true);
         assertTrue(escrows.isOperator(recipient, operator));
 
         vm.expectEmit(address(escrows));
-        emit ITicketEscrow.OperatorSet(recipient, operator, false);
+        emit IOperators.OperatorSet(recipient, operator, false);
         vm.prank(recipient);
         escrows.setOperator(operator, false);
         assertFalse(escrows.isOperator(recipient, operator));
