@@ -482,19 +482,19 @@ contract PaymentChannel is IPaymentChannel, Ledger, EIP712("Micropay Channel", "
 
     /// @dev Whether the channel is open, has these terms, and is in time.
     function _live(View memory channel) private view returns (bytes4 reason, uint256 got, uint256 limit) {
-        (reason, got, limit) = _known(channel);
-        if (reason == 0 && block.timestamp > channel.expiry) {
-            return (TooLate.selector, block.timestamp, channel.expiry);
-        }
+        if (!_known(channel)) return _unknown(channel);
+        if (block.timestamp > channel.expiry) return (TooLate.selector, block.timestamp, channel.expiry);
     }
 
     /// @dev Whether the channel is open and has these terms.
-    function _known(View memory channel) private pure returns (bytes4 reason, uint256 got, uint256 limit) {
+    function _known(View memory channel) private pure returns (bool) {
+        return channel.known && channel.phase != Phase.CLOSED; // nothing knows terms before it is opened
+    }
+
+    function _unknown(View memory channel) private pure returns (bytes4 reason, uint256 got, uint256 limit) {
         Status status = _status(channel.phase);
         if (status != Status.OPEN) return (WrongStatus.selector, uint256(status), uint256(Status.OPEN));
-        if (!channel.known) {
-            return (UnknownTerms.selector, uint256(channel.hash), uint256(bytes32(channel.opened)));
-        }
+        return (UnknownTerms.selector, uint256(channel.hash), uint256(bytes32(channel.opened)));
     }
 
     /// @dev Whether a proof above what is settled holds. Nothing that another transaction may do to the channel, but
@@ -509,7 +509,7 @@ contract PaymentChannel is IPaymentChannel, Ledger, EIP712("Micropay Channel", "
         uint256 start = proof.signedIndex;
         bytes28 word;
         if (start == 0) {
-            (start, word) = _anchor(channel, permit.anchor); // at most what is settled
+            (start, word) = _anchor(channel, permit.anchor);
         } else {
             if (start > index) return (SignedIndexAboveIndex.selector, start, index);
             bytes32 digest = _checkpointDigest(channel.channelId, proof.signedIndex, proof.signedWord, proof.locksRoot);
@@ -518,14 +518,20 @@ contract PaymentChannel is IPaymentChannel, Ledger, EIP712("Micropay Channel", "
             if (!ok) return (WrongSigner.selector, uint160(recovered), uint160(receiptKey));
             word = bytes28(proof.signedWord);
         }
-        bytes32 walked = ChannelHash.walk(proof.word, channel.channelId, index - start);
+        uint256 steps;
+        unchecked {
+            steps = index - start; // the anchor is at most at what is settled, which is below the index
+        }
+        bytes32 walked = ChannelHash.walk(proof.word, channel.channelId, steps);
         if (bytes28(walked) != word) return (WordNotInChain.selector, uint256(walked), uint256(bytes32(word)));
     }
 
     /// @dev Settles at an index that was proven, above what was settled; returns what the vendor is owed for it.
     function _checkpoint(View memory channel, Proof calldata proof) private returns (uint256 paid) {
         uint256 index = proof.index;
-        paid = (index - channel.settled) * channel.unit;
+        unchecked {
+            paid = (index - channel.settled) * channel.unit; // settled < index <= length, and length × unit fits
+        }
         Phase phase = channel.phase;
         if (proof.signedIndex == 0) {
             phase = Phase.KEPT;
@@ -555,7 +561,7 @@ contract PaymentChannel is IPaymentChannel, Ledger, EIP712("Micropay Channel", "
                 channelId: channel.channelId,
                 index: uint32(index),
                 itemHash: receipt.itemHash,
-                cumulative: uint128(index * channel.unit), // index <= length, and length × unit fits
+                cumulative: uint128(index * channel.unit), // fits, as length × unit does
                 issuedAt: receipt.issuedAt,
                 transcript: transcript
             })
@@ -568,8 +574,11 @@ contract PaymentChannel is IPaymentChannel, Ledger, EIP712("Micropay Channel", "
 
     /// @dev Splits what is left at an index from what is settled to the channel's length.
     function _closeAt(View memory channel, uint256 index) private returns (uint256 paid, uint256 refunded) {
-        paid = (index - channel.settled) * channel.unit;
-        refunded = (channel.length - index) * channel.unit;
+        unchecked {
+            // settled <= index <= length, and length × unit fits 128 bits.
+            paid = (index - channel.settled) * channel.unit;
+            refunded = (channel.length - index) * channel.unit;
+        }
         _save(channel, index, Phase.CLOSED);
     }
 
@@ -658,8 +667,9 @@ contract PaymentChannel is IPaymentChannel, Ledger, EIP712("Micropay Channel", "
     }
 
     function _checkOpen(View memory channel) private pure {
-        (bytes4 reason, uint256 got, uint256 limit) = _known(channel);
-        if (reason != 0) _revert(reason, got, limit);
+        if (_known(channel)) return;
+        (bytes4 reason, uint256 got, uint256 limit) = _unknown(channel);
+        _revert(reason, got, limit);
     }
 
     /// @dev The terms are those of {open}, and not of a top-up.

@@ -261,7 +261,7 @@ contract ChannelHandler is ChannelWorld {
         if (!some || pick(seed, "rarely", 3) != 0) return;
         Book storage b = books[i];
         IPaymentChannel.Receipt memory a_ = receiptOf(b.chains[0], 3, bytes32(seed));
-        IPaymentChannel.Receipt memory b_ = receiptOf(b.chains[0], 3, 0);
+        IPaymentChannel.Receipt memory b_ = receiptOf(b.chains[0], 3, bytes32(~seed));
         bytes4 refusal = b.doubleReceipt ? IPaymentChannel.AlreadyProven.selector : bytes4(0);
         if (pick(seed, "same", 3) == 0 && refusal == 0) {
             b_ = a_;
