@@ -39,7 +39,7 @@ contract ChannelProof is Test {
     // ── money ──
 
     /// Conservation and "paid + refunded = F" of {close}, for any unit, length, settled and proven index.
-    function check_close_conserves(uint128 unit, uint32 length, uint32 settled, uint32 index, bytes32 word) public {
+    function check_close_conserves(uint128 unit, uint32 length, uint24 settled, uint32 index, bytes32 word) public {
         IPaymentChannel.Terms memory t = _channel(unit, length, settled, FRESH);
         IPaymentChannel.Proof memory p = _signedProof(index, word);
         IPaymentChannel.LastReceipt memory none;
@@ -49,13 +49,13 @@ contract ChannelProof is Test {
         if (!ok) return;
         uint256 closedAt = index > settled ? index : settled;
         assert(closedAt <= length);
-        assert(_credit(vendor) == (closedAt - settled) * unit);
-        assert(_credit(client) == (length - closedAt) * unit);
+        assert(_credit(vendor) == _worth(closedAt, settled, unit));
+        assert(_credit(client) == _worth(length, closedAt, unit));
         _ended(closedAt);
     }
 
     /// Of {cooperativeClose}, at any time.
-    function check_cooperativeClose_conserves(uint128 unit, uint32 length, uint32 settled, uint32 index, uint64 time)
+    function check_cooperativeClose_conserves(uint128 unit, uint32 length, uint24 settled, uint32 index, uint64 time)
         public
     {
         IPaymentChannel.Terms memory t = _channel(unit, length, settled, FRESH);
@@ -67,13 +67,13 @@ contract ChannelProof is Test {
         (bool ok,) = address(channels).call(abi.encodeCall(channels.cooperativeClose, (t, index, ofClient, ofVendor)));
         if (!ok) return;
         assert(settled <= index && index <= length);
-        assert(_credit(vendor) == uint256(index - settled) * unit);
-        assert(_credit(client) == uint256(length - index) * unit);
+        assert(_credit(vendor) == _worth(index, settled, unit));
+        assert(_credit(client) == _worth(length, index, unit));
         _ended(index);
     }
 
     /// Of {refund}; and only after expiry.
-    function check_refund_conserves(uint128 unit, uint32 length, uint32 settled, uint64 time) public {
+    function check_refund_conserves(uint128 unit, uint32 length, uint24 settled, uint64 time) public {
         IPaymentChannel.Terms memory t = _channel(unit, length, settled, FRESH);
         vm.warp(time);
         vm.prank(client);
@@ -81,7 +81,7 @@ contract ChannelProof is Test {
         if (!ok) return;
         assert(time > EXPIRY);
         assert(_credit(vendor) == 0);
-        assert(_credit(client) == uint256(length - settled) * unit);
+        assert(_credit(client) == _worth(length, settled, unit));
         _ended(settled);
     }
 
@@ -90,8 +90,8 @@ contract ChannelProof is Test {
     /// law of distribution takes a solver hours and a reader none.
     function check_split_isTheDeposit(uint16 unit, uint8 length, uint8 settled, uint8 index) public pure {
         vm.assume(settled <= index && index <= length);
-        uint256 paid = uint256(index - settled) * unit;
-        uint256 refunded = uint256(length - index) * unit;
+        uint256 paid = _worth(index, settled, unit);
+        uint256 refunded = _worth(length, index, unit);
         assert(paid + refunded + uint256(settled) * unit == uint256(length) * unit);
     }
 
@@ -99,7 +99,7 @@ contract ChannelProof is Test {
     function check_checkpoint_isMonotone(
         uint128 unit,
         uint32 length,
-        uint32 settled,
+        uint24 settled,
         uint32 index,
         bytes32 word,
         uint64 time
@@ -113,14 +113,14 @@ contract ChannelProof is Test {
         (IPaymentChannel.Status status, uint32 after_) = channels.statusOf(ID);
         assert(status == IPaymentChannel.Status.OPEN);
         assert(after_ == index && after_ > settled && after_ <= length);
-        assert(_credit(vendor) == uint256(index - settled) * unit);
+        assert(_credit(vendor) == _worth(index, settled, unit));
         assert(_credit(client) == 0);
     }
 
     // ── time ──
 
     /// {refund} until and including expiry, and {close} after it, are refused whatever else is true.
-    function check_refund_notBeforeExpiry(uint128 unit, uint32 length, uint32 settled, uint64 time) public {
+    function check_refund_notBeforeExpiry(uint128 unit, uint32 length, uint24 settled, uint64 time) public {
         vm.assume(time <= EXPIRY);
         IPaymentChannel.Terms memory t = _channel(unit, length, settled, FRESH);
         vm.warp(time);
@@ -129,7 +129,7 @@ contract ChannelProof is Test {
         assert(!ok);
     }
 
-    function check_close_notAfterExpiry(uint128 unit, uint32 length, uint32 settled, uint32 index, uint64 time) public {
+    function check_close_notAfterExpiry(uint128 unit, uint32 length, uint24 settled, uint32 index, uint64 time) public {
         vm.assume(time > EXPIRY);
         IPaymentChannel.Terms memory t = _channel(unit, length, settled, FRESH);
         IPaymentChannel.Proof memory p = _signedProof(index, bytes32(0));
@@ -231,7 +231,7 @@ contract ChannelProof is Test {
     // ── states ──
 
     /// @dev A channel with these numbers, in any state that the contract can bring it into.
-    function _channel(uint128 unit, uint32 length, uint32 settled, uint256 phase)
+    function _channel(uint128 unit, uint32 length, uint24 settled, uint256 phase)
         private
         returns (IPaymentChannel.Terms memory t)
     {
@@ -269,6 +269,14 @@ contract ChannelProof is Test {
     function _sign(uint256 key, bytes32 digest) private pure returns (IPaymentChannel.Signature memory) {
         (uint8 v, bytes32 r, bytes32 s) = vm.sign(key, digest);
         return IPaymentChannel.Signature(r, s, v);
+    }
+
+    /// @dev Written as the contract does, without checks: a solver then compares terms, and no products. That the bounds make
+    /// them unnecessary is shown where they are assumed: `from <= to <= 2^20` and `to × unit` fits.
+    function _worth(uint256 to, uint256 from, uint256 unit) private pure returns (uint256) {
+        unchecked {
+            return (to - from) * unit;
+        }
     }
 
     function _credit(address account) private view returns (uint256) {
