@@ -7,7 +7,7 @@ use std::time::Duration;
 use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy::sol_types::{Panic, Revert as RevertString, SolError, SolInterface};
 use bindings::test_token::TestToken::TestTokenErrors;
-use protocol::ticket::BlockRef;
+use protocol::block::BlockRef;
 
 use crate::{Scheme, Tickets};
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use alloy::primitives::B256;
 use futures::{StreamExt, TryStreamExt, stream};
-use protocol::ticket::BlockRef;
+use protocol::block::BlockRef;
 use tracing::{debug, info, warn};
 
 use crate::client::Header;

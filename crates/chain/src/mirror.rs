@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
-use protocol::ticket::BlockRef;
+use protocol::block::BlockRef;
 
 use crate::{ChainError, ChainEvent, Records, Scheme, Tickets};
 

@@ -19,7 +19,7 @@ use alloy::primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
 use alloy::rpc::types::TransactionRequest;
 use alloy::signers::SignerSync;
 use alloy::signers::local::PrivateKeySigner;
-use protocol::ticket::BlockRef;
+use protocol::block::BlockRef;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tracing::{info, warn};
 
