@@ -84,7 +84,7 @@ pub fn chain_seed(receipt_key: &Key, channel: ChannelId, generation: u32, length
         head.copy_from_slice(part);
         rest = tail;
     }
-    ChainSeed(keccak256(&*bytes).0)
+    ChainSeed(keccak256(bytes.as_slice()).0)
 }
 
 impl ChainSeed {
