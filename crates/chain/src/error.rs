@@ -9,7 +9,7 @@ use alloy::sol_types::{Panic, Revert as RevertString, SolError, SolInterface};
 use bindings::test_token::TestToken::TestTokenErrors;
 use protocol::block::BlockRef;
 
-use crate::{Scheme, Tickets};
+use crate::{Channels, Scheme, Tickets};
 
 /// A failed read from or write to the chain. [`ChainError::retry`] tells whether trying again can help.
 #[derive(Debug, thiserror::Error)]
@@ -288,7 +288,11 @@ impl Revert {
 
 /// Custom errors that we know, a set for each contract, printed as its generated enum prints itself. All contracts share the
 /// errors of `contracts/shared`, and the first set that has an error tells it as well as any other.
-const CUSTOM: [Decode; 2] = [debug::<<Tickets as Scheme>::Error>, debug::<TestTokenErrors>];
+const CUSTOM: [Decode; 3] = [
+    debug::<<Tickets as Scheme>::Error>,
+    debug::<<Channels as Scheme>::Error>,
+    debug::<TestTokenErrors>,
+];
 
 type Decode = fn(&[u8]) -> Option<String>;
 
