@@ -390,7 +390,7 @@ pub enum Refusal {
         /// The most.
         limit: u32,
     },
-    /// The word does not lead to one that is known.
+    /// The word does not lead to one that is known. It may be of a top-up that is not final yet, or of the chain before it.
     #[error("the word of index {index} leads to {walked}, known is {known}")]
     WordNotInChain {
         /// The payment's index.
@@ -441,14 +441,6 @@ pub enum CheckpointError {
         /// The channel's receipt key.
         receipt_key: Address,
     },
-    /// The vendor was not paid so much.
-    #[error("checkpoint is at {got}, paid is {paid}")]
-    IndexAbovePaid {
-        /// The checkpoint's index.
-        got: Index,
-        /// The highest word's index.
-        paid: Index,
-    },
     /// It is an old one, or of nothing.
     #[error("checkpoint is at {got}, not above {last}")]
     IndexNotAboveLast {
@@ -457,8 +449,8 @@ pub enum CheckpointError {
         /// The last checkpoint's.
         last: Index,
     },
-    /// A new chain is taken up at what was paid or above, and within its length.
-    #[error("checkpoint on a new chain is at {got}, not {low} to {high}")]
+    /// A checkpoint that pays, or moves to a new chain, is at what was paid or above, and within the chain's length.
+    #[error("checkpoint of a new word is at {got}, not {low} to {high}")]
     IndexOutOfRange {
         /// The checkpoint's index.
         got: Index,
@@ -754,7 +746,10 @@ impl Refusal {
             | Self::PaysTooLittle { .. }
             | Self::PaysTooMuch { .. } => Retry::NewPayment,
             // A block, a delivery, or a top-up that becomes final helps.
-            Self::MirrorStale { .. } | Self::ChannelMissing { .. } | Self::Busy { .. } => Retry::Later,
+            Self::MirrorStale { .. }
+            | Self::ChannelMissing { .. }
+            | Self::Busy { .. }
+            | Self::WordNotInChain { .. } => Retry::Later,
             // More length, more time, or a reputation that rose.
             Self::PastLength { got, .. } if *got <= MAX_LENGTH => Retry::TopUp,
             Self::TooLate { .. } | Self::ReputationTooLow { .. } => Retry::TopUp,
@@ -766,8 +761,7 @@ impl Refusal {
             | Self::BankNotAccepted { .. }
             | Self::WrongAsset { .. }
             | Self::PastLength { .. }
-            | Self::JumpTooFar { .. }
-            | Self::WordNotInChain { .. } => Retry::Never,
+            | Self::JumpTooFar { .. } => Retry::Never,
         }
     }
 }

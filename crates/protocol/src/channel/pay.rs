@@ -226,16 +226,24 @@ impl ClientChannel {
         })
     }
 
+    /// A payment under way as it is sent again: the same receipt, with the word of the newest chain. Nothing is revealed that
+    /// was not counted before, so that nothing has to be saved.
+    pub fn send_again(&self, chain: &mut Chain, tag: Tag) -> Result<Payment, PayError> {
+        let permit = self.newest().permit();
+        if chain.anchor() != permit.anchor() {
+            return Err(PayError::WrongChain {
+                got: chain.anchor(),
+                anchor: permit.anchor(),
+            });
+        }
+        let mut payment = self.find(tag)?.payment;
+        payment.word = chain.word(payment.index)?;
+        Ok(payment)
+    }
+
     /// The good of the payment with this tag arrived, or the vendor says so: the next payment builds on it.
     pub fn acknowledge(&self, tag: Tag) -> Result<Self, PayError> {
-        let found = self
-            .in_flight
-            .iter()
-            .find(|in_flight| in_flight.payment.tag == tag)
-            .ok_or(PayError::UnknownPayment {
-                got: tag,
-                in_flight: self.in_flight.len(),
-            })?;
+        let found = self.find(tag)?;
         Ok(Self {
             terms: self.terms.clone(),
             acknowledged: Acknowledged {
@@ -358,6 +366,16 @@ impl ClientChannel {
             transcript,
             sigma,
         }
+    }
+
+    fn find(&self, tag: Tag) -> Result<&InFlight, PayError> {
+        self.in_flight
+            .iter()
+            .find(|in_flight| in_flight.payment.tag == tag)
+            .ok_or(PayError::UnknownPayment {
+                got: tag,
+                in_flight: self.in_flight.len(),
+            })
     }
 
     fn newest(&self) -> &Admitted {
