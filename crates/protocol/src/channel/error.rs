@@ -214,6 +214,16 @@ pub enum PayError {
         /// Number of payments under way.
         in_flight: usize,
     },
+    /// The vendor shows a word that is not of this chain.
+    #[error("the word of index {index} is {got}, mine is {mine}")]
+    NotMyWord {
+        /// The index.
+        index: Index,
+        /// What the vendor shows.
+        got: Word,
+        /// The chain's word.
+        mine: Word,
+    },
     /// A top-up has to be longer.
     #[error("a top-up to {got} words, the channel has {length}")]
     NotLonger {
@@ -567,9 +577,17 @@ pub enum ReceiptsError {
         /// The least.
         needed: usize,
     },
-    /// The bank did not sign.
+    /// A signature of the bank is malformed, or no key's.
     #[error(transparent)]
-    Permit(#[from] PermitError),
+    Signature(#[from] SignatureError),
+    /// A permit is signed by somebody else than a bank that the reader trusts.
+    #[error("permit is signed by {got}, none of the {trusted} keys that are trusted")]
+    BankNotTrusted {
+        /// The address that the signature recovers.
+        got: Address,
+        /// How many keys are trusted.
+        trusted: usize,
+    },
     /// Parts of two channels.
     #[error("file is of channel {channel}, a part of it of {got}")]
     WrongChannel {
@@ -701,6 +719,26 @@ pub enum FoldError {
         got: Timestamp,
         /// The one before.
         known: Timestamp,
+    },
+    /// A bank set what is no reputation.
+    #[error("{customer} has a reputation of {got}, the highest is {high}")]
+    ReputationOutOfRange {
+        /// The bank's customer.
+        customer: Address,
+        /// Its reputation.
+        got: u8,
+        /// The highest.
+        high: Reputation,
+    },
+    /// A change of a bank's key was missed.
+    #[error("bank {bank} has its key of epoch {got}, known was {known}")]
+    EpochSkipped {
+        /// The bank.
+        bank: Address,
+        /// The event's epoch.
+        got: u64,
+        /// The one before.
+        known: u64,
     },
     /// Reputation falls once for each kind of proof.
     #[error("channel {channel}: proven a second time")]

@@ -331,6 +331,22 @@ impl ClientChannel {
         Ok(channel)
     }
 
+    /// The channel after the vendor has shown the highest word that it holds: so much is revealed, and so much it can take.
+    /// Only the client can have made the word; a vendor that shows a lower one than it holds gives away the rest.
+    pub fn shown(&self, chain: &mut Chain, index: Index, word: Word) -> Result<Self, PayError> {
+        let mine = chain.word(index)?;
+        if word != mine {
+            return Err(PayError::NotMyWord {
+                index,
+                got: word,
+                mine,
+            });
+        }
+        let mut channel = self.clone();
+        channel.revealed = self.revealed.max(index);
+        Ok(channel)
+    }
+
     fn sign(
         &self,
         domain: &Domain,

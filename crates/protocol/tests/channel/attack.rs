@@ -2,12 +2,109 @@
 
 use alloy_primitives::{B256, keccak256};
 use micropay_protocol::channel::{
-    AdmitRefusal, Amount, Close, Index, Keccak, LeafProof, Lock, LockTree, Refusal, Sigma, SigmaError,
-    Stopped, Tag, Word, bad_lock, lock, open_receipts, previous, unlock,
+    AdmitRefusal, Amount, Close, Index, Keccak, LeafProof, Lock, LockHash, LockTree, Refusal, Sigma,
+    SigmaError, Stopped, Tag, Transcript, Word, bad_lock, lock, open_receipts, previous, transcript, unlock,
 };
 
 use crate::lock::malleate;
-use crate::world::{GAS, World, bytes32, reputation};
+use crate::world::{GAS, World, bytes32, item, reputation};
+
+/// C-1: the paper's Lock and Unlock count differently, so that on its rule nothing opens.
+#[test]
+fn attack_index_mismatch_opens_nothing() {
+    let mut world = World::new(10);
+    for number in 1..=5 {
+        world.buy(number, 1);
+    }
+    let (opening, opener) = (world.opening(), world.payer.opener());
+    let opened = open_receipts(&world.domain, &opening, &world.receipts, &opener, 1).receipts;
+    // On the paper's rule: lk_i = σ_{i−1} ⊕ H(σ_i) for i < n, and lk_n := σ_n. Unlock takes lk_{n−1} with σ_n.
+    let papers: Vec<Lock> = world.receipts[..4].iter().map(|receipt| receipt.lock).collect();
+    let by_unlock = unlock::<Keccak>(&papers[3], &opener.sigma);
+    assert!(opened.iter().all(|opened| opened.sigma.to_bytes() != by_unlock));
+    // lk_5, which opens to σ_4, was never sent: no lock opens with the only signature there is.
+    for lock in &papers {
+        let hidden = unlock::<Keccak>(lock, &opener.sigma);
+        assert!(opened.iter().all(|opened| opened.sigma.to_bytes() != hidden));
+    }
+    // On ours there are n locks and an opener beside them.
+    assert_eq!(
+        unlock::<Keccak>(&world.receipts[4].lock, &opener.sigma),
+        opened[3].sigma.to_bytes()
+    );
+    assert_eq!(
+        unlock::<Keccak>(&world.receipts[0].lock, &opened[0].sigma),
+        opening.sigma0().to_bytes()
+    );
+}
+
+/// C-9: everybody who holds σ_0 has the mask of σ_1. It opens nothing, and is no tag.
+#[test]
+fn attack_first_mask_is_public() {
+    let mut world = World::new(10);
+    for number in 1..=3 {
+        world.buy(number, 1);
+    }
+    let mask = unlock_with(world.receipts[0].lock, world.opening().sigma0().to_bytes());
+    let opened = open_receipts(
+        &world.domain,
+        &world.opening(),
+        &world.receipts,
+        &world.payer.opener(),
+        1,
+    )
+    .receipts;
+    assert_eq!(
+        mask,
+        Keccak::mask(&opened[0].sigma.to_bytes()),
+        "the mask is public"
+    );
+    for receipt in &world.receipts {
+        assert!(
+            mask[..32] != receipt.tag.0[..] && mask[32..] != receipt.tag.0[..],
+            "a tag is half of a mask"
+        );
+    }
+    // As an opener, it is a stranger's.
+    let as_sigma = Sigma::from_bytes(&mask);
+    assert!(
+        as_sigma.is_err() || Tag::of(world.payer.id(), Index(1), &as_sigma.unwrap()) != world.receipts[0].tag
+    );
+    assert_ne!(
+        unlock_with(world.receipts[1].lock, Keccak::mask(&mask)),
+        opened[0].sigma.to_bytes()
+    );
+}
+
+fn unlock_with(lock: Lock, mask: [u8; 64]) -> [u8; 64] {
+    std::array::from_fn(|i| lock.0[i] ^ mask[i])
+}
+
+/// C-12: the paper's Tx_i is a hash of Tx_{i−1} alone, the same whatever was bought. Ours names every item.
+#[test]
+fn attack_transcript_without_content() {
+    let papers = |_items: &[u64]| (0..3).fold(bytes32("Tx", 0), |tx, _| keccak256(tx));
+    assert_eq!(
+        papers(&[1, 2, 3]),
+        papers(&[7, 8, 9]),
+        "on the paper's rule all purchases look the same"
+    );
+    let ours = |items: &[u64]| {
+        items.iter().fold(Transcript(bytes32("Tx", 0)), |so_far, number| {
+            transcript(so_far, item(*number))
+        })
+    };
+    let all = [
+        ours(&[1, 2, 3]),
+        ours(&[1, 2]),
+        ours(&[2, 1, 3]),
+        ours(&[1, 2, 4]),
+        ours(&[7, 8, 9]),
+    ];
+    for (i, one) in all.iter().enumerate() {
+        assert!(!all[i + 1..].contains(one));
+    }
+}
 
 /// C-2: the paper's coins run forwards, so that the first one makes all.
 #[test]
@@ -227,7 +324,7 @@ fn checkpoint_then_close_same_total() {
             &world.terms(),
             &world.seller.paid,
             signed,
-            Index::ZERO,
+            None,
             Index::ZERO,
             &GAS,
         )

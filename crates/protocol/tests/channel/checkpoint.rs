@@ -247,9 +247,9 @@ fn a_good_lock_is_no_proof() {
     let opened = open_receipts(&world.domain, &opening, &world.receipts, &world.payer.opener(), 1).receipts;
     let leaf =
         |at: usize| LeafProof::of(world.receipts[at].index, &world.receipts, Index::ZERO, &signed).unwrap();
-    for at in 0..8usize {
+    for (at, opened) in opened.iter().enumerate() {
         let before = at.checked_sub(1).map(leaf);
-        let sigma = opened[at].sigma.to_bytes();
+        let sigma = opened.sigma.to_bytes();
         let judged = bad_lock(&world.domain, &opening, &leaf(at), before.as_ref(), sigma);
         assert!(matches!(judged, Err(NotBadLock::LockOpens { .. })), "{judged:?}");
     }

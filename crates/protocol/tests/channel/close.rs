@@ -2,8 +2,8 @@
 
 use alloy_primitives::{Address, B256};
 use micropay_protocol::channel::{
-    Amount, Close, CloseError, CloseGas, Evidence, Index, last_receipt, open_receipts, recover,
-    sign_cooperative_close,
+    Amount, Close, CloseError, CloseGas, Evidence, Index, SignedCheckpoint, last_receipt, open_receipts,
+    recover, sign_cooperative_close,
 };
 
 use crate::world::{GAS, World};
@@ -23,12 +23,14 @@ fn the_cheaper_proof_is_chosen() {
     for number in 51..=200 {
         world.buy(number, 1);
     }
+    let word = |index| world.chain.clone().word(Index(index)).unwrap();
+    let moved = |anchor| (anchor > 0).then(|| (Index(anchor), word(anchor)));
     let plan = |anchor, gas: &CloseGas| {
         Close::plan(
             &world.terms(),
             &world.seller.paid,
             world.signed.last(),
-            Index(anchor),
+            moved(anchor),
             Index(anchor),
             gas,
         )
@@ -74,7 +76,7 @@ fn a_close_is_at_most_64_steps_with_a_checkpoint_every_64_payments() {
             &world.terms(),
             &world.seller.paid,
             world.signed.last(),
-            Index::ZERO,
+            None,
             Index::ZERO,
             &CloseGas { signature: 0, ..GAS },
         )
@@ -102,7 +104,7 @@ fn a_checkpoint_of_another_chain_is_not_used() {
         &world.terms(),
         &world.seller.paid,
         world.signed.last(),
-        Index::ZERO,
+        None,
         Index::ZERO,
         &free,
     )
@@ -110,6 +112,53 @@ fn a_checkpoint_of_another_chain_is_not_used() {
     assert_eq!((close.evidence, close.steps), (Evidence::Anchor, 20));
     assert_eq!(close.terms, world.terms()[1].terms());
     assert_eq!(world.contract_pays(&close), Ok(Amount(2_000)));
+}
+
+/// A word that a checkpoint vouches for need not lead to the anchor: then only the checkpoint proves it, whatever it costs.
+#[test]
+fn a_word_that_is_only_signed_for_is_closed_by_its_checkpoint() {
+    let mut world = World::new(10);
+    for number in 1..=5 {
+        world.buy(number, 1);
+    }
+    world.top_up(40);
+    let mut fields = bindings::channel::Checkpoint {
+        channelId: world.payer.id().0,
+        index: 5,
+        word: B256::repeat_byte(9),
+        locksRoot: B256::ZERO,
+    };
+    let mut sign = |index| {
+        fields.index = index;
+        let signature = world.key.sign(world.domain.checkpoint_digest(&fields));
+        SignedCheckpoint {
+            fields: fields.clone(),
+            signature,
+        }
+    };
+    let bogus = sign(5);
+    world.seller = world
+        .seller
+        .take_checkpoint(&world.domain, world.record(), &bogus, None)
+        .unwrap();
+    let dear = CloseGas {
+        signature: 1_000_000,
+        ..GAS
+    };
+    let plan = |signed| {
+        Close::plan(
+            &world.terms(),
+            &world.seller.paid,
+            signed,
+            None,
+            Index::ZERO,
+            &dear,
+        )
+    };
+    let close = plan(Some(&bogus)).unwrap();
+    assert_eq!((close.evidence, close.steps), (Evidence::Signed, 0));
+    assert_eq!(world.contract_pays(&close), Ok(Amount(500)));
+    assert!(matches!(plan(None), Err(CloseError::WordNotInChain { .. })));
 }
 
 /// What a close pays is monotone in what was paid, and never above the deposit.
@@ -136,7 +185,7 @@ fn close_monotone() {
 fn nothing_to_close_with_is_said() {
     let world = bought(5);
     let plan = |paid: &micropay_protocol::channel::Paid, settled| {
-        Close::plan(&world.terms(), paid, None, Index::ZERO, Index(settled), &GAS)
+        Close::plan(&world.terms(), paid, None, None, Index(settled), &GAS)
     };
     let paid = world.seller.paid;
     assert!(plan(&paid, 4).is_ok());

@@ -12,6 +12,7 @@ mod open_receipts;
 mod pay;
 mod permit;
 mod record;
+mod reputation;
 mod vectors;
 mod watch;
 mod word;

@@ -2,8 +2,8 @@
 //! reported at its place.
 
 use micropay_protocol::channel::{
-    Index, Keccak, Lock, LockedReceipt, Opener, PermitError, ReceiptsError, ReceiptsFile, Sigma, Stopped,
-    Tag, lock, open_receipts,
+    Index, Keccak, Lock, LockedReceipt, Opener, ReceiptsError, ReceiptsFile, Sigma, Stopped, Tag, lock,
+    open_receipts,
 };
 use proptest::prelude::*;
 
@@ -116,14 +116,14 @@ fn top_up_begins_no_new_chain_of_receipts() {
         receipts: world.receipts.clone(),
         opener,
     };
-    assert_eq!(file.verify(&world.domain, world.bank.address(), 2), Ok(opened));
+    assert_eq!(file.verify(&world.domain, &[world.bank.address()], 2), Ok(opened));
     // Without the top-up's permit, nobody knows that so much was ever deposited.
     let file = ReceiptsFile {
         terms: vec![world.opening()],
         ..file
     };
     assert_eq!(
-        file.verify(&world.domain, world.bank.address(), 2),
+        file.verify(&world.domain, &[world.bank.address()], 2),
         Err(ReceiptsError::PastLength {
             got: Index(8),
             length: Index(3)
@@ -226,22 +226,24 @@ fn a_file_proves_down_to_the_banks_signature() {
         opener: world.payer.opener(),
     };
     let bank = world.bank.address();
-    assert!(file.verify(&world.domain, bank, 1).unwrap().ends_in_sigma0);
+    assert!(file.verify(&world.domain, &[bank], 1).unwrap().ends_in_sigma0);
     // Another bank than the one the reader trusts.
     let stranger = key("stranger").address();
     assert_eq!(
-        file.verify(&world.domain, stranger, 1),
-        Err(ReceiptsError::Permit(PermitError::WrongSigner {
-            recovered: bank,
-            bank_key: stranger
-        }))
+        file.verify(&world.domain, &[stranger], 1),
+        Err(ReceiptsError::BankNotTrusted {
+            got: bank,
+            trusted: 1
+        })
     );
+    // A bank that changed its key is trusted by both.
+    assert!(file.verify(&world.domain, &[stranger, bank], 1).is_ok());
     let empty = ReceiptsFile {
         terms: Vec::new(),
         ..file.clone()
     };
     assert_eq!(
-        empty.verify(&world.domain, bank, 1),
+        empty.verify(&world.domain, &[bank], 1),
         Err(ReceiptsError::NoTerms { got: 0, needed: 1 })
     );
     // A permit twice is no top-up.
@@ -250,7 +252,7 @@ fn a_file_proves_down_to_the_banks_signature() {
         ..file.clone()
     };
     assert!(matches!(
-        twice.verify(&world.domain, bank, 1),
+        twice.verify(&world.domain, &[bank], 1),
         Err(ReceiptsError::NotTopUp { number: 1, .. })
     ));
     // Parts of two channels.
@@ -260,7 +262,7 @@ fn a_file_proves_down_to_the_banks_signature() {
         ..file
     };
     assert!(matches!(
-        mixed.verify(&world.domain, bank, 1),
+        mixed.verify(&world.domain, &[bank], 1),
         Err(ReceiptsError::WrongChannel { .. })
     ));
 }

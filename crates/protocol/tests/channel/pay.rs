@@ -223,6 +223,14 @@ fn a_client_comes_back_from_a_lost_store() {
     world.buy(7, 1);
     assert_eq!(world.payout(), Amount(1_300));
 
+    // The vendor's word says how much is revealed; no other than the client can have made it.
+    let index = Index(world.payer.acknowledged().index.0 + 2);
+    let word = world.chain.word(index).unwrap();
+    let shown = world.payer.shown(&mut world.chain, index, word).unwrap();
+    assert_eq!(shown.revealed(), index);
+    let bogus = world.payer.shown(&mut world.chain, Index(2), word);
+    assert!(matches!(bogus, Err(PayError::NotMyWord { index: Index(2), .. })));
+
     // A vendor that shows a receipt which the client never signed learns nothing.
     let mut forged = last;
     forged.item = item(999);

@@ -260,7 +260,7 @@ fn check_opener(domain: &Domain, channel: &Value) {
         receipts,
         opener,
     };
-    assert_eq!(file.verify(domain, admitted.bank(), 1), Ok(opened));
+    assert_eq!(file.verify(domain, &[admitted.bank()], 1), Ok(opened));
 }
 
 /// The two messages that the file does not have, by hand.

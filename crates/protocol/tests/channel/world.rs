@@ -267,15 +267,7 @@ impl World {
             return Amount::ZERO;
         }
         let signed = self.signed.last();
-        let close = Close::plan(
-            &self.terms(),
-            &seller.paid,
-            signed,
-            Index::ZERO,
-            Index::ZERO,
-            &GAS,
-        )
-        .unwrap();
+        let close = Close::plan(&self.terms(), &seller.paid, signed, None, Index::ZERO, &GAS).unwrap();
         self.contract_pays(&close).unwrap()
     }
 
