@@ -68,6 +68,11 @@ impl<'r> Fields<'r> {
         }
     }
 
+    /// Whether the answer has this column.
+    pub(super) fn has(&self, column: &str) -> bool {
+        self.row.try_column(column).is_ok()
+    }
+
     pub(super) fn get<T: Blob>(&self, column: &'static str) -> Result<T> {
         let blob: &[u8] = self
             .row
