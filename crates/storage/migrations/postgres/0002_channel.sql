@@ -28,7 +28,6 @@ CREATE TABLE client_channels (
     client     BYTEA NOT NULL CHECK (length(client) = 20),
     vendor     BYTEA NOT NULL CHECK (length(vendor) = 20),
     asset      BYTEA NOT NULL CHECK (length(asset) = 20),
-    bank       BYTEA NOT NULL CHECK (length(bank) = 20),
     salt       BYTEA NOT NULL CHECK (length(salt) = 32),
     origin     BYTEA, -- UTF-8
     saved_at   BYTEA NOT NULL CHECK (length(saved_at) = 8),
@@ -53,6 +52,7 @@ CREATE TABLE client_permits (
     vendor_reputation BIGINT NOT NULL CHECK (vendor_reputation BETWEEN 0 AND 255),
     issued_at         BYTEA NOT NULL CHECK (length(issued_at) = 8),
     expiry            BYTEA NOT NULL CHECK (length(expiry) = 8),
+    bank              BYTEA NOT NULL CHECK (length(bank) = 20),
     signature         BYTEA NOT NULL CHECK (length(signature) = 65),
     PRIMARY KEY (channel, generation)
 );
@@ -84,7 +84,8 @@ CREATE TABLE vendor_channels (
     channel    BYTEA NOT NULL PRIMARY KEY CHECK (length(channel) = 32),
     since      BYTEA NOT NULL CHECK (length(since) = 8), -- its first payment
     settled    BIGINT NOT NULL CHECK (settled >= 0),   -- highest index that the chain has paid for good
-    closed     BIGINT NOT NULL CHECK (closed IN (0, 1)),
+    phase      TEXT NOT NULL CHECK (phase IN ('open', 'closing', 'closed')),
+    closing    BIGINT CHECK ((closing IS NOT NULL) = (phase = 'closing')), -- the settlement
     opener_at  BIGINT, -- index of the opener
     opener     BYTEA CHECK (length(opener) = 64),
     opened     BIGINT, -- receipts that it opened
@@ -95,14 +96,15 @@ CREATE TABLE vendor_channels (
     CHECK ((in_sigma0 IS NOT NULL) = (opener_at IS NOT NULL)),
     CHECK ((checked_at IS NOT NULL) = (opener_at IS NOT NULL))
 );
-CREATE INDEX vendor_channels_open ON vendor_channels (channel) WHERE closed = 0;
+CREATE INDEX vendor_channels_live ON vendor_channels (channel) WHERE phase <> 'closed';
 
--- One row per index whose word was taken. Where its good failed, the next payment stands on the one before, and may have the same index.
+-- One row per index whose word was taken. Where its good failed, the next payment stands on the one before it, and may take
+-- its place.
 CREATE TABLE vendor_payments (
     channel    BYTEA NOT NULL CHECK (length(channel) = 32),
     idx        BIGINT NOT NULL,
     previous   BIGINT NOT NULL CHECK (previous >= 0 AND previous < idx),
-    generation BIGINT NOT NULL CHECK (generation >= 0), -- whose chain the word is of
+    chain      BIGINT NOT NULL CHECK (chain >= 0), -- of the channel's, the one that the word is on
     word       BYTEA NOT NULL CHECK (length(word) = 32),
     item_hash  BYTEA NOT NULL CHECK (length(item_hash) = 32),
     issued_at  BYTEA NOT NULL CHECK (length(issued_at) = 8),
@@ -197,6 +199,7 @@ CREATE TABLE bank_permits (
     vendor_reputation BIGINT NOT NULL CHECK (vendor_reputation BETWEEN 0 AND 255),
     issued_at         BYTEA NOT NULL CHECK (length(issued_at) = 8),
     expiry            BYTEA NOT NULL CHECK (length(expiry) = 8),
+    bank              BYTEA NOT NULL CHECK (length(bank) = 20),
     signature         BYTEA NOT NULL CHECK (length(signature) = 65),
     epoch             BYTEA NOT NULL REFERENCES bank_keys (epoch),
     PRIMARY KEY (channel, generation)
