@@ -104,7 +104,7 @@ pub mod channel {
                 LockLeaf leaf;
                 Checkpoint checkpoint;
                 Signature signature;
-                bytes32[] proof;
+                bytes32[] path;
             }
             struct Channel {
                 uint32 settled;
@@ -115,10 +115,15 @@ pub mod channel {
                 bool doubleReceiptProven;
             }
             event Opened(
-                bytes32 indexed channelId, address indexed client, address indexed vendor, address bank, OpenPermit permit, Signature sigma0
+                bytes32 indexed channelId,
+                address indexed client,
+                address indexed vendor,
+                address bank,
+                OpenPermit permit,
+                Signature sigma0
             );
-            event ToppedUp(bytes32 indexed channelId, uint32 length, uint64 expiry, OpenPermit permit, Signature sigma0);
-            event Checkpointed(bytes32 indexed channelId, uint32 index, bytes32 word, uint256 amount);
+            event ToppedUp(bytes32 indexed channelId, OpenPermit permit, Signature sigma0);
+            event Checkpointed(bytes32 indexed channelId, uint32 index, bytes32 word, uint256 paid);
             event Closed(bytes32 indexed channelId, uint32 index, uint256 paid, uint256 refunded, bytes32 transcript);
             event ReceiptShown(bytes32 indexed channelId, uint32 index, bytes32 receiptDigest);
             event CooperativelyClosed(bytes32 indexed channelId, uint32 index, uint256 paid, uint256 refunded);
@@ -131,8 +136,8 @@ pub mod channel {
         }
     }
     pub use PaymentChannel::{
-        Channel, Checkpoint, CheckpointItem, CloseItem, CooperativeClose, LastReceipt, LockLeaf, OpenPermit, Proof,
-        Receipt, Signature, SignedLeaf, Status, Terms,
+        Channel, Checkpoint, CheckpointItem, CloseItem, CooperativeClose, LastReceipt, LockLeaf, OpenPermit,
+        Proof, Receipt, Signature, SignedLeaf, Status, Terms,
     };
 }
 

@@ -19,7 +19,9 @@ pub use claim::groups;
 pub use domain::Domain;
 pub use draw::{Drawn, Lost, NotWon, Won, draw};
 pub use error::{ClaimError, FoldError, PolicyError, QuoteError, Refusal, Retry};
-pub use escrow::{EscrowEvent, EscrowRecord, EscrowView, Escrows, PairRecord, Status, apply, escrow_of, fold};
+pub use escrow::{
+    EscrowEvent, EscrowRecord, EscrowView, Escrows, PairRecord, Status, apply, escrow_of, fold,
+};
 pub use issue::{Issued, Ticket};
 pub use quote::{Offer, Quote, quote};
 pub use session::{Seed, Session, SessionId, session_secret};
