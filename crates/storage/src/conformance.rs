@@ -13,6 +13,7 @@
     reason = "these are tests: a failure is to stop them where it happens"
 )]
 
+pub mod channel_fixture;
 mod claims;
 pub mod fixture;
 mod fleet;
