@@ -161,6 +161,7 @@ macro_rules! conformance {
             everything_survives_a_restart
             store_of_another_identity_is_refused
             random_requests_match_the_model
+            random_channel_requests_match_the_model
         );
     };
     (@tests $backend:ty: $($case:ident)*) => {$(

@@ -1,9 +1,10 @@
 //! Small made-up channels, with real keys and chains. Everything follows from a few numbers, so that two runs make the same.
 
-use std::sync::LazyLock;
+use std::{collections::HashMap, sync::LazyLock};
 
 use alloy_primitives::{Address, B256};
 use bindings::channel::{Checkpoint, OpenPermit};
+use parking_lot::Mutex;
 use protocol::{
     channel::{
         Accepted, Acknowledged, Admission, Admitted, Amount, Chain, ChainTerms, ChannelId, ChannelRecord,
@@ -26,6 +27,9 @@ pub const UNIT: Amount = Amount(10);
 static DOMAIN: LazyLock<Domain> = LazyLock::new(|| Domain::new(31337, Address::repeat_byte(0xcc)));
 
 static BANK: LazyLock<Key> = LazyLock::new(|| key("bank", 0));
+
+/// What was made once need not be made again: the suite would spend its time on curves.
+type Made<K, V> = LazyLock<Mutex<HashMap<K, V>>>;
 
 /// The contract of every channel here.
 pub fn domain() -> Domain {
@@ -73,9 +77,16 @@ pub fn length(generation: u32) -> Index {
 
 /// The chain of a generation of channel `c`.
 pub fn chain(c: u64, generation: u32) -> Chain {
-    let length = length(generation);
-    let seed = chain_seed(&receipt_key(c), channel(c), generation, length);
-    Chain::from_seed(seed, channel(c), length).expect("the length is one that chains have")
+    static CHAINS: Made<(u64, u32), Chain> = LazyLock::new(Mutex::default);
+    CHAINS
+        .lock()
+        .entry((c, generation))
+        .or_insert_with(|| {
+            let length = length(generation);
+            let seed = chain_seed(&receipt_key(c), channel(c), generation, length);
+            Chain::from_seed(seed, channel(c), length).expect("the length is one that chains have")
+        })
+        .clone()
 }
 
 /// What the bank is to sign for channel `c`. `variant` changes the terms.
@@ -99,7 +110,12 @@ pub fn permit(c: u64, generation: u32, variant: u64) -> Permit {
 
 /// The signed permit of a generation of channel `c`.
 pub fn admitted(c: u64, generation: u32) -> Admitted {
-    permit(c, generation, 0).sign(bank(), &BANK)
+    static PERMITS: Made<(u64, u32), Admitted> = LazyLock::new(Mutex::default);
+    PERMITS
+        .lock()
+        .entry((c, generation))
+        .or_insert_with(|| permit(c, generation, 0).sign(bank(), &BANK))
+        .clone()
 }
 
 /// Asks the bank's store for a permit.
@@ -299,6 +315,12 @@ pub fn opening(c: u64, index: u32, opened: u32) -> Opening {
     }
 }
 
-fn key(what: &str, n: u64) -> Key {
-    Key::from_bytes(&hash(what, &[n]).0).expect("a hash is a key, but for one in 2^128")
+fn key(what: &'static str, n: u64) -> Key {
+    static KEYS: Made<(&str, u64), Key> = LazyLock::new(Mutex::default);
+    KEYS.lock()
+        .entry((what, n))
+        .or_insert_with(|| {
+            Key::from_bytes(&hash(what, &[n]).0).expect("a hash is a key, but for one in 2^128")
+        })
+        .clone()
 }

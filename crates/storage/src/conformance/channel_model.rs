@@ -47,6 +47,11 @@ pub(super) enum ChannelOp {
         n: u64,
         state: u8,
     },
+    /// Of the payment that is under way.
+    ResolveSent {
+        c: u64,
+        state: u8,
+    },
     Acknowledge {
         c: u64,
         index: u32,
@@ -122,9 +127,9 @@ pub(super) enum ChannelOp {
 /// What must have been granted and refused in some run.
 pub(super) const MUST: [&str; 14] = [
     "SaveChannel",
+    "ResolveSent",
     "TopUp",
     "Pay",
-    "ResolvePayment",
     "Acknowledge",
     "SavePayment",
     "MarkPayment",
@@ -141,25 +146,26 @@ pub(super) fn op() -> impl Strategy<Value = ChannelOp> {
     use ChannelOp::{
         Acknowledge, AddSettlementTransaction, AdvanceSettlement, CloseChannel, CloseVendor,
         FinalizeSettlement, ForgetChannelMirror, IssuePermit, MarkPayment, MineSettlement, MoveSettlement,
-        Pay, QueueSettlement, ResolvePayment, SaveChannel, SaveChannelMirror, SaveCheckpoint, SaveOpening,
-        SavePayment, TopUp, UseKey,
+        Pay, QueueSettlement, ResolvePayment, ResolveSent, SaveChannel, SaveChannelMirror, SaveCheckpoint,
+        SaveOpening, SavePayment, TopUp, UseKey,
     };
     let c = || 0..CHANNELS;
     let rarely = |p| prop::bool::weighted(p);
     prop_oneof![
-        4 => (c(), rarely(0.9)).prop_map(|(c, origin)| SaveChannel { c, origin }),
+        5 => (c(), rarely(0.7)).prop_map(|(c, origin)| SaveChannel { c, origin }),
         2 => (c(), 0..3u32).prop_map(|(c, generation)| TopUp { c, generation }),
-        1 => c().prop_map(CloseChannel),
-        10 => (0..12u64, c(), 0..4u32, rarely(0.1), 0..3u64, 1..9u64).prop_map(|(n, c, units, other, account, limit)| Pay {
-            n, c, units, asked: units + u32::from(other), account, limit: limit * 40,
+        1 => (c(), rarely(0.2)).prop_map(|(c, closes)| CloseChannel(if closes { c } else { CHANNELS })),
+        14 => (0..12u64, c(), 0..4u32, rarely(0.1), 0..3u64, 1..9u64).prop_map(|(n, c, units, other, account, limit)| Pay {
+            n, c, units, asked: units + u32::from(other), account, limit: limit * 60,
         }),
-        8 => (0..12u64, 0..4u8).prop_map(|(n, state)| ResolvePayment { n, state }),
+        2 => (0..12u64, 0..4u8).prop_map(|(n, state)| ResolvePayment { n, state }),
+        8 => (c(), 1..4u8).prop_map(|(c, state)| ResolveSent { c, state }),
         2 => (c(), 0..9u32).prop_map(|(c, index)| Acknowledge { c, index }),
         14 => (c(), 1..4u32, 0..3u64, rarely(0.5), rarely(0.1))
             .prop_map(|(c, units, variant, on_pending, stale)| SavePayment { c, units, variant, on_pending, stale }),
         8 => (c(), rarely(0.5), rarely(0.4)).prop_map(|(c, highest, failed)| MarkPayment { c, highest, failed }),
         1 => (c(), 0..9u32).prop_map(|(c, settled)| CloseVendor { c, settled }),
-        2 => (c(), 0..3u32, 0..2u64).prop_map(|(c, index, variant)| SaveCheckpoint { c, index, variant }),
+        3 => (c(), 0..2u32, 0..2u64).prop_map(|(c, index, variant)| SaveCheckpoint { c, index, variant }),
         2 => (c(), 1..5u32, 0..5u32).prop_map(|(c, index, opened)| SaveOpening { c, index, opened }),
         4 => (0..3usize, prop::collection::vec((c(), 0..12u32), 0..3))
             .prop_map(|(step, channels)| QueueSettlement { step, channels }),
@@ -190,7 +196,7 @@ pub(super) async fn next_step(model: &impl Store) -> ChannelOp {
             leave_out: false,
         },
         _ => ChannelOp::QueueSettlement {
-            step: 1,
+            step: 0,
             channels: vec![(0, 12), (1, 12)],
         },
     }
@@ -231,15 +237,16 @@ pub(super) async fn apply(store: &impl Store, op: &ChannelOp) -> Result<String, 
             show(store.pay(request, sign_payment(n, c, units)).await)
         }
         ChannelOp::ResolvePayment { n, state } => {
-            let state = match state {
-                0 => PaymentState::Sent,
-                1 => PaymentState::Delivered,
-                2 => PaymentState::Failed,
-                _ => PaymentState::Refused {
-                    rule: "busy".to_owned(),
-                },
-            };
-            show(store.resolve_payment(pay_request(n, 0, 1).order, state).await)
+            let order = pay_request(n, 0, 1).order;
+            show(store.resolve_payment(order, payment_state(state)).await)
+        }
+        ChannelOp::ResolveSent { c, state } => {
+            let all = Index(0)..=Index(u32::MAX);
+            let payments = store.client_payments(channel(c), all).await.unwrap_or_default();
+            let mut payments = payments.iter();
+            let sent = payments.find(|payment| payment.state == PaymentState::Sent);
+            let order = sent.map_or(order(99), |sent| sent.order);
+            show(store.resolve_payment(order, payment_state(state)).await)
         }
         ChannelOp::Acknowledge { c, index } => show(store.acknowledge(channel(c), &position(c, index)).await),
         ChannelOp::SavePayment {
@@ -376,6 +383,17 @@ pub(super) async fn apply(store: &impl Store, op: &ChannelOp) -> Result<String, 
         }
         ChannelOp::ForgetChannelMirror => show(store.forget_channel_mirror().await),
         ChannelOp::AdvanceSettlement => Ok(String::new()),
+    }
+}
+
+fn payment_state(state: u8) -> PaymentState {
+    match state {
+        0 => PaymentState::Sent,
+        1 => PaymentState::Delivered,
+        2 => PaymentState::Failed,
+        _ => PaymentState::Refused {
+            rule: "busy".to_owned(),
+        },
     }
 }
 

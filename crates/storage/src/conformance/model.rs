@@ -163,17 +163,58 @@ fn op() -> impl Strategy<Value = Op> {
         2 => boot().prop_map(Op::Leave),
         2 => (0..9u64, 0..4u64).prop_map(|(block, record)| Op::SaveMirror { block, record }),
         1 => Just(Op::ForgetMirror),
-        90 => channel_model::op().prop_map(Op::Channel),
         1 => Just(Op::Restart),
     ]
 }
 
-/// Runs 32 random sequences (or as many as `PROPTEST_CASES` says).
+/// What must have been granted and refused in some run: runs that refuse everything would agree, too.
+const MUST: [&str; 19] = [
+    "Issue",
+    "IssueWithin",
+    "SaveWin",
+    "QueueWon",
+    "AddTransaction",
+    "Mined",
+    "Finalize",
+    "Resolve",
+    "GiveUp",
+    "MarkDelivered",
+    "Void",
+    "Beat",
+    "RaiseFloors",
+    "Acked",
+    "Leave",
+    "Unmined",
+    "Requeue",
+    "Release",
+    "SaveMirror",
+];
+
+/// Runs 32 random sequences of requests that have nothing to do with channels (or as many as `PROPTEST_CASES` says).
 pub async fn random_requests_match<B: Backend>() {
+    random_match::<B>(&prop::collection::vec(op(), 40..140), 32, &MUST);
+}
+
+/// Runs 16 random sequences of requests about channels, with tickets among them: accounts are shared.
+pub async fn random_channel_requests_match<B: Backend>() {
+    let ticket = (0..9u64, 0..3u64, 1..5u64).prop_map(|(order, account, limit)| Op::IssueWithin {
+        order,
+        account,
+        limit,
+    });
+    let op = prop_oneof![
+        60 => channel_model::op().prop_map(Op::Channel),
+        2 => ticket,
+        1 => Just(Op::Restart),
+    ];
+    random_match::<B>(&prop::collection::vec(op, 80..160), 16, &channel_model::MUST);
+}
+
+fn random_match<B: Backend>(sequences: &impl Strategy<Value = Vec<Op>>, cases: u32, must: &[&str]) {
     let cases = env::var("PROPTEST_CASES")
         .ok()
         .and_then(|cases| cases.parse().ok())
-        .unwrap_or(32);
+        .unwrap_or(cases);
     let config = Config {
         cases,
         failure_persistence: None,
@@ -182,41 +223,17 @@ pub async fn random_requests_match<B: Backend>() {
     let handle = Handle::current();
     let seen = Mutex::new(HashMap::new());
     tokio::task::block_in_place(|| {
-        let result = TestRunner::new(config).run(&prop::collection::vec(op(), 80..280), |ops| {
-            handle.block_on(compare::<B>(&ops, &seen))
-        });
+        let result = TestRunner::new(config).run(sequences, |ops| handle.block_on(compare::<B>(&ops, &seen)));
         if let Err(failure) = result {
             panic!("{failure}");
         }
-        // Runs that refuse everything would agree, too.
         let seen = seen.into_inner();
         let done = |kind: &str| seen.get(&(kind.to_owned(), true)).copied().unwrap_or(0_u32);
         // Nothing refuses these.
         let free = ["Issue", "RaiseFloors", "Acked", "Leave"];
         let refused_or_free =
             |kind: &str| free.contains(&kind) || seen.contains_key(&(kind.to_owned(), false));
-        let must = [
-            "Issue",
-            "IssueWithin",
-            "SaveWin",
-            "QueueWon",
-            "AddTransaction",
-            "Mined",
-            "Finalize",
-            "Resolve",
-            "GiveUp",
-            "MarkDelivered",
-            "Void",
-            "Beat",
-            "RaiseFloors",
-            "Acked",
-            "Leave",
-        ];
-        for kind in must
-            .into_iter()
-            .chain(["Unmined", "Requeue", "Release", "SaveMirror"])
-            .chain(channel_model::MUST)
-        {
+        for kind in must {
             assert!(
                 done(kind) > 0 && refused_or_free(kind),
                 "{kind}: {seen:?} in {cases} runs"

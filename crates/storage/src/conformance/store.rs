@@ -188,3 +188,8 @@ pub async fn store_of_another_identity_is_refused<B: Backend>() {
 pub async fn random_requests_match_the_model<B: Backend>() {
     model::random_requests_match::<B>().await;
 }
+
+/// Random requests about channels: see [`model`].
+pub async fn random_channel_requests_match_the_model<B: Backend>() {
+    model::random_channel_requests_match::<B>().await;
+}
