@@ -1,0 +1,3 @@
+//! Channels against a real chain.
+
+mod happy;
