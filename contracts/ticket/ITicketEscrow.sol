@@ -2,6 +2,7 @@
 pragma solidity ^0.8.30;
 
 import {ILedger} from "../shared/ILedger.sol";
+import {IOperators} from "../shared/IOperators.sol";
 
 /// @title ITicketEscrow
 /// @notice MICROPAY1 of Pass & shelat (CCS 2015, section 2.1) with one escrow for any number of merchants. A payer funds
@@ -31,7 +32,7 @@ import {ILedger} from "../shared/ILedger.sol";
 /// For liveness:
 /// - A claim enters the chain within the longest ticket life and claim margin, together at most {WITHDRAW_DELAY}.
 /// - Amounts are atomic units and fit 96 bits; times are Unix seconds.
-interface ITicketEscrow is ILedger {
+interface ITicketEscrow is ILedger, IOperators {
     // ───────────────────────────── Types ─────────────────────────────
 
     /// @notice Life of an escrow. `NONE`: no such key. `CLOSED` is final; the key never opens again.
@@ -188,8 +189,6 @@ interface ITicketEscrow is ILedger {
     event WithdrawCancelled(address indexed escrow);
     /// @notice The escrow was closed and `amount` credited to its payer.
     event Withdrawn(address indexed escrow, address indexed payer, uint256 amount);
-    /// @notice `recipient` lets `operator` claim for it, or no longer.
-    event OperatorSet(address indexed recipient, address indexed operator, bool approved);
 
     // ───────────────────────────── Errors ─────────────────────────────
 
@@ -199,8 +198,6 @@ interface ITicketEscrow is ILedger {
     error WrongStatus(Status got, Status needed);
     /// @notice Only the escrow's payer may.
     error NotPayer(address caller, address payer);
-    /// @notice Only the recipient or an operator it approved may claim.
-    error NotOperator(address caller, address recipient);
     /// @notice A signature is of another key; `recovered` is 0 where it is malformed or malleable.
     error WrongSigner(address recovered, address escrow);
     /// @notice A prize of nothing buys nothing.
@@ -304,10 +301,6 @@ interface ITicketEscrow is ILedger {
 
     // ───────────────────────────── Recipient ─────────────────────────────
 
-    /// @notice Lets `operator` claim for the caller. What it claims is credited to the caller all the same.
-    /// Emits {OperatorSet}.
-    function setOperator(address operator, bool approved) external;
-
     /// @notice Claims one winner, or reverts with the reason why it cannot be paid. Only the recipient or its operator:
     /// who may choose the order of claims could make others unclaimable. Emits {Claimed}, and {BecameInsolvent} if the
     /// balance falls short.
@@ -345,8 +338,6 @@ interface ITicketEscrow is ILedger {
     function pairOf(address escrow, address recipient) external view returns (Pair memory);
     /// @notice What an escrow owes a creditor.
     function debtOf(address escrow, address creditor) external view returns (uint256 amount);
-    /// @notice Whether `operator` may claim for `recipient`.
-    function isOperator(address recipient, address operator) external view returns (bool approved);
     /// @notice EIP-712 domain separator for the current chain.
     function domainSeparator() external view returns (bytes32);
     /// @notice EIP-712 digest that the escrow key signs to pay.

@@ -2,6 +2,7 @@
 pragma solidity ^0.8.30;
 
 import {Ledger} from "../shared/Ledger.sol";
+import {Operators} from "../shared/Operators.sol";
 import {ITicketEscrow} from "./ITicketEscrow.sol";
 import {TicketHash} from "./TicketHash.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
@@ -12,7 +13,7 @@ import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
 /// @title TicketEscrow
 /// @notice See {ITicketEscrow}. Each function reads: check, effect (nothing here interacts but a deposit, which is guarded).
-contract TicketEscrow is ITicketEscrow, Ledger, EIP712("Micropay Ticket Escrow", "1") {
+contract TicketEscrow is ITicketEscrow, Ledger, EIP712("Micropay Ticket Escrow", "1"), Operators {
     using SafeCast for uint256;
 
     /// @inheritdoc ITicketEscrow
@@ -72,7 +73,6 @@ contract TicketEscrow is ITicketEscrow, Ledger, EIP712("Micropay Ticket Escrow",
     mapping(address escrow => Account) private _accounts;
     mapping(address escrow => mapping(address recipient => Pair)) private _pairs;
     mapping(address escrow => mapping(address creditor => uint256 amount)) private _debtOf;
-    mapping(address recipient => mapping(address operator => bool approved)) private _operators;
 
     // ───────────────────────────── Payer ─────────────────────────────
 
@@ -230,14 +230,8 @@ contract TicketEscrow is ITicketEscrow, Ledger, EIP712("Micropay Ticket Escrow",
     // ───────────────────────────── Recipient ─────────────────────────────
 
     /// @inheritdoc ITicketEscrow
-    function setOperator(address operator, bool approved) external {
-        _operators[msg.sender][operator] = approved;
-        emit OperatorSet(msg.sender, operator, approved);
-    }
-
-    /// @inheritdoc ITicketEscrow
     function claim(address recipient, address escrow, bytes32 r1, Winner calldata winner) external {
-        _checkClaimer(recipient);
+        _checkOperator(recipient);
         Account storage account = _accounts[escrow];
         Pair storage pair = _pairs[escrow][recipient];
         Tally memory tally = _tally(account, pair);
@@ -254,7 +248,7 @@ contract TicketEscrow is ITicketEscrow, Ledger, EIP712("Micropay Ticket Escrow",
 
     /// @inheritdoc ITicketEscrow
     function claimBatch(address recipient, Group[] calldata groups) external {
-        _checkClaimer(recipient);
+        _checkOperator(recipient);
         bytes32 domain = _domainSeparatorV4();
         // Credit is written once per run of groups with one asset.
         address asset;
@@ -381,11 +375,6 @@ contract TicketEscrow is ITicketEscrow, Ledger, EIP712("Micropay Ticket Escrow",
     /// @inheritdoc ITicketEscrow
     function debtOf(address escrow, address creditor) external view returns (uint256) {
         return _debtOf[escrow][creditor];
-    }
-
-    /// @inheritdoc ITicketEscrow
-    function isOperator(address recipient, address operator) external view returns (bool) {
-        return _operators[recipient][operator];
     }
 
     /// @inheritdoc ITicketEscrow
@@ -552,10 +541,6 @@ contract TicketEscrow is ITicketEscrow, Ledger, EIP712("Micropay Ticket Escrow",
         account = _accounts[escrow];
         require(msg.sender == account.payer, NotPayer(msg.sender, account.payer));
         require(account.status == needed, WrongStatus(account.status, needed));
-    }
-
-    function _checkClaimer(address recipient) private view {
-        require(msg.sender == recipient || _operators[recipient][msg.sender], NotOperator(msg.sender, recipient));
     }
 
     function _checkCap(uint64 ticketCap, uint64 low) private pure {

@@ -17,6 +17,31 @@ pub mod ticket {
     pub use ITicketEscrow::{CoinCommitment, Group, Opening, Signature, Terms, Ticket, Winner};
 }
 
+/// The channel scheme's contract (`contracts/channel/IPaymentChannel.sol`).
+pub mod channel {
+    alloy::sol! {
+        #[sol(rpc, all_derives, extra_derives(serde::Serialize, serde::Deserialize))]
+        PaymentChannel,
+        "abi/PaymentChannel.json"
+    }
+    pub use IPaymentChannel::{
+        Channel, Checkpoint, CheckpointItem, CloseItem, CooperativeClose, LastReceipt, LockLeaf, OpenPermit,
+        Proof, Receipt, Signature, SignedLeaf, Terms,
+    };
+}
+
+/// What every contract of ours answers (`contracts/shared`, and the separator that each scheme's interface asks for), to be
+/// called where it does not matter which it is.
+pub mod shared {
+    alloy::sol! {
+        interface IShared {
+            function creditOf(address asset, address account) external view returns (uint256 amount);
+            function domainSeparator() external view returns (bytes32);
+            function isOperator(address recipient, address operator) external view returns (bool approved);
+        }
+    }
+}
+
 /// The part of ERC-20 that payers and tests need.
 pub mod erc20 {
     alloy::sol! {

@@ -5,7 +5,7 @@ mod support;
 
 use alloy::primitives::Bytes;
 use micropay_chain::anvil::{Anvil, AnvilOptions};
-use micropay_chain::{ChainClient, ChainError, deploy};
+use micropay_chain::{ChainClient, ChainError, Tickets, deploy};
 use support::{config, sender};
 
 #[tokio::test]
@@ -36,7 +36,7 @@ async fn deploying_twice_and_elsewhere_gives_the_same_address() {
         let block = client.deployment_block().await.unwrap();
         assert_eq!(block, 1);
     }
-    assert_eq!(addresses, [deploy::address(); 2]);
+    assert_eq!(addresses, [deploy::address::<Tickets>(); 2]);
 }
 
 #[tokio::test]

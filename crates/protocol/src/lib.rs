@@ -4,4 +4,11 @@
 //! One module per scheme. A step has one word, and that word is the name of the file here, of the contract's function
 //! and of the command.
 
+//!
+//! What is no scheme's own stands beside them: signatures and keys, units, blocks.
+
+pub mod block;
+pub mod channel;
+pub mod signature;
 pub mod ticket;
+pub mod units;

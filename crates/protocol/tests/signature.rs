@@ -72,7 +72,7 @@ proptest! {
         let signature = key.sign(digest);
         let bytes = signature.to_bytes();
         prop_assert_eq!(Signature::from_bytes(&bytes), Ok(signature));
-        prop_assert_eq!(Signature::from_sol(&signature.to_sol()), Ok(signature));
+        prop_assert_eq!(Signature::from_sol(&signature.to_sol::<bindings::ticket::Signature>()), Ok(signature));
         prop_assert_eq!(recover_with_ours(digest, &bytes), Some(key.address()));
         prop_assert_eq!(recover_with_k256(digest, &bytes), Some(key.address()));
         prop_assert!(verify(digest, &signature, key.public_key()));
@@ -190,5 +190,5 @@ fn private_keys_are_in_range_and_hidden() {
     assert!(EscrowKey::from_bytes(&(ORDER - U256::from(1)).to_be_bytes::<32>()).is_ok());
     let key = EscrowKey::from_bytes(&[0x5a; 32]).unwrap();
     assert_eq!(*key.to_bytes(), [0x5a; 32]);
-    assert_eq!(format!("{key:?}"), format!("EscrowKey({})", key.address()));
+    assert_eq!(format!("{key:?}"), format!("Key({})", key.address()));
 }

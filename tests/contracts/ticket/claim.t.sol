@@ -2,6 +2,7 @@
 pragma solidity ^0.8.30;
 
 import {StepTest} from "./StepTest.sol";
+import {IOperators} from "contracts/shared/IOperators.sol";
 import {ITicketEscrow} from "contracts/ticket/ITicketEscrow.sol";
 import {TicketEscrow} from "contracts/ticket/TicketEscrow.sol";
 
@@ -228,7 +229,7 @@ contract ClaimTest is StepTest {
         ITicketEscrow.Winner memory w = winner(1);
         address[4] memory callers = [stranger, payer, escrow, address(escrows)];
         for (uint256 i; i < callers.length; ++i) {
-            vm.expectRevert(abi.encodeWithSelector(ITicketEscrow.NotOperator.selector, callers[i], merchant));
+            vm.expectRevert(abi.encodeWithSelector(IOperators.NotOperator.selector, callers[i], merchant));
             vm.prank(callers[i]);
             escrows.claim(merchant, escrow, r1, w);
         }
@@ -241,7 +242,7 @@ contract ClaimTest is StepTest {
         escrows.setOperator(stranger, false);
         vm.stopPrank();
         ITicketEscrow.Winner memory w = winner(1);
-        vm.expectRevert(abi.encodeWithSelector(ITicketEscrow.NotOperator.selector, stranger, merchant));
+        vm.expectRevert(abi.encodeWithSelector(IOperators.NotOperator.selector, stranger, merchant));
         vm.prank(stranger);
         escrows.claim(merchant, escrow, r1, w);
     }

@@ -2,6 +2,7 @@
 pragma solidity ^0.8.30;
 
 import {StepTest} from "./StepTest.sol";
+import {IOperators} from "contracts/shared/IOperators.sol";
 import {ITicketEscrow} from "contracts/ticket/ITicketEscrow.sol";
 
 contract ClaimBatchTest is StepTest {
@@ -256,7 +257,7 @@ contract ClaimBatchTest is StepTest {
         ITicketEscrow.Group[] memory groups = _one(escrow, r1, winners(1, 1));
         address[3] memory callers = [stranger, payer, escrow];
         for (uint256 i; i < callers.length; ++i) {
-            vm.expectRevert(abi.encodeWithSelector(ITicketEscrow.NotOperator.selector, callers[i], merchant));
+            vm.expectRevert(abi.encodeWithSelector(IOperators.NotOperator.selector, callers[i], merchant));
             vm.prank(callers[i]);
             escrows.claimBatch(merchant, groups);
         }

@@ -4,7 +4,8 @@
 use alloy_primitives::{Address, B256, U256};
 use thiserror::Error;
 
-use super::{Amount, Nonce, Seconds, SignatureError, Status, Timestamp, UnitError, WinThreshold};
+use super::{Amount, Nonce, Seconds, SignatureError, Status, Timestamp, WinThreshold};
+use crate::units::UnitError;
 
 /// Why a merchant does not accept a ticket. The variants stand in the order in which the rules are checked.
 ///

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use alloy_primitives::{Address, B256, U256};
+use alloy_primitives::{Address, U256};
 use bindings::ticket::TicketEscrow::{self, TicketEscrowEvents};
 
 use super::{Amount, FoldError, Nonce, Timestamp, WinThreshold};
@@ -72,17 +72,6 @@ pub struct PairRecord {
     pub earmark_prizes: u32,
     /// The payer cannot take them back before the contract's margin after this.
     pub earmark_until: Timestamp,
-}
-
-/// A block, as far as following the chain needs it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct BlockRef {
-    /// Height.
-    pub number: u64,
-    /// Hash, which names it across reorganisations.
-    pub hash: B256,
-    /// The block's own time.
-    pub timestamp: Timestamp,
 }
 
 /// One escrow at two blocks. Admission judges on the worse of both (rule E10): what is good must be final, and what is bad

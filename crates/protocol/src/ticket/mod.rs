@@ -11,7 +11,6 @@ pub mod odds;
 pub mod paper;
 mod quote;
 mod session;
-mod signature;
 mod units;
 pub mod watch;
 
@@ -21,10 +20,15 @@ pub use domain::Domain;
 pub use draw::{Drawn, Lost, NotWon, Won, draw};
 pub use error::{ClaimError, FoldError, PolicyError, QuoteError, Refusal, Retry};
 pub use escrow::{
-    BlockRef, EscrowEvent, EscrowRecord, EscrowView, Escrows, PairRecord, Status, apply, escrow_of, fold,
+    EscrowEvent, EscrowRecord, EscrowView, Escrows, PairRecord, Status, apply, escrow_of, fold,
 };
 pub use issue::{Issued, Ticket};
 pub use quote::{Offer, Quote, quote};
 pub use session::{Seed, Session, SessionId, session_secret};
-pub use signature::{EscrowKey, EscrowPublicKey, KeyError, Signature, SignatureError, recover, verify};
-pub use units::{Amount, Nonce, OrderId, Seconds, Timestamp, UnitError, WinThreshold};
+pub use units::{Nonce, OrderId, UnitError, WinThreshold};
+
+pub use crate::block::BlockRef;
+pub use crate::signature::{
+    Key as EscrowKey, KeyError, PublicKey as EscrowPublicKey, Signature, SignatureError, recover, verify,
+};
+pub use crate::units::{Amount, Seconds, Timestamp};

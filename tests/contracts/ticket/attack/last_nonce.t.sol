@@ -7,6 +7,7 @@ pragma solidity ^0.8.30;
 // approved, may claim.
 
 import {AttackFixture} from "./AttackFixture.sol";
+import {IOperators} from "contracts/shared/IOperators.sol";
 import {ITicketEscrow} from "contracts/ticket/ITicketEscrow.sol";
 
 contract LastNonceTest is AttackFixture {
@@ -37,7 +38,7 @@ contract LastNonceTest is AttackFixture {
         address[4] memory others = [payer, stranger, escrow, address(escrows)];
         groups[0] = group(escrow, r1, list);
         for (uint256 i; i < others.length; ++i) {
-            bytes memory refusal = abi.encodeWithSelector(ITicketEscrow.NotOperator.selector, others[i], merchant);
+            bytes memory refusal = abi.encodeWithSelector(IOperators.NotOperator.selector, others[i], merchant);
             vm.prank(others[i]);
             vm.expectRevert(refusal);
             escrows.claim(merchant, escrow, r1, list[2]);

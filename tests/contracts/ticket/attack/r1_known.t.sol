@@ -8,6 +8,7 @@ pragma solidity ^0.8.30;
 
 import {AttackFixture} from "./AttackFixture.sol";
 import {PaperRule} from "./PaperRule.sol";
+import {IOperators} from "contracts/shared/IOperators.sol";
 import {ITicketEscrow} from "contracts/ticket/ITicketEscrow.sol";
 
 contract R1KnownTest is AttackFixture {
@@ -54,7 +55,7 @@ contract R1KnownTest is AttackFixture {
 
         // The second winner is paid all the same, and only to the merchant.
         vm.prank(payer);
-        vm.expectRevert(abi.encodeWithSelector(ITicketEscrow.NotOperator.selector, payer, merchant));
+        vm.expectRevert(abi.encodeWithSelector(IOperators.NotOperator.selector, payer, merchant));
         escrows.claim(merchant, escrow, r1, second);
         vm.prank(merchant);
         escrows.claim(merchant, escrow, r1, second);

@@ -2,6 +2,7 @@
 pragma solidity ^0.8.30;
 
 import {TicketPayerSteps} from "./TicketPayerSteps.sol";
+import {IOperators} from "contracts/shared/IOperators.sol";
 import {ITicketEscrow} from "contracts/ticket/ITicketEscrow.sol";
 import {Vm} from "forge-std/Vm.sol";
 
@@ -133,7 +134,7 @@ contract TicketHandler is TicketPayerSteps {
         if (won[e][m].length != 0 && pick(seed, "kind", 2) == 0) {
             (w, secret) = (won[e][m][0].winner, won[e][m][0].r1);
             caller = pick(seed, "who", 2) == 0 ? stranger : payerOf(e);
-            expected = abi.encodeWithSelector(ITicketEscrow.NotOperator.selector, caller, m);
+            expected = abi.encodeWithSelector(IOperators.NotOperator.selector, caller, m);
         } else if (lastPaid.nonce != 0) {
             (e, m, w, secret) = (lastPaidEscrow, lastPaidMerchant, lastPaid, lastPaidR1);
             caller = _claimer(m);

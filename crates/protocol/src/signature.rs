@@ -9,10 +9,9 @@
 use core::fmt;
 
 use alloy_primitives::{Address, B256, U256, hex, keccak256};
-use bindings::ticket::Signature as SolSignature;
 use k256::ecdsa::SigningKey;
 use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
-use secp256k1::{Message, PublicKey};
+use secp256k1::{Message, PublicKey as Point};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -26,17 +25,18 @@ const HALF_ORDER: [u8; 32] = hex!("7fffffffffffffffffffffffffffffff5d576e7357a45
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Signature([u8; 65]);
 
-/// The private key of an escrow, which signs its tickets. Hidden from `Debug`, wiped when dropped.
+/// A private key that signs off-chain promises: an escrow's, a channel's receipt key, a bank's. Hidden from `Debug`, wiped
+/// when dropped.
 #[derive(Clone)]
-pub struct EscrowKey {
+pub struct Key {
     signing: SigningKey,
-    public: EscrowPublicKey,
+    public: PublicKey,
 }
 
-/// The public key of an escrow, parsed, with its address.
+/// A public key, parsed, with its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EscrowPublicKey {
-    key: PublicKey,
+pub struct PublicKey {
+    key: Point,
     address: Address,
 }
 
@@ -90,7 +90,7 @@ pub enum SignatureError {
 pub struct KeyError;
 
 /// The key that made a signature, by the contract's rule (`ecrecover`).
-pub fn recover(digest: B256, signature: &Signature) -> Result<EscrowPublicKey, SignatureError> {
+pub fn recover(digest: B256, signature: &Signature) -> Result<PublicKey, SignatureError> {
     let (rs, v) = signature.parts();
     let no_key = || SignatureError::NoKey { r: signature.r(), v };
     let id = if v == 27 {
@@ -102,11 +102,11 @@ pub fn recover(digest: B256, signature: &Signature) -> Result<EscrowPublicKey, S
     let key = recoverable
         .recover_ecdsa(Message::from_digest(digest.0))
         .map_err(|_| no_key())?;
-    Ok(EscrowPublicKey::new(key))
+    Ok(PublicKey::new(key))
 }
 
 /// Whether `key` made the signature. Cheaper than [`recover`] for a key that is known; does not judge `v`.
-pub fn verify(digest: B256, signature: &Signature, key: &EscrowPublicKey) -> bool {
+pub fn verify(digest: B256, signature: &Signature, key: &PublicKey) -> bool {
     let (rs, _) = signature.parts();
     secp256k1::ecdsa::Signature::from_compact(rs)
         .and_then(|parsed| secp256k1::ecdsa::verify(&parsed, Message::from_digest(digest.0), &key.key))
@@ -151,35 +151,85 @@ impl Signature {
     }
 
     /// As a contract argument.
-    pub fn to_sol(&self) -> SolSignature {
-        SolSignature {
-            r: self.r(),
-            s: B256::from_slice(&self.0[32..64]),
-            v: self.0[64],
-        }
+    pub fn to_sol<T: From<Self>>(&self) -> T {
+        (*self).into()
     }
 
     /// From a contract argument, as strictly as from bytes.
-    pub fn from_sol(signature: &SolSignature) -> Result<Self, SignatureError> {
-        let mut bytes = [0; 65];
-        bytes[..32].copy_from_slice(signature.r.as_slice());
-        bytes[32..64].copy_from_slice(signature.s.as_slice());
-        bytes[64] = signature.v;
+    pub fn from_sol<'a, T>(signature: &'a T) -> Result<Self, SignatureError>
+    where
+        Self: TryFrom<&'a T, Error = SignatureError>,
+    {
+        signature.try_into()
+    }
+
+    /// From its parts, as strictly as from bytes.
+    pub fn from_parts(r: B256, s: B256, v: u8) -> Result<Self, SignatureError> {
+        let mut bytes = [v; 65];
+        bytes[..32].copy_from_slice(r.as_slice());
+        bytes[32..64].copy_from_slice(s.as_slice());
         Self::from_bytes(&bytes)
     }
 
     /// The same `r` and `s` with the other `v`.
-    pub(super) fn with_other_v(mut self) -> Self {
+    pub(crate) fn with_other_v(mut self) -> Self {
         self.0[64] = 27 + 28 - self.0[64];
         self
     }
 
-    fn r(&self) -> B256 {
+    /// The point's x-coordinate.
+    pub fn r(&self) -> B256 {
         B256::from_slice(&self.0[..32])
+    }
+
+    /// The scalar, at most n/2.
+    pub fn s(&self) -> B256 {
+        B256::from_slice(&self.0[32..64])
+    }
+
+    /// 27 or 28: the parity of the point.
+    pub fn v(&self) -> u8 {
+        self.0[64]
     }
 
     fn parts(&self) -> (&[u8], u8) {
         (&self.0[..64], self.0[64])
+    }
+}
+
+impl From<Signature> for bindings::ticket::Signature {
+    fn from(signature: Signature) -> Self {
+        Self {
+            r: signature.r(),
+            s: signature.s(),
+            v: signature.v(),
+        }
+    }
+}
+
+impl TryFrom<&bindings::ticket::Signature> for Signature {
+    type Error = SignatureError;
+
+    fn try_from(signature: &bindings::ticket::Signature) -> Result<Self, SignatureError> {
+        Self::from_parts(signature.r, signature.s, signature.v)
+    }
+}
+
+impl From<Signature> for bindings::channel::Signature {
+    fn from(signature: Signature) -> Self {
+        Self {
+            r: signature.r(),
+            s: signature.s(),
+            v: signature.v(),
+        }
+    }
+}
+
+impl TryFrom<&bindings::channel::Signature> for Signature {
+    type Error = SignatureError;
+
+    fn try_from(signature: &bindings::channel::Signature) -> Result<Self, SignatureError> {
+        Self::from_parts(signature.r, signature.s, signature.v)
     }
 }
 
@@ -195,15 +245,15 @@ impl fmt::Display for Signature {
     }
 }
 
-impl EscrowKey {
+impl Key {
     /// Wraps 32 private bytes. Uniform bytes fail with probability 2^-128; draw again then.
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, KeyError> {
         let signing = SigningKey::from_slice(bytes).map_err(|_| KeyError)?;
         let point = signing.verifying_key().to_sec1_point(false);
-        let key = PublicKey::from_slice(point.as_bytes()).expect("both libraries know the same curve");
+        let key = Point::from_slice(point.as_bytes()).expect("both libraries know the same curve");
         Ok(Self {
             signing,
-            public: EscrowPublicKey::new(key),
+            public: PublicKey::new(key),
         })
     }
 
@@ -212,18 +262,18 @@ impl EscrowKey {
         Zeroizing::new(self.signing.to_bytes().into())
     }
 
-    /// The escrow's address.
+    /// The address of the key.
     pub fn address(&self) -> Address {
         self.public.address
     }
 
     /// The public half.
-    pub fn public_key(&self) -> &EscrowPublicKey {
+    pub fn public_key(&self) -> &PublicKey {
         &self.public
     }
 
-    /// Signs a digest: RFC 6979 nonce, low `s`. One digest has one signature, so that sending a ticket again leaks
-    /// nothing. (Nothing depends on it: the draw never sees signature bytes.)
+    /// Signs a digest: RFC 6979 nonce, low `s`. One digest has one signature, so that signing a message again leaks
+    /// nothing. (A ticket's draw never sees signature bytes; a channel's locks depend on it.)
     pub fn sign(&self, digest: B256) -> Signature {
         let (signature, id) = self.signing.sign_prehash_recoverable(digest.as_slice());
         let mut bytes = [0; 65];
@@ -233,19 +283,19 @@ impl EscrowKey {
     }
 }
 
-impl fmt::Debug for EscrowKey {
+impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "EscrowKey({})", self.public.address)
+        write!(f, "Key({})", self.public.address)
     }
 }
 
-impl EscrowPublicKey {
-    /// The escrow's address.
+impl PublicKey {
+    /// The address of the key.
     pub fn address(&self) -> Address {
         self.address
     }
 
-    fn new(key: PublicKey) -> Self {
+    fn new(key: Point) -> Self {
         // The first byte says "uncompressed" and is no part of the key.
         let hash = keccak256(&key.serialize_uncompressed()[1..]);
         Self {
