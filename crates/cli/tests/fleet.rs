@@ -332,7 +332,10 @@ fn winners_in_a_database_are_listed_and_claimed_by_hand() {
     assert!(won > 2);
     assert_eq!(list()["wins"]["won"], won);
     let error = fleet.world.error(4, &now);
-    assert!(error.contains("another process on this database claims"), "{error}");
+    assert!(
+        error.contains("another process on this database claims"),
+        "{error}"
+    );
     assert_eq!(fleet.unclaimed(), won);
     assert_eq!(keyed.stop(), Some(0));
 
@@ -342,7 +345,10 @@ fn winners_in_a_database_are_listed_and_claimed_by_hand() {
     let won = fleet.unclaimed();
     assert_eq!(fleet.world.json(&now)["claimed"], won);
     let listed = list();
-    assert_eq!((&listed["wins"]["won"], &listed["wins"]["final"]), (&0.into(), &won.into()));
+    assert_eq!(
+        (&listed["wins"]["won"], &listed["wins"]["final"]),
+        (&0.into(), &won.into())
+    );
     assert_eq!(listed["claims"][0]["state"], "final");
     sell(b, 8);
 }

@@ -129,7 +129,7 @@ pub fn payments<S: Store>(
 fn header(ticket: &Ticket<Issued>, terms: &Requirements) -> String {
     let payment = Payment::from(ticket);
     PaymentSignature {
-        payment,
+        payment: payment.into(),
         identifier: None,
     }
     .header(terms)
@@ -146,5 +146,8 @@ pub async fn terms(address: SocketAddr, market: &Market) -> Result<Requirements>
         .get("payment-required")
         .map(|value| value.to_str());
     let header = header.transpose()?.unwrap_or_default();
-    read_required(header, &market.domain)?.ok_or_else(|| eyre::eyre!("no terms of ours in the 402"))
+    let offers = read_required(header, &market.domain)?;
+    offers
+        .ticket
+        .ok_or_else(|| eyre::eyre!("no terms of ours in the 402"))
 }

@@ -146,10 +146,10 @@ impl MerchantApi for Call<'_, '_> {
         let spent = || ApiError::Malformed("the request's body is spent".into());
         let mut request = item.copy().ok_or_else(spent)?;
         let payment = PaymentSignature {
-            payment: Payment::from(ticket),
+            payment: Payment::from(ticket).into(),
             identifier: Some(self.order.to_string()),
         };
-        let mut header = HeaderValue::try_from(payment.header(&self.accepted.lock()))
+        let mut header = HeaderValue::try_from(payment.header(&*self.accepted.lock()))
             .map_err(|error| ApiError::Malformed(error.to_string()))?;
         header.set_sensitive(true);
         let headers = request.headers_mut();

@@ -49,7 +49,7 @@ use super::upload::{BodyError, Upload, fingerprint};
 use super::upstream::{Peer, UpstreamError, upgrade_of};
 use crate::wire::{
     Advice, Challenge, ChallengeKey, Extra, IDEMPOTENCY_KEY, Opening, PAYMENT_AUTHORIZATION,
-    PAYMENT_SIGNATURE, Payment, Problem, Requirements, SCHEME, WireError, network, read_credential,
+    PAYMENT_SIGNATURE, Payload, Payment, Problem, Requirements, SCHEME, WireError, network, read_credential,
     read_signature,
 };
 
@@ -462,9 +462,12 @@ impl<S: GateStore> Gate<S> {
         let named = headers.get(IDEMPOTENCY_KEY).map(|name| name.as_bytes().to_vec());
         if let Some(value) = headers.get(PAYMENT_SIGNATURE) {
             let read = read_signature(value.to_str().unwrap_or_default(), domain)?;
+            let Payload::Ticket(payment) = read.payment else {
+                unreachable!("only tickets are read")
+            };
             return Ok(Some(Paid {
-                ticket: read.payment.ticket(domain)?,
-                payment: read.payment,
+                ticket: payment.ticket(domain)?,
+                payment,
                 name: read.identifier.map(String::into_bytes).or(named),
                 protocol: Protocol::X402,
             }));
@@ -474,9 +477,12 @@ impl<S: GateStore> Gate<S> {
             .find_map(|name| headers.get(name).and_then(payment_token));
         let Some(token) = token else { return Ok(None) };
         let read = read_credential(token, &self.challenge_key, domain)?;
+        let Payload::Ticket(payment) = read.payment else {
+            unreachable!("only tickets are read")
+        };
         Ok(Some(Paid {
-            ticket: read.payment.ticket(domain)?,
-            payment: read.payment,
+            ticket: payment.ticket(domain)?,
+            payment,
             name: named,
             protocol: Protocol::Payment,
         }))

@@ -56,7 +56,7 @@ pub(super) fn payment_required(
     let required = PaymentRequired {
         error: why.rule.clone(),
         resource: Resource { url, description },
-        accepts: vec![terms],
+        accepts: vec![terms.into()],
     };
     let headers = response.headers_mut();
     insert(headers, PAYMENT_REQUIRED, required.header());
