@@ -26,12 +26,14 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::encoding::{checksummed, decimal};
 use super::{WireError, network};
 
-/// Where a gateway answers the parties of a channel: `POST {CHANNELS}{channel}/{position|opener|close}`.
+/// Where a gateway answers the parties of a channel: `POST {CHANNELS}{channel}/{position|opener|close|payments}`.
 pub const CHANNELS: &str = "/.well-known/micropay/channels/";
 /// Longest body of a question about a channel, and of its answer, bytes.
 pub const MAX_CHANNEL_BODY: usize = 4096;
 /// How old, or how far ahead, a request for a position may be, seconds.
 pub const POSITION_SECONDS: u64 = 300;
+/// Most payments that are given back to a vendor at once, so that they fit a body.
+pub const MAX_LOST: usize = 5;
 /// Most banks that terms name.
 pub const MAX_BANKS: usize = 4;
 
@@ -230,6 +232,33 @@ pub struct CloseAnswer {
     pub index: u32,
     /// The vendor's signature, 65 bytes.
     pub vendor_signature: Bytes,
+}
+
+/// `POST …/payments`: payments that a vendor restored from a backup has lost, in order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PaymentsRequest {
+    /// At most [`MAX_LOST`].
+    #[serde(deserialize_with = "few_payments")]
+    pub payments: Vec<LostPayment>,
+}
+
+/// A payment whose good was delivered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LostPayment {
+    /// The client's name of what it paid for.
+    pub order: B256,
+    /// As it was sent.
+    pub payment: ChannelPayment,
+}
+
+/// What became of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PaymentsAnswer {
+    /// How many were new.
+    pub taken: u32,
 }
 
 /// What a request is to a channel's receipts; see the module. `target` is the path and query as they are sent.
@@ -435,6 +464,15 @@ fn reputation<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error
     let too_high =
         || serde::de::Error::custom(format_args!("reputation {number} is above {}", Reputation::MAX));
     Reputation::new(number).map(Reputation::get).ok_or_else(too_high)
+}
+
+fn few_payments<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<LostPayment>, D::Error> {
+    let payments = Vec::<LostPayment>::deserialize(deserializer)?;
+    if payments.len() > MAX_LOST {
+        let text = format_args!("{} payments, at most {MAX_LOST} are taken at once", payments.len());
+        return Err(serde::de::Error::custom(text));
+    }
+    Ok(payments)
 }
 
 fn few_banks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Address>, D::Error> {

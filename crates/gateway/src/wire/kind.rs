@@ -92,7 +92,7 @@ impl Contracts {
     }
 
     /// The kinds, as x402 names them.
-    pub(super) fn schemes(&self) -> String {
+    pub fn schemes(&self) -> String {
         let kinds = Kind::ALL.into_iter().filter(|kind| self.chain(*kind).is_some());
         kinds.map(Kind::scheme).collect::<Vec<_>>().join(", ")
     }
@@ -141,6 +141,12 @@ impl From<&Contracts> for Contracts {
 }
 
 impl Offers {
+    /// What the terms are for: the same for both kinds, or that of the first.
+    pub fn route(&self) -> Option<&str> {
+        let ticket = self.ticket.as_ref().map(|terms| terms.extra.route.as_str());
+        ticket.or(self.channel.as_ref().map(|terms| terms.extra.route.as_str()))
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.ticket.is_none() && self.channel.is_none()

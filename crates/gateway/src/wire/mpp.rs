@@ -244,6 +244,13 @@ pub fn read_credential(
     })
 }
 
+impl ChannelPaymentReceipt {
+    /// The header's value.
+    pub fn header(&self) -> String {
+        to_url(&serde_json::to_vec(self).expect("our shapes are JSON"))
+    }
+}
+
 impl<N: Serialize> Receipt<N> {
     /// The header's value.
     pub fn header(&self) -> String {

@@ -7,10 +7,11 @@ use alloy_primitives::{Address, B256, U256};
 use http::Method;
 use merchant::ticket::Price;
 use micropay_gateway::route::Pattern;
-use micropay_gateway::server::{Charge, Route, Table};
+use micropay_gateway::server::{Charge, Kinds, Route, Table};
 use micropay_gateway::wire::{
     ChallengeKey, ChannelExtra, ChannelPayment, ChannelRequirements, CloseAnswer, CloseRequest, Contracts,
-    Extra, Kind, LastReceipt, OpenerAnswer, OpenerRequest, Payload, PaymentRequired, PositionAnswer,
+    Extra, Kind, LastReceipt, OpenerAnswer, OpenerRequest, Payload, PaymentRequired, PaymentsRequest,
+    PositionAnswer,
     PositionRequest, Problem, Requirements, Resource, Way, offered, read_channel_body, read_channel_response,
     read_credential, read_required, read_response, read_signature,
 };
@@ -233,6 +234,7 @@ pub(crate) fn channel_body(data: &[u8]) -> bool {
             .is_some_and(|read| bounded(data, read.opener(ChannelId::default())).is_some()),
         b"opener-answer" => body_again::<OpenerAnswer>(data, body).is_some(),
         b"close" => body_again::<CloseRequest>(data, body).is_some(),
+        b"payments" => body_again::<PaymentsRequest>(data, body).is_some(),
         b"close-answer" => body_again::<CloseAnswer>(data, body).is_some(),
         _ => false,
     }
@@ -299,6 +301,7 @@ fn table() -> Table {
         pattern: pattern.parse().unwrap(),
         charge,
         description: None,
+        kinds: Kinds::ALL,
     });
     Table::new(routes.into(), Charge::Free)
 }

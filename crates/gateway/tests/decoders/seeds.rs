@@ -6,8 +6,8 @@ use alloy_primitives::{B256, U256};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use micropay_gateway::wire::{
-    Advice, Challenge, ChannelPayment, ChannelReceipt, CloseAnswer, CloseRequest, LastReceipt, OpenerAnswer,
-    OpenerRequest, Payload, Payment, PaymentRequired, PaymentResponse, PaymentSignature, Position,
+    Advice, Challenge, ChannelPayment, ChannelReceipt, CloseAnswer, CloseRequest, LastReceipt, LostPayment, OpenerAnswer,
+    OpenerRequest, Payload, Payment, PaymentRequired, PaymentResponse, PaymentSignature, PaymentsRequest, Position,
     PositionAnswer, PositionRequest, Problem, Resource, Way,
 };
 use protocol::channel::{
@@ -101,6 +101,13 @@ fn channel_bodies() -> Vec<(&'static str, &'static str, String)> {
         index: 64,
         vendor_signature: signature.to_bytes().to_vec().into(),
     };
+    let lost = LostPayment {
+        order: B256::repeat_byte(0x88),
+        payment: ChannelPayment::new(&channel_payment(), None),
+    };
+    let lost = PaymentsRequest {
+        payments: vec![lost],
+    };
     let body = |name: &str, json: serde_json::Value| format!("{name}\n{json}");
     let mut malleated = json!(opener);
     malleated["sigma"] = json!(format!("0x{}", "ff".repeat(64)));
@@ -124,6 +131,7 @@ fn channel_bodies() -> Vec<(&'static str, &'static str, String)> {
             body("opener-answer", json!(opened)),
         ),
         ("channel_body", "good-close", body("close", json!(close))),
+        ("channel_body", "good-payments", body("payments", json!(lost))),
         (
             "channel_body",
             "good-close-answer",
