@@ -1,5 +1,6 @@
-//! One node, one contract: reads over HTTP JSON-RPC that are the same for every scheme; those of one scheme are in its file. Every answer is checked for sense before it is believed. No call
-//! is repeated in here; [`ChainError::retry`] tells the caller whether to.
+//! One node, one contract: reads over HTTP JSON-RPC that are the same for every scheme; those of one scheme are in its
+//! file. Every answer is checked for sense before it is believed. No call is repeated in here; [`ChainError::retry`] tells
+//! the caller whether to.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use url::Url;
 
-use crate::error::excerpt;
+use crate::error::{Revert, excerpt};
 use crate::rpc::{FeeHistory, Node, RpcBlock, RpcReceipt, RpcTransaction};
 use crate::{ChainError, Fees, Scheme, Tickets, deploy};
 
@@ -152,7 +153,7 @@ impl<S: Scheme> Client<S> {
     }
 
     fn unchecked(url: Url, config: ChainConfig) -> Self {
-        let node = Node::new(url, config.request_timeout);
+        let node = Node::new(url, config.request_timeout, Revert::decode::<S>);
         let contract = config.contract.unwrap_or_else(deploy::address::<S>);
         let domain = S::domain(config.chain_id, contract);
         Self {

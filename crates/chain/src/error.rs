@@ -9,7 +9,7 @@ use alloy::sol_types::{Panic, Revert as RevertString, SolError, SolInterface};
 use bindings::test_token::TestToken::TestTokenErrors;
 use protocol::block::BlockRef;
 
-use crate::{Scheme, Tickets};
+use crate::{Channels, Scheme, Tickets};
 
 /// A failed read from or write to the chain. [`ChainError::retry`] tells whether trying again can help.
 #[derive(Debug, thiserror::Error)]
@@ -262,10 +262,12 @@ pub struct Revert {
 }
 
 impl Revert {
-    /// Decodes revert data: custom errors of every scheme's contract, the standard ERC-20 errors, strings and panics.
+    /// Decodes revert data of a call to the scheme's contract: its custom errors, then those of our other contracts and the
+    /// standard ERC-20 errors, strings and panics.
     #[must_use]
-    pub fn decode(data: Bytes) -> Self {
-        let (name, text) = if let Some(error) = CUSTOM.iter().find_map(|decode| decode(&data)) {
+    pub fn decode<S: Scheme>(data: Bytes) -> Self {
+        let known = debug::<S::Error>(&data).or_else(|| CUSTOM.iter().find_map(|decode| decode(&data)));
+        let (name, text) = if let Some(error) = known {
             custom(&error)
         } else if let Ok(error) = RevertString::abi_decode(&data) {
             ("Error".to_owned(), format!("{:?}", error.reason))
@@ -286,9 +288,12 @@ impl Revert {
     }
 }
 
-/// Custom errors that we know, a set for each contract, printed as its generated enum prints itself. All contracts share the
-/// errors of `contracts/shared`, and the first set that has an error tells it as well as any other.
-const CUSTOM: [Decode; 2] = [debug::<<Tickets as Scheme>::Error>, debug::<TestTokenErrors>];
+/// Custom errors that we know, a set for each contract, printed as its generated enum prints itself.
+const CUSTOM: [Decode; 3] = [
+    debug::<<Tickets as Scheme>::Error>,
+    debug::<<Channels as Scheme>::Error>,
+    debug::<TestTokenErrors>,
+];
 
 type Decode = fn(&[u8]) -> Option<String>;
 
@@ -323,6 +328,7 @@ pub(crate) fn excerpt(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use alloy::sol_types::SolError;
+    use bindings::channel::PaymentChannel;
     use bindings::ticket::TicketEscrow::{TicketEscrowErrors, TicketExpired};
 
     use super::*;
@@ -333,7 +339,7 @@ mod tests {
             nowAt: U256::from(12),
             expiry: U256::from(10),
         };
-        let revert = Revert::decode(error.abi_encode().into());
+        let revert = Revert::decode::<Tickets>(error.abi_encode().into());
         assert_eq!(revert.name, "TicketExpired");
         assert_eq!(revert.text, "TicketExpired { nowAt: 12, expiry: 10 }");
         assert!(matches!(
@@ -343,16 +349,33 @@ mod tests {
     }
 
     #[test]
+    fn an_error_that_two_contracts_have_is_told_in_the_words_of_the_one_that_was_asked() {
+        let (recovered, expected) = (Address::repeat_byte(1), Address::repeat_byte(2));
+        let error = PaymentChannel::WrongSigner { recovered, expected };
+        let data = Bytes::from(error.abi_encode());
+        let channels = Revert::decode::<Channels>(data.clone()).text;
+        assert!(channels.contains("expected: 0x0202"), "{channels}");
+        let tickets = Revert::decode::<Tickets>(data).text;
+        assert!(tickets.contains("escrow: 0x0202"), "{tickets}");
+        // Of another contract of ours, through which the call went.
+        let data = PaymentChannel::UnitZero {}.abi_encode().into();
+        assert_eq!(Revert::decode::<Tickets>(data).name, "UnitZero");
+    }
+
+    #[test]
     fn any_revert_data_decodes_to_something() {
-        assert_eq!(Revert::decode(Bytes::new()).text, "no reason given");
-        assert_eq!(Revert::decode(Bytes::from_static(&[1, 2, 3])).name, "unknown");
+        assert_eq!(Revert::decode::<Tickets>(Bytes::new()).text, "no reason given");
         assert_eq!(
-            Revert::decode(RevertString::from("no").abi_encode().into()).text,
+            Revert::decode::<Tickets>(Bytes::from_static(&[1, 2, 3])).name,
+            "unknown"
+        );
+        assert_eq!(
+            Revert::decode::<Tickets>(RevertString::from("no").abi_encode().into()).text,
             "\"no\""
         );
         // A known selector with too little data behind it.
         assert_eq!(
-            Revert::decode(TicketExpired::SELECTOR.to_vec().into()).name,
+            Revert::decode::<Tickets>(TicketExpired::SELECTOR.to_vec().into()).name,
             "unknown"
         );
     }

@@ -182,7 +182,10 @@ impl<S: Scheme> Follower<S> {
             match self.step().await? {
                 Step::Done { behind } => return Ok(self.report(behind)),
                 Step::Moved { block } => {
-                    debug!(attempt, block, "the chain moved while we read it");
+                    debug!(
+                        contract = S::NAME,
+                        attempt, block, "the chain moved while we read it"
+                    );
                     moved = block;
                 }
             }
@@ -262,7 +265,7 @@ impl<S: Scheme> Follower<S> {
             },
             false,
         )?;
-        debug!(from, to, target, "caught up with a range");
+        debug!(contract = S::NAME, from, to, target, "caught up with a range");
         Ok(Step::Done { behind: target - to })
     }
 
@@ -309,7 +312,7 @@ impl<S: Scheme> Follower<S> {
                 }
                 Err(error) if to > from && too_much(&error) => {
                     let half = (to - from).div_ceil(2);
-                    info!(from, to, half, %error, "the node refuses a range of blocks; asking for half");
+                    info!(contract = S::NAME, from, to, half, %error, "the node refuses a range of blocks; asking for half");
                     self.range = half;
                     to = from + half - 1;
                 }
@@ -543,6 +546,7 @@ impl<S: Scheme> Follower<S> {
         self.final_block = final_block;
         if rolled_back > 0 {
             warn!(
+                contract = S::NAME,
                 blocks = rolled_back,
                 head = head.number,
                 "reorg: blocks were taken off the chain"

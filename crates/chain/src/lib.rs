@@ -2,7 +2,8 @@
 //! on it.
 //!
 //! - [`Scheme`]: what sets one contract apart from another; everything below is written once, for all of them.
-//!   [`Tickets`] is the ticket escrow, and what a type is for that does not say otherwise.
+//!   [`Tickets`] is the ticket escrow, and what a type is for that does not say otherwise; [`Channels`] is the payment
+//!   channel.
 //! - [`Client`]: typed reads; every answer is checked before it is believed. Errors say what was compared and whether
 //!   trying again can help ([`ChainError::retry`]).
 //! - [`Follower`] keeps a [`Mirror`] of all records (escrows, say) from the contract's events, at the last final block and at the newest
@@ -27,6 +28,7 @@
 
 #[cfg(feature = "anvil")]
 pub mod anvil;
+mod channels;
 mod client;
 pub mod deploy;
 mod error;
@@ -38,6 +40,7 @@ mod scheme;
 mod sender;
 mod tickets;
 
+pub use channels::{BankKey, Channels};
 pub use client::{At, ChainConfig, ChainEvent, Client};
 pub use error::{ChainError, Revert};
 pub use fees::{Fees, bump};

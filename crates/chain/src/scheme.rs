@@ -49,3 +49,37 @@ pub trait Scheme: Copy + Debug + Default + Send + Sync + 'static {
 
 /// Records of a scheme by what names them.
 pub type Records<S> = HashMap<<S as Scheme>::Id, <S as Scheme>::Record>;
+
+#[cfg(test)]
+mod tests {
+    use alloy::sol_types::SolCall;
+    use bindings::channel::PaymentChannel;
+    use bindings::shared::IShared;
+    use bindings::ticket::TicketEscrow;
+
+    /// What every contract answers is typed again by hand in `bindings::shared`.
+    #[test]
+    fn the_shared_reads_are_those_of_every_contract() {
+        assert_eq!(
+            [IShared::creditOfCall::SELECTOR; 2],
+            [
+                TicketEscrow::creditOfCall::SELECTOR,
+                PaymentChannel::creditOfCall::SELECTOR
+            ]
+        );
+        assert_eq!(
+            [IShared::domainSeparatorCall::SELECTOR; 2],
+            [
+                TicketEscrow::domainSeparatorCall::SELECTOR,
+                PaymentChannel::domainSeparatorCall::SELECTOR
+            ]
+        );
+        assert_eq!(
+            [IShared::isOperatorCall::SELECTOR; 2],
+            [
+                TicketEscrow::isOperatorCall::SELECTOR,
+                PaymentChannel::isOperatorCall::SELECTOR
+            ]
+        );
+    }
+}

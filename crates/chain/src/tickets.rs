@@ -113,28 +113,3 @@ impl Client<Tickets> {
         self.view(TicketEscrow::debtOfCall { escrow, creditor }, at).await
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use alloy::sol_types::SolCall;
-    use bindings::shared::IShared;
-
-    use super::*;
-
-    /// What every contract answers is typed again by hand in `bindings::shared`.
-    #[test]
-    fn the_shared_reads_are_the_contracts_own() {
-        assert_eq!(
-            IShared::creditOfCall::SELECTOR,
-            TicketEscrow::creditOfCall::SELECTOR
-        );
-        assert_eq!(
-            IShared::domainSeparatorCall::SELECTOR,
-            TicketEscrow::domainSeparatorCall::SELECTOR
-        );
-        assert_eq!(
-            IShared::isOperatorCall::SELECTOR,
-            TicketEscrow::isOperatorCall::SELECTOR
-        );
-    }
-}
