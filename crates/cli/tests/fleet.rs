@@ -322,9 +322,13 @@ fn winners_in_a_database_are_listed_and_claimed_by_hand() {
             }
         });
     };
-    let in_database = |words: &[&str]| [words, &["--storage", &fleet.url]].concat();
-    let list = || fleet.world.json(&in_database(&["claim", "list", SHOP]));
-    let now = in_database(&["claim", "now", "--from", SHOP]);
+    let storage = ["--storage", fleet.url.as_str()];
+    let list = || {
+        fleet
+            .world
+            .json(&[&["claim", "list", SHOP][..], &storage].concat())
+    };
+    let now = [&["claim", "now", "--from", SHOP][..], &storage].concat();
 
     let (keyed, a) = fleet.gateway(SHOP, &CALM);
     sell(a, 40);

@@ -13,7 +13,7 @@ use gateway::server::{
 };
 use http::{Method, Uri};
 use merchant::ticket::{ClaimPolicy, Price};
-use protocol::ticket::{Amount, Seconds};
+use protocol::ticket::{Amount, Policy, Seconds};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
@@ -65,7 +65,7 @@ pub(crate) struct Settings {
     /// Most unclaimed wins of one payer [default: any number]
     #[arg(long)]
     pub(crate) exposure: Option<u32>,
-    /// Accept tickets while the view of the chain is at most this old [default: 5m]
+    /// Accept tickets while the view of the chain is at most this old [default: 15m]
     #[arg(long, value_name = "SPAN")]
     max_mirror_age: Option<String>,
     /// Claim as soon as so many winners wait [default: 32]
@@ -213,7 +213,7 @@ impl Settings {
         span(
             "max-mirror-age",
             self.max_mirror_age.as_deref(),
-            Seconds::MINUTE.times(5),
+            Policy::default().max_mirror_age,
         )
     }
 

@@ -18,7 +18,7 @@ const KEPT: NonZeroUsize = NonZeroUsize::new(4_096).expect("is not 0");
 pub(super) struct Renewals(Mutex<LruCache<Address, (Basis, Written)>>);
 
 /// All that the terms for an escrow are made of, besides what never changes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(PartialEq)]
 pub(super) struct Basis {
     pub(super) quote: Quote,
     pub(super) price: Price,
@@ -37,14 +37,13 @@ impl Renewals {
         basis: Basis,
         write: impl FnOnce(&Basis) -> Requirements,
     ) -> Written {
-        let known = self.0.lock().get(&escrow).cloned();
-        match known {
-            Some((was, written)) if was == basis => written,
-            _ => {
-                let written = Written::from(&write(&basis));
-                self.0.lock().put(escrow, (basis, written.clone()));
-                written
-            }
+        if let Some((was, written)) = self.0.lock().get(&escrow)
+            && *was == basis
+        {
+            return written.clone();
         }
+        let written = Written::from(&write(&basis));
+        self.0.lock().put(escrow, (basis, written.clone()));
+        written
     }
 }

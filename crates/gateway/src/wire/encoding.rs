@@ -62,6 +62,8 @@ pub enum WireError {
     Signature(#[from] protocol::ticket::SignatureError),
 }
 
+/// Room for the JSON of a receipt, which need not grow then.
+const USUAL_BYTES: usize = 1024;
 const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
     .with_decode_padding_mode(DecodePaddingMode::Indifferent)
     .with_decode_allow_trailing_bits(false);
@@ -70,7 +72,9 @@ const URL: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, LENIENT.with_encode_p
 
 /// x402's encoding: JSON in base64 with padding.
 pub(super) fn to_padded(value: &impl Serialize) -> String {
-    PADDED.encode(serde_json::to_vec(value).expect("our shapes are JSON"))
+    let mut json = Vec::with_capacity(USUAL_BYTES);
+    serde_json::to_writer(&mut json, value).expect("our shapes are JSON");
+    PADDED.encode(json)
 }
 
 /// The `Payment` scheme's encoding: JSON in base64url without padding.
