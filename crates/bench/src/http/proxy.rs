@@ -10,7 +10,7 @@ use axum::Router;
 use axum::routing::any;
 use eyre::Result;
 use gateway::server::{
-    Charge, Gate, GateConfig, GateLayer, ListenLimits, Listing, RateLimits, Route, Service, Table, Upstream,
+    Charge, Gate, GateConfig, GateLayer, Kinds, ListenLimits, Listing, RateLimits, Route, Service, Table, Upstream,
     UpstreamLimits, listen,
 };
 use gateway::wire::{ChallengeKey, Payment, PaymentSignature, Requirements, read_required};
@@ -95,6 +95,7 @@ pub fn gate<S: Store>(
         pattern: "* /free/*".parse()?,
         charge: Charge::Free,
         description: None,
+        kinds: Kinds::ALL,
     };
     let table = Table::new(vec![free], Charge::Price(price));
     let listing = Listing::new(&Service::default(), table, RateLimits::default());
