@@ -14,6 +14,7 @@ use gateway::server::{
     UpstreamLimits, listen,
 };
 use gateway::wire::{ChallengeKey, Payment, PaymentSignature, Requirements, read_required};
+use http::HeaderValue;
 use merchant::ticket::{Merchant, Price};
 use protocol::ticket::{Issued, Ticket, Timestamp};
 use storage::{SqliteStore, Store, StoreIdentity};
@@ -142,18 +143,19 @@ pub fn payments<S: Store>(
     terms: &Requirements,
     first: u64,
     count: usize,
-) -> Result<Vec<String>> {
+) -> Result<Vec<HeaderValue>> {
     let quotes = market
         .escrows
         .iter()
         .map(|escrow| merchant.quote(escrow.key.address(), &market.price))
         .collect::<Result<Vec<_>, _>>()?;
-    Ok((0..count)
+    (0..count)
         .map(|number| {
             let (escrow, nonce) = (number % quotes.len(), first + (number / quotes.len()) as u64);
-            header(&market.issue_for(&quotes[escrow], escrow, nonce), terms)
+            let payment = header(&market.issue_for(&quotes[escrow], escrow, nonce), terms);
+            Ok(HeaderValue::try_from(payment)?)
         })
-        .collect())
+        .collect()
 }
 
 fn header(ticket: &Ticket<Issued>, terms: &Requirements) -> String {
