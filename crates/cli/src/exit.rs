@@ -126,11 +126,15 @@ fn known(cause: &(dyn Error + 'static)) -> Option<u8> {
     if let Some(error) = cause.downcast_ref() {
         return Some(match error {
             ClientError::Pay { cause, .. } => pay(cause),
+            ClientError::PayChannel { cause, .. } => pay_channel(cause),
+            ClientError::Store { cause, .. } => store(cause),
             ClientError::NoAnswer { .. } | ClientError::BodySpent { .. } => RETRY,
             ClientError::NoCommonWay { .. }
             | ClientError::Terms { .. }
             | ClientError::PlainHttp { .. }
-            | ClientError::OtherOrigin { .. } => REFUSED,
+            | ClientError::OtherOrigin { .. }
+            | ClientError::NoChannel { .. }
+            | ClientError::KindGone { .. } => REFUSED,
             ClientError::Unreadable { .. } | ClientError::TooManyRedirects { .. } => FAILED,
         });
     }
@@ -179,6 +183,22 @@ fn pay(error: &PayError) -> u8 {
         PayError::NotNow { .. } => RETRY,
         PayError::Api(error) => api(error),
         PayError::Store(error) => store(error),
+    }
+}
+
+fn pay_channel(error: &payer::channel::PayError) -> u8 {
+    use payer::channel::PayError;
+    match error {
+        PayError::Api(error) => api(error),
+        PayError::Store(error) => store(error),
+        _ if error.retry() => RETRY,
+        PayError::Limit(_)
+        | PayError::Refused { .. }
+        | PayError::DeliveredBefore { .. }
+        | PayError::Taken { .. }
+        | PayError::NotMine { .. }
+        | PayError::TooManyRefusals { .. } => REFUSED,
+        _ => FAILED,
     }
 }
 

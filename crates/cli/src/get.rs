@@ -11,7 +11,7 @@ use std::sync::Arc;
 use chain::At;
 use clap::Args;
 use eyre::WrapErr;
-use gateway::client::{Budgets, Client, ClientError, Paid, WouldPay};
+use gateway::client::{Budgets, Client, ClientError, Paid, Proof, WouldPay};
 use payer::ticket::{Edges, Limits, Payer};
 use protocol::ticket::Amount;
 use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
@@ -99,7 +99,7 @@ pub(crate) async fn run(get: &Get, config: &Config, out: Output) -> eyre::Result
     if let Some(would) = would {
         let value = json!({
             "wouldPay": { "price": would.price.0.to_string(), "recipient": would.recipient, "asset": would.asset,
-                "route": would.route },
+                "kind": would.kind.intent(), "route": would.route },
         });
         let (price, recipient) = (asset.show(would.price), would.recipient);
         out.answer(
@@ -121,8 +121,8 @@ pub(crate) async fn run(get: &Get, config: &Config, out: Output) -> eyre::Result
             };
             let (price, recipient) = (asset.show(paid.price), paid.recipient);
             format!(
-                "paid {price} to {recipient} ({requests}, ticket {}{unsure})",
-                paid.ticket
+                "paid {price} to {recipient} ({requests}, {}{unsure})",
+                proof_words(&paid.proof)
             )
         }
         None => "not charged".into(),
@@ -139,9 +139,24 @@ pub(crate) async fn run(get: &Get, config: &Config, out: Output) -> eyre::Result
     Ok(exit::of_status(status.as_u16()))
 }
 
+/// What paid, in words.
+fn proof_words(proof: &Proof) -> String {
+    match proof {
+        Proof::Ticket { ticket } => format!("ticket {ticket}"),
+        Proof::Channel { channel, index, .. } => format!("unit {index} of channel {channel}"),
+    }
+}
+
 fn paid_json(paid: &Paid) -> Value {
+    let channel = match paid.proof {
+        Proof::Ticket { .. } => None,
+        Proof::Channel { channel, index, tag } => {
+            Some(json!({ "channel": channel.0, "index": index.0, "tag": tag.0 }))
+        }
+    };
     json!({
-        "price": paid.price.0.to_string(), "recipient": paid.recipient, "asset": paid.asset, "ticket": paid.ticket,
+        "price": paid.price.0.to_string(), "recipient": paid.recipient, "asset": paid.asset,
+        "kind": paid.proof.kind().intent(), "ticket": paid.proof.ticket(), "channel": channel,
         "order": paid.order.0, "idempotencyKey": paid.key, "requests": paid.requests,
         "acknowledged": paid.acknowledged,
     })

@@ -10,7 +10,7 @@ use axum::Router;
 use axum::routing::any;
 use eyre::Result;
 use gateway::server::{
-    Charge, Gate, GateConfig, GateLayer, ListenLimits, Listing, RateLimits, Route, Service, Table, Upstream,
+    Charge, Gate, GateConfig, GateLayer, Kinds, ListenLimits, Listing, RateLimits, Route, Service, Table, Upstream,
     UpstreamLimits, listen,
 };
 use gateway::wire::{ChallengeKey, Payment, PaymentSignature, Requirements, read_required};
@@ -96,6 +96,7 @@ pub fn gate<S: Store>(
         pattern: "* /free/*".parse()?,
         charge: Charge::Free,
         description: None,
+        kinds: Kinds::ALL,
     };
     let table = Table::new(vec![free], Charge::Price(price));
     let listing = Listing::new(&Service::default(), table, RateLimits::default());
@@ -160,7 +161,7 @@ pub fn payments<S: Store>(
 fn header(ticket: &Ticket<Issued>, terms: &Requirements) -> String {
     let payment = Payment::from(ticket);
     PaymentSignature {
-        payment,
+        payment: payment.into(),
         identifier: None,
     }
     .header(terms)
@@ -177,5 +178,8 @@ pub async fn terms(address: SocketAddr, market: &Market) -> Result<Requirements>
         .get("payment-required")
         .map(|value| value.to_str());
     let header = header.transpose()?.unwrap_or_default();
-    read_required(header, &market.domain)?.ok_or_else(|| eyre::eyre!("no terms of ours in the 402"))
+    let offers = read_required(header, &market.domain)?;
+    offers
+        .ticket
+        .ok_or_else(|| eyre::eyre!("no terms of ours in the 402"))
 }

@@ -36,12 +36,12 @@ pub enum WireError {
         expected: u64,
     },
     /// A way to pay that is not taken here.
-    #[error("the payment's scheme is {got:?}, I take {expected:?}")]
+    #[error("the payment's scheme is {got:?}, I take {expected}")]
     Scheme {
         /// What it says.
         got: String,
         /// What is taken here.
-        expected: &'static str,
+        expected: String,
     },
     /// Another chain.
     #[error("the payment is on network {got:?}, I take {expected:?}")]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::encoding::{checksummed, decimal};
-use super::{SCHEME, WireError};
+use super::{Contracts, Kind, WireError};
 
 /// One way to pay (x402 `PaymentRequirements`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,22 +146,10 @@ pub fn network(chain_id: u64) -> String {
 }
 
 impl Requirements {
-    /// Whether this is our scheme on this chain. What a server says in a payment is checked by the same rule.
+    /// Whether this is our scheme on this chain.
     pub fn check_kind(scheme: &str, got: &str, domain: &Domain) -> Result<(), WireError> {
-        if scheme != SCHEME {
-            return Err(WireError::Scheme {
-                got: scheme.to_owned(),
-                expected: SCHEME,
-            });
-        }
-        let expected = network(domain.chain_id());
-        if got != expected {
-            return Err(WireError::Network {
-                got: got.to_owned(),
-                expected,
-            });
-        }
-        Ok(())
+        let kind = Kind::of_scheme(scheme);
+        Contracts::from(domain).check(kind, scheme, got).map(|_| ())
     }
 
     /// The quote that `escrow`, with this record, would sign. The threshold follows from the price: a server cannot name

@@ -14,8 +14,9 @@ use axum::response::Response;
 use http::{HeaderMap, HeaderName, Method};
 use micropay_gateway::client::{Builder, Client, Paid};
 use micropay_gateway::wire::{
-    Advice, Extra, MICROPAY_ESCROW, PAYMENT_REQUIRED, PAYMENT_RESPONSE, PAYMENT_SIGNATURE, PaymentRequired,
-    PaymentResponse, PaymentSignature, Problem, Requirements, SCHEME, network, read_signature,
+    Advice, Extra, MICROPAY_ESCROW, PAYMENT_REQUIRED, PAYMENT_RESPONSE, PAYMENT_SIGNATURE, Payload,
+    PaymentRequired, PaymentResponse, PaymentSignature, Problem, Requirements, SCHEME, network,
+    read_signature,
 };
 use payer::ticket::{Edges, Limits, Payer};
 use protocol::ticket::{
@@ -77,7 +78,7 @@ pub(crate) fn store() -> MemoryStore {
 }
 
 /// A client on a store, with limits.
-pub(crate) fn client_on<S: OrderStore + Send + Sync + 'static>(store: S, limits: Limits) -> Builder<S> {
+pub(crate) fn client_on<S: OrderStore + Send + Sync + 'static>(store: S, limits: Limits) -> Builder {
     let edges = Edges { now, random };
     Client::builder(Payer::new(
         domain(),
@@ -98,6 +99,12 @@ pub(crate) fn client() -> Client {
 #[track_caller]
 pub(crate) fn paid(answer: &reqwest::Response) -> &Paid {
     answer.extensions().get().unwrap()
+}
+
+/// The ticket that paid for an answer.
+#[track_caller]
+pub(crate) fn ticket_of(answer: &reqwest::Response) -> B256 {
+    paid(answer).proof.ticket().unwrap()
 }
 
 /// Every ticket in a store.
@@ -228,7 +235,7 @@ impl Seller {
         let required = PaymentRequired {
             error: rule.into(),
             resource: Default::default(),
-            accepts: vec![terms],
+            accepts: vec![terms.into()],
         };
         let mut response = problem(402, rule, advice);
         set(&mut response, PAYMENT_REQUIRED, &required.header());
@@ -238,7 +245,10 @@ impl Seller {
     /// A good with a receipt for what paid, and these terms for the next.
     pub(crate) fn good(&self, seen: &Seen, next: Requirements) -> Response {
         let (payment, ticket) = seen.payment.as_ref().unwrap();
-        let receipt = PaymentResponse::taken(&payment.payment, &domain(), ticket.digest(), next.amount, next);
+        let Payload::Ticket(payment) = &payment.payment else {
+            panic!("{payment:?}")
+        };
+        let receipt = PaymentResponse::taken(payment, &domain(), ticket.digest(), next.amount, next);
         let mut response = Response::new(Body::from(format!("good of {}", seen.target)));
         set(&mut response, PAYMENT_RESPONSE, &receipt.header());
         response
@@ -329,7 +339,10 @@ async fn serve(State(seller): State<Arc<Seller>>, request: Request) -> Response 
     let (parts, body) = request.into_parts();
     let payment = parts.headers.get(PAYMENT_SIGNATURE).map(|value| {
         let payment = read_signature(value.to_str().unwrap(), &domain()).unwrap();
-        let ticket = payment.payment.ticket(&domain()).unwrap();
+        let Payload::Ticket(ticket) = &payment.payment else {
+            panic!("{payment:?}")
+        };
+        let ticket = ticket.ticket(&domain()).unwrap();
         (payment, ticket)
     });
     // A balancer finds the payer there.
