@@ -18,127 +18,28 @@ pub mod ticket {
 }
 
 /// The channel scheme's contract (`contracts/channel/IPaymentChannel.sol`).
-// Typed from the interface until the contract compiles and its ABI is committed.
 pub mod channel {
     alloy::sol! {
-        #[sol(all_derives, extra_derives(serde::Serialize, serde::Deserialize))]
-        contract PaymentChannel {
-            enum Status {
-                NONE,
-                OPEN,
-                CLOSED
-            }
-            struct OpenPermit {
-                bytes32 channelId;
-                address client;
-                address vendor;
-                address receiptKey;
-                address asset;
-                uint128 unit;
-                uint32 length;
-                bytes32 anchor;
-                uint8 clientReputation;
-                uint8 vendorReputation;
-                uint64 issuedAt;
-                uint64 expiry;
-            }
-            struct Receipt {
-                bytes32 channelId;
-                uint32 index;
-                bytes32 itemHash;
-                uint128 cumulative;
-                uint64 issuedAt;
-                bytes32 transcript;
-            }
-            struct Checkpoint {
-                bytes32 channelId;
-                uint32 index;
-                bytes32 word;
-                bytes32 locksRoot;
-            }
-            struct CooperativeClose {
-                bytes32 channelId;
-                uint32 index;
-            }
-            struct Signature {
-                bytes32 r;
-                bytes32 s;
-                uint8 v;
-            }
-            struct Terms {
-                OpenPermit permit;
-                address bank;
-                bytes32 tag0;
-            }
-            struct Proof {
-                uint32 index;
-                bytes32 word;
-                uint32 signedIndex;
-                bytes32 signedWord;
-                bytes32 locksRoot;
-                Signature signature;
-            }
-            struct LastReceipt {
-                bytes32 itemHash;
-                uint64 issuedAt;
-                Signature sigma;
-            }
-            struct CheckpointItem {
-                Terms terms;
-                Proof proof;
-            }
-            struct CloseItem {
-                Terms terms;
-                Proof proof;
-                bytes32 transcript;
-                LastReceipt receipt;
-            }
-            struct LockLeaf {
-                uint32 index;
-                uint32 previous;
-                bytes32 lockR;
-                bytes32 lockS;
-                bytes32 tag;
-            }
-            struct SignedLeaf {
-                LockLeaf leaf;
-                Checkpoint checkpoint;
-                Signature signature;
-                bytes32[] path;
-            }
-            struct Channel {
-                uint32 settled;
-                uint32 length;
-                uint64 expiry;
-                Status status;
-                bool badLockProven;
-                bool doubleReceiptProven;
-            }
-            event Opened(
-                bytes32 indexed channelId,
-                address indexed client,
-                address indexed vendor,
-                address bank,
-                OpenPermit permit,
-                Signature sigma0
-            );
-            event ToppedUp(bytes32 indexed channelId, OpenPermit permit, Signature sigma0);
-            event Checkpointed(bytes32 indexed channelId, uint32 index, bytes32 word, uint256 paid);
-            event Closed(bytes32 indexed channelId, uint32 index, uint256 paid, uint256 refunded, bytes32 transcript);
-            event ReceiptShown(bytes32 indexed channelId, uint32 index, bytes32 receiptDigest);
-            event CooperativelyClosed(bytes32 indexed channelId, uint32 index, uint256 paid, uint256 refunded);
-            event Refunded(bytes32 indexed channelId, uint32 index, uint256 refunded);
-            event ItemSkipped(bytes32 indexed channelId, bytes4 reason, uint256 got, uint256 limit);
-            event BadLockProven(bytes32 indexed channelId, uint32 index);
-            event DoubleReceiptProven(bytes32 indexed channelId, uint32 index);
-            event ReputationSet(address indexed bank, address indexed customer, uint8 reputation);
-            event BankKeySet(address indexed bank, address key, uint64 epoch);
+        #[sol(rpc, all_derives, extra_derives(serde::Serialize, serde::Deserialize))]
+        PaymentChannel,
+        "abi/PaymentChannel.json"
+    }
+    pub use IPaymentChannel::{
+        Channel, Checkpoint, CheckpointItem, CloseItem, CooperativeClose, LastReceipt, LockLeaf, OpenPermit,
+        Proof, Receipt, Signature, SignedLeaf, Terms,
+    };
+}
+
+/// What every contract of ours answers (`contracts/shared`, and the separator that each scheme's interface asks for), to be
+/// called where it does not matter which it is.
+pub mod shared {
+    alloy::sol! {
+        interface IShared {
+            function creditOf(address asset, address account) external view returns (uint256 amount);
+            function domainSeparator() external view returns (bytes32);
+            function isOperator(address recipient, address operator) external view returns (bool approved);
         }
     }
-    pub use PaymentChannel::{
-        Channel, Checkpoint, CheckpointItem, CloseItem, CooperativeClose, LastReceipt, LockLeaf, OpenPermit,
-        Proof, Receipt, Signature, SignedLeaf, Status, Terms,
-    };
 }
 
 /// The part of ERC-20 that payers and tests need.

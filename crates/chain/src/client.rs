@@ -1,5 +1,6 @@
-//! One node, one contract: typed reads over HTTP JSON-RPC. Every answer is checked for sense before it is believed. No call
-//! is repeated in here; [`ChainError::retry`] tells the caller whether to.
+//! One node, one contract: reads over HTTP JSON-RPC that are the same for every scheme; those of one scheme are in its
+//! file. Every answer is checked for sense before it is believed. No call is repeated in here; [`ChainError::retry`] tells
+//! the caller whether to.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,26 +11,23 @@ use alloy::providers::RootProvider;
 use alloy::rpc::types::{Log, TransactionRequest};
 use alloy::sol_types::{SolCall, SolEventInterface};
 use bindings::erc20::IERC20;
-use bindings::ticket::TicketEscrow;
-
-use protocol::ticket::{
-    Amount, BlockRef, Domain, EscrowEvent, EscrowRecord, Nonce, PairRecord, Status, Timestamp, WinThreshold,
-};
-
+use bindings::shared::IShared;
+use protocol::block::BlockRef;
+use protocol::units::Amount;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use url::Url;
 
-use crate::error::excerpt;
+use crate::error::{Revert, excerpt};
 use crate::rpc::{FeeHistory, Node, RpcBlock, RpcReceipt, RpcTransaction};
-use crate::{ChainError, Fees};
+use crate::{ChainError, Fees, Scheme, Tickets, deploy};
 
 /// Which chain and contract to expect, and how patient to be.
 #[derive(Clone, Debug)]
 pub struct ChainConfig {
-    /// Address of the ticket escrow contract.
-    pub contract: Address,
+    /// Address of the contract; `None` is its usual one ([`deploy::address`]).
+    pub contract: Option<Address>,
     /// The chain that the node must be on.
     pub chain_id: u64,
     /// Longest wait for one answer.
@@ -37,11 +35,11 @@ pub struct ChainConfig {
 }
 
 impl ChainConfig {
-    /// The usual contract address ([`crate::deploy::address`]) and 10 s of patience.
+    /// The usual contract address and 10 s of patience.
     #[must_use]
     pub fn new(chain_id: u64) -> Self {
         Self {
-            contract: crate::deploy::address(),
+            contract: None,
             chain_id,
             request_timeout: Duration::from_secs(10),
         }
@@ -71,7 +69,7 @@ impl At {
 
 /// An event with its place on the chain.
 #[derive(Clone, Debug)]
-pub struct ChainEvent {
+pub struct ChainEvent<S: Scheme = Tickets> {
     /// Number of the block.
     pub block_number: u64,
     /// Hash of the block.
@@ -81,7 +79,7 @@ pub struct ChainEvent {
     /// The transaction that emitted it.
     pub transaction: B256,
     /// What happened.
-    pub event: EscrowEvent,
+    pub event: S::Event,
 }
 
 /// A block's place and its parent.
@@ -93,45 +91,48 @@ pub(crate) struct Header {
 
 /// A receipt, as far as we need it.
 #[derive(Clone, Debug)]
-pub(crate) struct Receipt {
+pub(crate) struct Receipt<S: Scheme> {
     pub(crate) block_number: u64,
     pub(crate) block_hash: B256,
     pub(crate) success: bool,
     pub(crate) gas_used: u64,
     pub(crate) effective_gas_price: u128,
     /// Of our contract only.
-    pub(crate) events: Vec<ChainEvent>,
+    pub(crate) events: Vec<ChainEvent<S>>,
 }
 
-/// A connection to a node for one contract. Cheap to clone.
+/// A connection to a node for the contract of one scheme. Cheap to clone.
 #[derive(Clone)]
-pub struct ChainClient {
-    inner: Arc<Inner>,
+pub struct Client<S: Scheme> {
+    inner: Arc<Inner<S>>,
 }
 
-struct Inner {
+struct Inner<S: Scheme> {
     node: Node,
     config: ChainConfig,
+    contract: Address,
+    domain: S::Domain,
 }
 
-impl fmt::Debug for ChainClient {
+impl<S: Scheme> fmt::Debug for Client<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ChainClient")
+        f.debug_struct("Client")
+            .field("scheme", &S::NAME)
             .field("node", &self.node())
             .field("config", &self.inner.config)
             .finish_non_exhaustive()
     }
 }
 
-impl ChainClient {
-    /// Connects, and makes sure that the node is on the expected chain and the contract is a ticket escrow.
+impl<S: Scheme> Client<S> {
+    /// Connects, and makes sure that the node is on the expected chain and the contract is the scheme's.
     pub async fn connect(url: Url, config: ChainConfig) -> Result<Self, ChainError> {
         let client = Self::connect_before_deploy(url, config).await?;
         client.check_contract().await?;
         Ok(client)
     }
 
-    /// As [`ChainClient::connect`], but the contract need not exist yet.
+    /// As [`Client::connect`], but the contract need not exist yet.
     pub async fn connect_before_deploy(url: Url, config: ChainConfig) -> Result<Self, ChainError> {
         let client = Self::unchecked(url, config);
         client.check_chain().await?;
@@ -152,9 +153,16 @@ impl ChainClient {
     }
 
     fn unchecked(url: Url, config: ChainConfig) -> Self {
-        let node = Node::new(url, config.request_timeout);
+        let node = Node::new(url, config.request_timeout, Revert::decode::<S>);
+        let contract = config.contract.unwrap_or_else(deploy::address::<S>);
+        let domain = S::domain(config.chain_id, contract);
         Self {
-            inner: Arc::new(Inner { node, config }),
+            inner: Arc::new(Inner {
+                node,
+                config,
+                contract,
+                domain,
+            }),
         }
     }
 
@@ -164,7 +172,13 @@ impl ChainClient {
         &self.inner.config
     }
 
-    /// Scheme, host and port of the node, fit for logs.
+    /// Address of the contract.
+    #[must_use]
+    pub fn contract(&self) -> Address {
+        self.inner.contract
+    }
+
+    /// Scheme, host and port of the node's address, fit for logs.
     #[must_use]
     pub fn node(&self) -> &str {
         self.inner.node.name()
@@ -172,8 +186,8 @@ impl ChainClient {
 
     /// The EIP-712 domain of the contract.
     #[must_use]
-    pub fn domain(&self) -> Domain {
-        Domain::new(self.inner.config.chain_id, self.inner.config.contract)
+    pub fn domain(&self) -> S::Domain {
+        self.inner.domain
     }
 
     /// Alloy's provider on the same connection, for what this client does not cover.
@@ -201,23 +215,20 @@ impl ChainClient {
 
     /// Fails unless the contract exists and signs for this chain and address.
     pub async fn check_contract(&self) -> Result<(), ChainError> {
-        let ChainConfig {
-            contract: address,
-            chain_id,
-            ..
-        } = self.inner.config;
+        let address = self.contract();
         if self.code(address).await?.is_empty() {
-            return Err(ChainError::NoContract { address, chain_id });
+            return Err(self.no_contract());
         }
-        let expected = self.domain().separator();
+        let expected = S::separator(&self.inner.domain);
         let wrong = |got| {
             Err(ChainError::WrongContract {
                 address,
+                scheme: S::NAME,
                 got,
                 expected,
             })
         };
-        match self.view(TicketEscrow::domainSeparatorCall {}, At::Latest).await {
+        match self.view(IShared::domainSeparatorCall {}, At::Latest).await {
             Ok(got) if got == expected => Ok(()),
             Ok(got) => wrong(got.to_string()),
             Err(ChainError::Reverted(revert)) => wrong(revert.to_string()),
@@ -234,9 +245,7 @@ impl ChainClient {
     /// Number of the block that created the contract, by bisection: where a mirror starts to read. Needs a node that
     /// keeps old states; others refuse.
     pub async fn deployment_block(&self) -> Result<u64, ChainError> {
-        let ChainConfig {
-            contract, chain_id, ..
-        } = self.inner.config;
+        let contract = self.contract();
         let (mut low, mut high) = (0, self.head().await?.number);
         while low < high {
             let middle = low + (high - low) / 2;
@@ -249,12 +258,16 @@ impl ChainClient {
         }
         let code: Bytes = self.rpc("eth_getCode", (contract, U64::from(low))).await?;
         if code.is_empty() {
-            Err(ChainError::NoContract {
-                address: contract,
-                chain_id,
-            })
+            Err(self.no_contract())
         } else {
             Ok(low)
+        }
+    }
+
+    fn no_contract(&self) -> ChainError {
+        ChainError::NoContract {
+            address: self.contract(),
+            chain_id: self.inner.config.chain_id,
         }
     }
 
@@ -277,9 +290,9 @@ impl ChainClient {
     }
 
     /// The contract's events in the blocks `from..=to`, in chain order. A node may refuse a range that is too long.
-    pub async fn events(&self, from: u64, to: u64) -> Result<Vec<ChainEvent>, ChainError> {
+    pub async fn events(&self, from: u64, to: u64) -> Result<Vec<ChainEvent<S>>, ChainError> {
         let filter = json!({
-            "address": self.inner.config.contract,
+            "address": self.contract(),
             "fromBlock": U64::from(from),
             "toBlock": U64::from(to),
         });
@@ -299,8 +312,8 @@ impl ChainClient {
     }
 
     /// The contract's events in one block, by hash, so that a reorg cannot mix two chains.
-    pub async fn events_of(&self, block: B256) -> Result<Vec<ChainEvent>, ChainError> {
-        let filter = json!({ "address": self.inner.config.contract, "blockHash": block });
+    pub async fn events_of(&self, block: B256) -> Result<Vec<ChainEvent<S>>, ChainError> {
+        let filter = json!({ "address": self.contract(), "blockHash": block });
         let logs: Vec<Log> = self.rpc("eth_getLogs", (filter,)).await?;
         let events = self.decode_all("eth_getLogs", logs)?;
         match events.iter().find(|event| event.block_hash != block) {
@@ -347,80 +360,22 @@ impl ChainClient {
         self.rpc("eth_getBlockByNumber", ("latest", false)).await
     }
 
-    // ── contract state ──
-
-    /// An escrow as the contract tells it; `None` if the key never opened one. Pairs and single debts are not part of the
-    /// answer ([`ChainClient::pair_of`], [`ChainClient::debt_of`]): those maps are empty.
-    pub async fn escrow_of(&self, escrow: Address, at: At) -> Result<Option<EscrowRecord>, ChainError> {
-        let got = self.view(TicketEscrow::escrowOfCall { escrow }, at).await?;
-        let amount = |value: U256| self.amount("escrowOf", value);
-        let optional = |seconds: u64| (seconds != 0).then_some(Timestamp(seconds));
-        // The numbers of Solidity's enum.
-        let status = match got.status {
-            0 => return Ok(None),
-            1 => Status::Open,
-            2 => Status::Withdrawing,
-            3 => Status::Insolvent,
-            4 => Status::Closed,
-            other => return Err(rubbish_call("escrowOf", &format!("status {other}"))),
-        };
-        Ok(Some(EscrowRecord {
-            payer: got.payer,
-            asset: got.asset,
-            prize: amount(got.prize)?,
-            max_threshold: WinThreshold(got.maxThreshold),
-            ticket_cap: Nonce(got.ticketCap),
-            balance: amount(got.balance)?,
-            penalty: amount(got.penalty)?,
-            status,
-            withdraw_at: optional(got.withdrawAt),
-            cure_by: optional(got.cureBy),
-            debt: got.debt,
-            earmarked: amount(got.earmarked)?,
-            earmark_until: Timestamp(got.earmarkUntil),
-            pairs: Default::default(),
-            debts: Default::default(),
-        }))
-    }
-
-    /// What the contract keeps for an escrow and a recipient.
-    pub async fn pair_of(
-        &self,
-        escrow: Address,
-        recipient: Address,
-        at: At,
-    ) -> Result<PairRecord, ChainError> {
-        let got = self
-            .view(TicketEscrow::pairOfCall { escrow, recipient }, at)
-            .await?;
-        Ok(PairRecord {
-            last_nonce: Nonce(got.lastNonce),
-            earmark_prizes: got.earmarkPrizes,
-            earmark_until: Timestamp(got.earmarkUntil),
-        })
-    }
-
-    /// What an escrow owes a creditor, in atomic units.
-    pub async fn debt_of(&self, escrow: Address, creditor: Address, at: At) -> Result<U256, ChainError> {
-        self.view(TicketEscrow::debtOfCall { escrow, creditor }, at).await
-    }
+    // ── what every contract of ours keeps ──
 
     /// Credit of an account, in atomic units of the asset (the zero address is the native asset).
     pub async fn credit_of(&self, asset: Address, account: Address, at: At) -> Result<Amount, ChainError> {
-        let got = self
-            .view(TicketEscrow::creditOfCall { asset, account }, at)
-            .await?;
-        self.amount("creditOf", got)
+        let got = self.view(IShared::creditOfCall { asset, account }, at).await?;
+        amount("creditOf", got)
     }
 
-    /// Whether `operator` may claim for `recipient`.
+    /// Whether `operator` may act for `recipient`.
     pub async fn is_operator(
         &self,
         recipient: Address,
         operator: Address,
         at: At,
     ) -> Result<bool, ChainError> {
-        self.view(TicketEscrow::isOperatorCall { recipient, operator }, at)
+        self.view(IShared::isOperatorCall { recipient, operator }, at)
             .await
     }
 
@@ -434,7 +389,7 @@ impl ChainClient {
             self.call_typed(asset, IERC20::balanceOfCall { account }, at)
                 .await?
         };
-        self.amount("balanceOf", got)
+        amount("balanceOf", got)
     }
 
     /// How much of a token `spender` may take from `owner`, in atomic units.
@@ -518,7 +473,7 @@ impl ChainClient {
         }
     }
 
-    pub(crate) async fn receipt(&self, hash: B256) -> Result<Option<Receipt>, ChainError> {
+    pub(crate) async fn receipt(&self, hash: B256) -> Result<Option<Receipt<S>>, ChainError> {
         const METHOD: &str = "eth_getTransactionReceipt";
         let Some(receipt): Option<RpcReceipt> = self.rpc(METHOD, (hash,)).await? else {
             return Ok(None);
@@ -534,7 +489,7 @@ impl ChainClient {
         let (Some(block_number), Some(block_hash)) = (receipt.block_number, receipt.block_hash) else {
             return Ok(None);
         };
-        let contract = self.inner.config.contract;
+        let contract = self.contract();
         let logs = receipt
             .logs
             .into_iter()
@@ -552,8 +507,8 @@ impl ChainClient {
 
     // ── below: asking, decoding, judging ──
 
-    async fn view<C: SolCall>(&self, call: C, at: At) -> Result<C::Return, ChainError> {
-        self.call_typed(self.inner.config.contract, call, at).await
+    pub(crate) async fn view<C: SolCall>(&self, call: C, at: At) -> Result<C::Return, ChainError> {
+        self.call_typed(self.contract(), call, at).await
     }
 
     async fn call_typed<C: SolCall>(&self, to: Address, call: C, at: At) -> Result<C::Return, ChainError> {
@@ -570,13 +525,7 @@ impl ChainClient {
         })
     }
 
-    fn amount(&self, call: &'static str, value: U256) -> Result<Amount, ChainError> {
-        u128::try_from(value)
-            .map(Amount)
-            .map_err(|_| rubbish_call(call, &format!("an amount of {value}")))
-    }
-
-    fn decode_all(&self, method: &'static str, logs: Vec<Log>) -> Result<Vec<ChainEvent>, ChainError> {
+    fn decode_all(&self, method: &'static str, logs: Vec<Log>) -> Result<Vec<ChainEvent<S>>, ChainError> {
         let mut events = logs
             .into_iter()
             .map(|log| self.decode(method, &log))
@@ -595,13 +544,13 @@ impl ChainClient {
         }
     }
 
-    fn decode(&self, method: &'static str, log: &Log) -> Result<ChainEvent, ChainError> {
+    fn decode(&self, method: &'static str, log: &Log) -> Result<ChainEvent<S>, ChainError> {
         let rubbish = |got: String, expected: &str| ChainError::Rubbish {
             method,
             got,
             expected: expected.to_owned(),
         };
-        if log.address() != self.inner.config.contract {
+        if log.address() != self.contract() {
             return Err(rubbish(
                 format!("an event of {}", log.address()),
                 "an event of our contract",
@@ -621,7 +570,7 @@ impl ChainClient {
                 "an event with block, index and transaction",
             ));
         };
-        let event = EscrowEvent::decode_log(&log.inner)
+        let event = S::Event::decode_log(&log.inner)
             .map_err(|error| {
                 rubbish(
                     excerpt(&format!("{:?}", log.inner)),
@@ -647,7 +596,14 @@ impl ChainClient {
     }
 }
 
-fn rubbish_call(call: &'static str, got: &str) -> ChainError {
+/// An amount that the contract answered; it keeps none that is larger.
+pub(crate) fn amount(call: &'static str, value: U256) -> Result<Amount, ChainError> {
+    u128::try_from(value)
+        .map(Amount)
+        .map_err(|_| rubbish_call(call, &format!("an amount of {value}")))
+}
+
+pub(crate) fn rubbish_call(call: &'static str, got: &str) -> ChainError {
     ChainError::Rubbish {
         method: "eth_call",
         got: got.to_owned(),

@@ -7,8 +7,9 @@ use std::time::Duration;
 use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy::sol_types::{Panic, Revert as RevertString, SolError, SolInterface};
 use bindings::test_token::TestToken::TestTokenErrors;
-use bindings::ticket::TicketEscrow::TicketEscrowErrors;
-use protocol::ticket::{BlockRef, FoldError};
+use protocol::block::BlockRef;
+
+use crate::{Channels, Scheme, Tickets};
 
 /// A failed read from or write to the chain. [`ChainError::retry`] tells whether trying again can help.
 #[derive(Debug, thiserror::Error)]
@@ -84,16 +85,16 @@ pub enum ChainError {
         /// The chain.
         chain_id: u64,
     },
-    /// There is a contract at the address, but it is not a ticket escrow for this chain.
-    #[error(
-        "the contract at {address} is no ticket escrow: its domain separator is {got}, expected {expected}"
-    )]
+    /// There is a contract at the address, but it is not the scheme's for this chain.
+    #[error("the contract at {address} is no {scheme}: its domain separator is {got}, expected {expected}")]
     WrongContract {
         /// The address.
         address: Address,
+        /// What it should be ([`Scheme::NAME`]).
+        scheme: &'static str,
         /// What the contract answered, or what its answer was instead.
         got: String,
-        /// The EIP-712 domain separator of a ticket escrow at this address on this chain.
+        /// The EIP-712 domain separator of such a contract at this address on this chain.
         expected: B256,
     },
     /// The CREATE2 factory is not on this chain, so the contract cannot have its usual address.
@@ -180,14 +181,14 @@ pub enum ChainError {
         final_block: u64,
     },
     /// The node's events contradict our state: an event is missing, doubled, or of another contract.
-    #[error("event {log_index} of block {block} does not fit the escrow's state: {source}")]
+    #[error("event {log_index} of block {block} does not fit what came before it: {source}")]
     DoesNotFold {
         /// Number of the block.
         block: u64,
         /// Index of the event in the block.
         log_index: u64,
-        /// What does not fit.
-        source: FoldError,
+        /// What does not fit: the scheme's [`Scheme::FoldError`].
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A block that counted as final is gone. What was built on it may be wrong, and no program can tell. Nothing was
     /// changed: if it was the node that erred, polling again goes on as if nothing had happened.
@@ -261,13 +262,13 @@ pub struct Revert {
 }
 
 impl Revert {
-    /// Decodes revert data: the ticket escrow's errors, the standard ERC-20 errors, strings and panics.
+    /// Decodes revert data of a call to the scheme's contract: its custom errors, then those of our other contracts and the
+    /// standard ERC-20 errors, strings and panics.
     #[must_use]
-    pub fn decode(data: Bytes) -> Self {
-        let (name, text) = if let Ok(error) = TicketEscrowErrors::abi_decode_validate(&data) {
-            custom(&format!("{error:?}"))
-        } else if let Ok(error) = TestTokenErrors::abi_decode_validate(&data) {
-            custom(&format!("{error:?}"))
+    pub fn decode<S: Scheme>(data: Bytes) -> Self {
+        let known = debug::<S::Error>(&data).or_else(|| CUSTOM.iter().find_map(|decode| decode(&data)));
+        let (name, text) = if let Some(error) = known {
+            custom(&error)
         } else if let Ok(error) = RevertString::abi_decode(&data) {
             ("Error".to_owned(), format!("{:?}", error.reason))
         } else if let Ok(error) = Panic::abi_decode(&data) {
@@ -280,11 +281,25 @@ impl Revert {
         Self { name, text, data }
     }
 
-    /// The ticket escrow's error, if it is one.
+    /// The error of a scheme's contract, if it is one.
     #[must_use]
-    pub fn ticket_error(&self) -> Option<TicketEscrowErrors> {
-        TicketEscrowErrors::abi_decode_validate(&self.data).ok()
+    pub fn error_of<S: Scheme>(&self) -> Option<S::Error> {
+        S::Error::abi_decode_validate(&self.data).ok()
     }
+}
+
+/// Custom errors that we know, a set for each contract, printed as its generated enum prints itself.
+const CUSTOM: [Decode; 3] = [
+    debug::<<Tickets as Scheme>::Error>,
+    debug::<<Channels as Scheme>::Error>,
+    debug::<TestTokenErrors>,
+];
+
+type Decode = fn(&[u8]) -> Option<String>;
+
+fn debug<E: SolInterface + fmt::Debug>(data: &[u8]) -> Option<String> {
+    let error = E::abi_decode_validate(data).ok()?;
+    Some(format!("{error:?}"))
 }
 
 impl fmt::Display for Revert {
@@ -313,7 +328,8 @@ pub(crate) fn excerpt(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use alloy::sol_types::SolError;
-    use bindings::ticket::TicketEscrow::TicketExpired;
+    use bindings::channel::PaymentChannel;
+    use bindings::ticket::TicketEscrow::{TicketEscrowErrors, TicketExpired};
 
     use super::*;
 
@@ -323,26 +339,43 @@ mod tests {
             nowAt: U256::from(12),
             expiry: U256::from(10),
         };
-        let revert = Revert::decode(error.abi_encode().into());
+        let revert = Revert::decode::<Tickets>(error.abi_encode().into());
         assert_eq!(revert.name, "TicketExpired");
         assert_eq!(revert.text, "TicketExpired { nowAt: 12, expiry: 10 }");
         assert!(matches!(
-            revert.ticket_error(),
+            revert.error_of::<Tickets>(),
             Some(TicketEscrowErrors::TicketExpired(_))
         ));
     }
 
     #[test]
+    fn an_error_that_two_contracts_have_is_told_in_the_words_of_the_one_that_was_asked() {
+        let (recovered, expected) = (Address::repeat_byte(1), Address::repeat_byte(2));
+        let error = PaymentChannel::WrongSigner { recovered, expected };
+        let data = Bytes::from(error.abi_encode());
+        let channels = Revert::decode::<Channels>(data.clone()).text;
+        assert!(channels.contains("expected: 0x0202"), "{channels}");
+        let tickets = Revert::decode::<Tickets>(data).text;
+        assert!(tickets.contains("escrow: 0x0202"), "{tickets}");
+        // Of another contract of ours, through which the call went.
+        let data = PaymentChannel::UnitZero {}.abi_encode().into();
+        assert_eq!(Revert::decode::<Tickets>(data).name, "UnitZero");
+    }
+
+    #[test]
     fn any_revert_data_decodes_to_something() {
-        assert_eq!(Revert::decode(Bytes::new()).text, "no reason given");
-        assert_eq!(Revert::decode(Bytes::from_static(&[1, 2, 3])).name, "unknown");
+        assert_eq!(Revert::decode::<Tickets>(Bytes::new()).text, "no reason given");
         assert_eq!(
-            Revert::decode(RevertString::from("no").abi_encode().into()).text,
+            Revert::decode::<Tickets>(Bytes::from_static(&[1, 2, 3])).name,
+            "unknown"
+        );
+        assert_eq!(
+            Revert::decode::<Tickets>(RevertString::from("no").abi_encode().into()).text,
             "\"no\""
         );
         // A known selector with too little data behind it.
         assert_eq!(
-            Revert::decode(TicketExpired::SELECTOR.to_vec().into()).name,
+            Revert::decode::<Tickets>(TicketExpired::SELECTOR.to_vec().into()).name,
             "unknown"
         );
     }

@@ -13,11 +13,11 @@ use std::sync::Arc;
 
 use alloy::primitives::B256;
 use futures::{StreamExt, TryStreamExt, stream};
-use protocol::ticket::{BlockRef, Escrows};
+use protocol::block::BlockRef;
 use tracing::{debug, info, warn};
 
 use crate::client::Header;
-use crate::{ChainClient, ChainError, ChainEvent, Mirror};
+use crate::{ChainError, ChainEvent, Client, Mirror, Records, Scheme, Tickets};
 
 /// How often one poll tries to get a consistent reading.
 const ATTEMPTS: u32 = 5;
@@ -56,34 +56,34 @@ impl FollowerConfig {
 
 /// Where to start.
 #[derive(Clone, Debug)]
-pub enum Start {
+pub enum Start<S: Scheme = Tickets> {
     /// From nothing; the contract was deployed in this block or later. 0 is always right, and slow on a long chain
-    /// ([`ChainClient::deployment_block`] finds the number).
+    /// ([`Client::deployment_block`] finds the number).
     Deployed {
         /// Number of the block.
         block: u64,
     },
-    /// From what was saved: the final block, and every escrow at it. Whether the block is still on the chain is checked
+    /// From what was saved: the final block, and every record at it. Whether the block is still on the chain is checked
     /// before anything is built on it.
     Saved {
         /// [`Polled::final_block`] of the last poll that was saved.
         cursor: BlockRef,
-        /// Every escrow at that block: the union of all [`Polled::changed`], later ones first.
-        escrows: Escrows,
+        /// Every record at that block: the union of all [`Polled::changed`], later ones first.
+        records: Records<S>,
     },
 }
 
 /// What a poll found. Save `changed` and `final_block` together, in one step.
 #[derive(Clone, Debug)]
-pub struct Polled {
+pub struct Polled<S: Scheme = Tickets> {
     /// The newest block that was read. While `behind` is not 0, an old one.
     pub head: BlockRef,
     /// The last final block that was read: the cursor to save.
     pub final_block: BlockRef,
     /// Events that became final since the last poll that returned, in order.
-    pub newly_final: Vec<ChainEvent>,
-    /// Escrows that these events touched, as they are at `final_block`.
-    pub changed: Escrows,
+    pub newly_final: Vec<ChainEvent<S>>,
+    /// Records that these events touched, as they are at `final_block`.
+    pub changed: Records<S>,
     /// How many blocks a reorg took away since the last poll that returned.
     pub rolled_back: u64,
     /// Final blocks still to read. Not 0: poll again at once; the mirror does not count as refreshed.
@@ -92,29 +92,29 @@ pub struct Polled {
 
 /// Keeps a [`Mirror`] equal to the chain.
 #[derive(Debug)]
-pub struct Follower {
-    client: ChainClient,
+pub struct Follower<S: Scheme = Tickets> {
+    client: Client<S>,
     config: FollowerConfig,
     /// Blocks to ask for at once now.
     range: u64,
-    mirror: Arc<Mirror>,
+    mirror: Arc<Mirror<S>>,
     final_block: BlockRef,
     /// The non-final blocks, oldest first, each the parent of the next.
-    blocks: VecDeque<HeadBlock>,
-    unreported: Unreported,
+    blocks: VecDeque<HeadBlock<S>>,
+    unreported: Unreported<S>,
 }
 
 #[derive(Clone, Debug)]
-struct HeadBlock {
+struct HeadBlock<S: Scheme> {
     at: BlockRef,
-    events: Vec<ChainEvent>,
+    events: Vec<ChainEvent<S>>,
 }
 
 /// What has been done and not yet been returned by a poll.
 #[derive(Debug, Default)]
-struct Unreported {
-    newly_final: Vec<ChainEvent>,
-    changed: Escrows,
+struct Unreported<S: Scheme> {
+    newly_final: Vec<ChainEvent<S>>,
+    changed: Records<S>,
     rolled_back: u64,
 }
 
@@ -127,22 +127,22 @@ enum Step {
 }
 
 /// What a step wants to change: keep so many of our non-final blocks, and put these on top.
-struct Change {
+struct Change<S: Scheme> {
     keep: usize,
-    new: Vec<HeadBlock>,
+    new: Vec<HeadBlock<S>>,
     /// Blocks up to this one become final.
     final_number: u64,
 }
 
-impl Follower {
+impl<S: Scheme> Follower<S> {
     /// A follower that has read nothing yet (or what was saved). Only [`Start::Deployed`] asks the node for something.
     pub async fn start(
-        client: ChainClient,
+        client: Client<S>,
         config: FollowerConfig,
-        start: Start,
+        start: Start<S>,
     ) -> Result<Self, ChainError> {
-        let (final_block, escrows) = match start {
-            Start::Saved { cursor, escrows } => (cursor, escrows),
+        let (final_block, records) = match start {
+            Start::Saved { cursor, records } => (cursor, records),
             Start::Deployed { block } => {
                 let head = client.head().await?;
                 // Before the contract, so that its events come after it; and final, so that no reorg can break it.
@@ -153,11 +153,11 @@ impl Follower {
                     .block(number)
                     .await?
                     .ok_or_else(|| missing_block(number, head.number))?;
-                (base, Escrows::new())
+                (base, Records::<S>::new())
             }
         };
         Ok(Self {
-            mirror: Arc::new(Mirror::new(final_block, escrows)),
+            mirror: Arc::new(Mirror::new(final_block, records)),
             range: config.max_range.max(1),
             client,
             config,
@@ -169,20 +169,23 @@ impl Follower {
 
     /// The mirror that it keeps.
     #[must_use]
-    pub fn mirror(&self) -> Arc<Mirror> {
+    pub fn mirror(&self) -> Arc<Mirror<S>> {
         Arc::clone(&self.mirror)
     }
 
     /// Reads what is new. Far behind, it reads one range and says how much is left. On an error, or when cancelled, the
     /// mirror keeps its last good state, and nothing that became final is lost: the next poll returns it.
-    pub async fn poll(&mut self) -> Result<Polled, ChainError> {
+    pub async fn poll(&mut self) -> Result<Polled<S>, ChainError> {
         self.client.check_chain().await?;
         let mut moved = self.final_block.number;
         for attempt in 1..=ATTEMPTS {
             match self.step().await? {
                 Step::Done { behind } => return Ok(self.report(behind)),
                 Step::Moved { block } => {
-                    debug!(attempt, block, "the chain moved while we read it");
+                    debug!(
+                        contract = S::NAME,
+                        attempt, block, "the chain moved while we read it"
+                    );
                     moved = block;
                 }
             }
@@ -193,7 +196,7 @@ impl Follower {
         })
     }
 
-    fn report(&mut self, behind: u64) -> Polled {
+    fn report(&mut self, behind: u64) -> Polled<S> {
         let Unreported {
             newly_final,
             changed,
@@ -262,7 +265,7 @@ impl Follower {
             },
             false,
         )?;
-        debug!(from, to, target, "caught up with a range");
+        debug!(contract = S::NAME, from, to, target, "caught up with a range");
         Ok(Step::Done { behind: target - to })
     }
 
@@ -290,7 +293,7 @@ impl Follower {
         &mut self,
         from: u64,
         mut to: u64,
-    ) -> Result<Option<(u64, BlockRef, Vec<ChainEvent>)>, ChainError> {
+    ) -> Result<Option<(u64, BlockRef, Vec<ChainEvent<S>>)>, ChainError> {
         loop {
             let Some(before) = self.client.block(to).await? else {
                 return Ok(None);
@@ -298,7 +301,7 @@ impl Follower {
             match self.client.events(from, to).await {
                 Ok(events) => {
                     let same =
-                        |event: &ChainEvent| event.block_number != to || event.block_hash == before.hash;
+                        |event: &ChainEvent<S>| event.block_number != to || event.block_hash == before.hash;
                     if !events.iter().all(same)
                         || self.client.block(to).await?.map(|block| block.hash) != Some(before.hash)
                     {
@@ -309,7 +312,7 @@ impl Follower {
                 }
                 Err(error) if to > from && too_much(&error) => {
                     let half = (to - from).div_ceil(2);
-                    info!(from, to, half, %error, "the node refuses a range of blocks; asking for half");
+                    info!(contract = S::NAME, from, to, half, %error, "the node refuses a range of blocks; asking for half");
                     self.range = half;
                     to = from + half - 1;
                 }
@@ -448,8 +451,8 @@ impl Follower {
     }
 
     /// Fetches the events of blocks, each by its hash. `None` if one of them has left the chain.
-    async fn with_events(&self, headers: VecDeque<Header>) -> Result<Option<Vec<HeadBlock>>, ChainError> {
-        let fetched: Result<Vec<HeadBlock>, (Header, ChainError)> = stream::iter(headers)
+    async fn with_events(&self, headers: VecDeque<Header>) -> Result<Option<Vec<HeadBlock<S>>>, ChainError> {
+        let fetched: Result<Vec<HeadBlock<S>>, (Header, ChainError)> = stream::iter(headers)
             .map(|header| async move {
                 let events = self
                     .client
@@ -511,14 +514,14 @@ impl Follower {
     // ── at once ──
 
     /// Changes everything, or, on an error, nothing. No await in here.
-    fn commit(&mut self, change: Change, fresh: bool) -> Result<(), ChainError> {
+    fn commit(&mut self, change: Change<S>, fresh: bool) -> Result<(), ChainError> {
         let Change {
             keep,
             new,
             final_number,
         } = change;
         let rolled_back = self.blocks.len() - keep;
-        let (finals, heads): (Vec<&HeadBlock>, Vec<&HeadBlock>) = self
+        let (finals, heads): (Vec<&HeadBlock<S>>, Vec<&HeadBlock<S>>) = self
             .blocks
             .iter()
             .take(keep)
@@ -543,6 +546,7 @@ impl Follower {
         self.final_block = final_block;
         if rolled_back > 0 {
             warn!(
+                contract = S::NAME,
                 blocks = rolled_back,
                 head = head.number,
                 "reorg: blocks were taken off the chain"
@@ -576,8 +580,8 @@ enum Position {
 }
 
 /// Number of the last final block under `head`, at least `known`.
-async fn final_number(
-    client: &ChainClient,
+async fn final_number<S: Scheme>(
+    client: &Client<S>,
     finality: Finality,
     head: BlockRef,
     known: u64,

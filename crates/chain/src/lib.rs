@@ -1,13 +1,16 @@
-//! The chain as the roles see it: an HTTP node that may be slow, down, wrong or lying about what is final, and one ticket
-//! escrow contract on it.
+//! The chain as the roles see it: an HTTP node that may be slow, down, wrong or lying about what is final, and our contracts
+//! on it.
 //!
-//! - [`ChainClient`]: typed reads; every answer is checked before it is believed. Errors say what was compared and whether
+//! - [`Scheme`]: what sets one contract apart from another; everything below is written once, for all of them.
+//!   [`Tickets`] is the ticket escrow, and what a type is for that does not say otherwise; [`Channels`] is the payment
+//!   channel.
+//! - [`Client`]: typed reads; every answer is checked before it is believed. Errors say what was compared and whether
 //!   trying again can help ([`ChainError::retry`]).
-//! - [`Follower`] keeps a [`Mirror`] of all escrows from the contract's events, at the last final block and at the newest
+//! - [`Follower`] keeps a [`Mirror`] of all records (escrows, say) from the contract's events, at the last final block and at the newest
 //!   one. Admission reads the mirror, never the node.
 //! - [`Sender`]: prepares a transaction (simulated, priced, signed) so that it can be saved before it is sent, tells what
 //!   became of it, and replaces it when it is stuck.
-//! - [`deploy`](mod@deploy): the contract's address, the same on every chain, and how it gets there.
+//! - [`deploy`](mod@deploy): a contract's address, the same on every chain, and how it gets there.
 //! - [`anvil`] (feature `anvil`): a local chain for tests and the demo.
 //!
 //! A follower's life:
@@ -25,6 +28,7 @@
 
 #[cfg(feature = "anvil")]
 pub mod anvil;
+mod channels;
 mod client;
 pub mod deploy;
 mod error;
@@ -32,11 +36,19 @@ mod fees;
 mod follower;
 mod mirror;
 mod rpc;
+mod scheme;
 mod sender;
+mod tickets;
 
-pub use client::{At, ChainClient, ChainConfig, ChainEvent};
+pub use channels::{BankKey, Channels};
+pub use client::{At, ChainConfig, ChainEvent, Client};
 pub use error::{ChainError, Revert};
 pub use fees::{Fees, bump};
 pub use follower::{Finality, Follower, FollowerConfig, Polled, Start};
 pub use mirror::{Mirror, MirrorView};
+pub use scheme::{Records, Scheme};
 pub use sender::{Broadcast, Fate, Mined, Prepared, Sender, SenderConfig, Turn};
+pub use tickets::Tickets;
+
+/// A client of the ticket escrow.
+pub type ChainClient = Client<Tickets>;

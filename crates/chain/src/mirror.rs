@@ -1,57 +1,45 @@
-//! All escrows in memory, at two blocks: the last final one and the newest one. Written by the follower alone, in one step
+//! All records of a scheme in memory, at two blocks: the last final one and the newest one. Written by the follower alone, in one step
 //! per poll; read by admission, at the price of a lock and two reference counts.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use alloy::primitives::Address;
 use parking_lot::RwLock;
-use protocol::ticket::{BlockRef, EscrowRecord, EscrowView, Escrows, FoldError, apply, escrow_of};
+use protocol::block::BlockRef;
 
-use crate::{ChainError, ChainEvent};
+use crate::{ChainError, ChainEvent, Records, Scheme, Tickets};
 
-/// What the chain says about every escrow.
+/// What the chain says about every record of a scheme: every escrow, every channel.
 #[derive(Debug)]
-pub struct Mirror {
-    state: RwLock<State>,
+pub struct Mirror<S: Scheme = Tickets> {
+    state: RwLock<State<S>>,
 }
 
 #[derive(Debug)]
-struct State {
+struct State<S: Scheme> {
     final_block: BlockRef,
     head: BlockRef,
     refreshed_at: Option<Instant>,
-    finals: HashMap<Address, Arc<EscrowRecord>>,
-    /// Only the escrows that differ after the non-final blocks.
-    heads: HashMap<Address, Arc<EscrowRecord>>,
+    finals: HashMap<S::Id, Arc<S::Record>>,
+    /// Only the records that differ after the non-final blocks.
+    heads: HashMap<S::Id, Arc<S::Record>>,
 }
 
-/// One escrow at two blocks, owned.
+/// One record at two blocks, owned.
 #[derive(Clone, Debug, Default)]
-pub struct MirrorView {
+pub struct MirrorView<S: Scheme = Tickets> {
     /// At the last final block; `None` if it was not open by then.
-    pub last_final: Option<Arc<EscrowRecord>>,
+    pub last_final: Option<Arc<S::Record>>,
     /// At the newest block; `None` if it is not open there.
-    pub head: Option<Arc<EscrowRecord>>,
+    pub head: Option<Arc<S::Record>>,
 }
 
-impl MirrorView {
-    /// The same, borrowed, as admission takes it.
-    #[must_use]
-    pub fn as_view(&self) -> EscrowView<'_> {
-        EscrowView {
-            last_final: self.last_final.as_deref(),
-            head: self.head.as_deref(),
-        }
-    }
-}
-
-impl Mirror {
-    pub(crate) fn new(final_block: BlockRef, escrows: Escrows) -> Self {
-        let finals = escrows
+impl<S: Scheme> Mirror<S> {
+    pub(crate) fn new(final_block: BlockRef, records: Records<S>) -> Self {
+        let finals = records
             .into_iter()
-            .map(|(escrow, record)| (escrow, Arc::new(record)))
+            .map(|(id, record)| (id, Arc::new(record)))
             .collect();
         let state = State {
             final_block,
@@ -65,21 +53,21 @@ impl Mirror {
         }
     }
 
-    /// These escrows, taken to be what the chain says at this moment: for benchmarks and simulations, which have no node to
+    /// These records, taken to be what the chain says at this moment: for benchmarks and simulations, which have no node to
     /// follow. Nothing refreshes it, so that it ages from now on.
     #[must_use]
-    pub fn of(final_block: BlockRef, escrows: Escrows) -> Self {
-        let mirror = Self::new(final_block, escrows);
+    pub fn of(final_block: BlockRef, records: Records<S>) -> Self {
+        let mirror = Self::new(final_block, records);
         mirror.confirm();
         mirror
     }
 
-    /// An escrow at the final and at the newest block, both of the same moment.
+    /// A record at the final and at the newest block, both of the same moment.
     #[must_use]
-    pub fn view(&self, escrow: Address) -> MirrorView {
+    pub fn view(&self, id: S::Id) -> MirrorView<S> {
         let state = self.state.read();
-        let last_final = state.finals.get(&escrow).cloned();
-        let head = state.heads.get(&escrow).cloned().or_else(|| last_final.clone());
+        let last_final = state.finals.get(&id).cloned();
+        let head = state.heads.get(&id).cloned().or_else(|| last_final.clone());
         MirrorView { last_final, head }
     }
 
@@ -107,24 +95,24 @@ impl Mirror {
         self.refreshed_at().map(|at| at.elapsed())
     }
 
-    /// Every escrow that is final, in no order.
+    /// Every record that is final, in no order.
     #[must_use]
-    pub fn escrows(&self) -> Vec<(Address, Arc<EscrowRecord>)> {
+    pub fn records(&self) -> Vec<(S::Id, Arc<S::Record>)> {
         self.state
             .read()
             .finals
             .iter()
-            .map(|(escrow, record)| (*escrow, Arc::clone(record)))
+            .map(|(id, record)| (*id, Arc::clone(record)))
             .collect()
     }
 
-    /// How many escrows are final.
+    /// How many records are final.
     #[must_use]
     pub fn len(&self) -> usize {
         self.state.read().finals.len()
     }
 
-    /// Whether no escrow is final.
+    /// Whether no record is final.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.state.read().finals.is_empty()
@@ -133,28 +121,28 @@ impl Mirror {
     /// Works out what events do, without doing it: first those that are final, then those that are not.
     pub(crate) fn fold<'a>(
         &self,
-        finals: impl IntoIterator<Item = &'a ChainEvent>,
-        heads: impl IntoIterator<Item = &'a ChainEvent>,
-    ) -> Result<Folded, ChainError> {
+        finals: impl IntoIterator<Item = &'a ChainEvent<S>>,
+        heads: impl IntoIterator<Item = &'a ChainEvent<S>>,
+    ) -> Result<Folded<S>, ChainError> {
         let state = self.state.read();
-        let finals = fold(finals, |escrow| {
-            state.finals.get(&escrow).map(|record| (**record).clone())
+        let finals = fold(finals, |id| {
+            state.finals.get(&id).map(|record| (**record).clone())
         })?;
-        let heads = fold(heads, |escrow| {
+        let heads = fold(heads, |id| {
             finals
-                .get(&escrow)
+                .get(&id)
                 .cloned()
-                .or_else(|| state.finals.get(&escrow).map(|record| (**record).clone()))
+                .or_else(|| state.finals.get(&id).map(|record| (**record).clone()))
         })?;
         Ok(Folded { finals, heads })
     }
 
     /// Takes over what [`Mirror::fold`] worked out. The only writer is the follower, so nothing has changed since.
-    pub(crate) fn replace(&self, folded: &Folded, final_block: BlockRef, head: BlockRef, fresh: bool) {
-        let arcs = |escrows: &Escrows| -> Vec<_> {
-            escrows
+    pub(crate) fn replace(&self, folded: &Folded<S>, final_block: BlockRef, head: BlockRef, fresh: bool) {
+        let arcs = |records: &Records<S>| -> Vec<_> {
+            records
                 .iter()
-                .map(|(escrow, record)| (*escrow, Arc::new(record.clone())))
+                .map(|(id, record)| (*id, Arc::new(record.clone())))
                 .collect()
         };
         let (finals, heads) = (arcs(&folded.finals), arcs(&folded.heads));
@@ -174,29 +162,29 @@ impl Mirror {
     }
 }
 
-/// Escrows after some events: only those that the events touched.
-#[derive(Debug, Default)]
-pub(crate) struct Folded {
-    pub(crate) finals: Escrows,
-    pub(crate) heads: Escrows,
+/// Records after some events: only those that the events touched.
+#[derive(Debug)]
+pub(crate) struct Folded<S: Scheme> {
+    pub(crate) finals: Records<S>,
+    pub(crate) heads: Records<S>,
 }
 
-fn fold<'a>(
-    events: impl IntoIterator<Item = &'a ChainEvent>,
-    before: impl Fn(Address) -> Option<EscrowRecord>,
-) -> Result<Escrows, ChainError> {
-    let mut touched = Escrows::new();
+fn fold<'a, S: Scheme>(
+    events: impl IntoIterator<Item = &'a ChainEvent<S>>,
+    before: impl Fn(S::Id) -> Option<S::Record>,
+) -> Result<Records<S>, ChainError> {
+    let mut touched = Records::<S>::new();
     for event in events {
-        if let Some(escrow) = escrow_of(&event.event)
-            && !touched.contains_key(&escrow)
-            && let Some(record) = before(escrow)
+        if let Some(id) = S::id_of(&event.event)
+            && !touched.contains_key(&id)
+            && let Some(record) = before(id)
         {
-            touched.insert(escrow, record);
+            touched.insert(id, record);
         }
-        apply(&mut touched, &event.event).map_err(|source: FoldError| ChainError::DoesNotFold {
+        S::apply(&mut touched, &event.event).map_err(|source| ChainError::DoesNotFold {
             block: event.block_number,
             log_index: event.log_index,
-            source,
+            source: Box::new(source),
         })?;
     }
     Ok(touched)

@@ -8,7 +8,8 @@ use alloy::rpc::client::{ClientBuilder, RpcClient};
 use alloy::rpc::types::Log;
 use alloy::transports::http::reqwest;
 use alloy::transports::{RpcError, TransportError, TransportErrorKind};
-use protocol::ticket::{BlockRef, Timestamp};
+use protocol::block::BlockRef;
+use protocol::units::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -23,10 +24,12 @@ pub(crate) struct Node {
     /// Scheme, host and port: the rest of the URL may hold a key.
     name: String,
     timeout: Duration,
+    /// Two contracts may give one error's values different names: whom we ask decides.
+    decode: fn(Bytes) -> Revert,
 }
 
 impl Node {
-    pub(crate) fn new(url: Url, timeout: Duration) -> Self {
+    pub(crate) fn new(url: Url, timeout: Duration, decode: fn(Bytes) -> Revert) -> Self {
         let name = url.origin().ascii_serialization();
         let http = reqwest::Client::builder()
             .timeout(timeout)
@@ -38,6 +41,7 @@ impl Node {
             rpc: ClientBuilder::default().http_with_client(http, url),
             name,
             timeout,
+            decode,
         }
     }
 
@@ -68,10 +72,10 @@ impl Node {
             RpcError::ErrorResp(payload) => {
                 if matches!(method, "eth_call" | "eth_estimateGas") {
                     if let Some(data) = payload.as_revert_data() {
-                        return ChainError::Reverted(Revert::decode(data));
+                        return ChainError::Reverted((self.decode)(data));
                     }
                     if payload.code == 3 || payload.message.contains("execution reverted") {
-                        return ChainError::Reverted(Revert::decode(Bytes::new()));
+                        return ChainError::Reverted((self.decode)(Bytes::new()));
                     }
                 }
                 ChainError::Refused {

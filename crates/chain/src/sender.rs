@@ -19,11 +19,11 @@ use alloy::primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
 use alloy::rpc::types::TransactionRequest;
 use alloy::signers::SignerSync;
 use alloy::signers::local::PrivateKeySigner;
-use protocol::ticket::{BlockRef, EscrowEvent};
+use protocol::block::BlockRef;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tracing::{info, warn};
 
-use crate::{At, ChainClient, ChainError, Fees, bump};
+use crate::{At, ChainError, Client, Fees, Scheme, Tickets, bump};
 
 /// The most gas one transaction may ask for (EIP-7825).
 const TRANSACTION_GAS_CAP: u64 = 1 << 24;
@@ -104,7 +104,7 @@ pub enum Broadcast {
 
 /// A transaction that is in a block. Not final: a reorg may take it out again.
 #[derive(Clone, Debug)]
-pub struct Mined {
+pub struct Mined<S: Scheme = Tickets> {
     /// The transaction.
     pub hash: B256,
     /// Its block.
@@ -115,11 +115,11 @@ pub struct Mined {
     pub gas_used: u64,
     /// What it paid per gas, in wei.
     pub effective_gas_price: u128,
-    /// The escrow contract's events in it, in order.
-    pub events: Vec<EscrowEvent>,
+    /// The contract's events in it, in order.
+    pub events: Vec<S::Event>,
 }
 
-impl Mined {
+impl<S: Scheme> Mined<S> {
     /// What it cost, in wei, without any value sent along.
     #[must_use]
     pub fn fee(&self) -> u128 {
@@ -129,13 +129,13 @@ impl Mined {
 
 /// What became of transactions that share one account nonce, as of the newest block.
 #[derive(Clone, Debug)]
-pub enum Fate {
+pub enum Fate<S: Scheme = Tickets> {
     /// At least one waits in the node's pool.
     Pending,
     /// The node knows none of them: broadcast again.
     Unknown,
     /// One is in a block.
-    Mined(Mined),
+    Mined(Mined<S>),
     /// The account nonce was used by another transaction. Only a reorg could still bring one of these onto the chain.
     Superseded,
 }
@@ -146,16 +146,17 @@ pub struct Turn {
     _guard: OwnedMutexGuard<()>,
 }
 
-/// Signs and sends for one account. Clones share their [`Turn`]s.
+/// Signs and sends for one account. Clones share their [`Turn`]s, and so do senders for other contracts that were made from
+/// it ([`Sender::of`]).
 #[derive(Clone)]
-pub struct Sender {
-    client: ChainClient,
+pub struct Sender<S: Scheme = Tickets> {
+    client: Client<S>,
     signer: PrivateKeySigner,
     config: SenderConfig,
     turns: Arc<Mutex<()>>,
 }
 
-impl fmt::Debug for Sender {
+impl<S: Scheme> fmt::Debug for Sender<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sender")
             .field("address", &self.address())
@@ -163,21 +164,34 @@ impl fmt::Debug for Sender {
     }
 }
 
-impl Sender {
+impl<S: Scheme> Sender<S> {
     /// A sender with the default configuration.
     #[must_use]
-    pub fn new(client: ChainClient, signer: PrivateKeySigner) -> Self {
+    pub fn new(client: Client<S>, signer: PrivateKeySigner) -> Self {
         Self::with_config(client, signer, SenderConfig::default())
     }
 
     /// A sender with another configuration.
     #[must_use]
-    pub fn with_config(client: ChainClient, signer: PrivateKeySigner, config: SenderConfig) -> Self {
+    pub fn with_config(client: Client<S>, signer: PrivateKeySigner, config: SenderConfig) -> Self {
         Self {
             client,
             signer,
             config,
             turns: Arc::default(),
+        }
+    }
+
+    /// The same account for another contract. Whatever a process sends from one account must come from senders that
+    /// descend from one, by this or by cloning: they share their [`Turn`]s, so that no two transactions take one account
+    /// nonce. For the same reason `client` must ask the same node: another may not have heard yet of what is pending.
+    #[must_use]
+    pub fn of<T: Scheme>(&self, client: Client<T>) -> Sender<T> {
+        Sender {
+            client,
+            signer: self.signer.clone(),
+            config: self.config.clone(),
+            turns: Arc::clone(&self.turns),
         }
     }
 
@@ -189,7 +203,7 @@ impl Sender {
 
     /// The client that it sends through.
     #[must_use]
-    pub fn client(&self) -> &ChainClient {
+    pub fn client(&self) -> &Client<S> {
         &self.client
     }
 
@@ -359,7 +373,7 @@ impl Sender {
     }
 
     /// What became of transactions of this account that share one account nonce.
-    pub async fn fate(&self, hashes: &[B256], account_nonce: u64) -> Result<Fate, ChainError> {
+    pub async fn fate(&self, hashes: &[B256], account_nonce: u64) -> Result<Fate<S>, ChainError> {
         const ATTEMPTS: u32 = 5;
         let mut pauses = RECEIPT_LAG.into_iter();
         for _ in 0..ATTEMPTS {
@@ -400,7 +414,7 @@ impl Sender {
     }
 
     /// The receipt, unless its block has left the chain.
-    async fn mined(&self, hash: B256) -> Result<Option<Mined>, ChainError> {
+    async fn mined(&self, hash: B256) -> Result<Option<Mined<S>>, ChainError> {
         let Some(receipt) = self.client.receipt(hash).await? else {
             return Ok(None);
         };
@@ -419,7 +433,7 @@ impl Sender {
 
     /// Prepares, broadcasts and waits until mined, with higher fees when stuck. For single steps by hand: after a kill,
     /// look at the chain before repeating one. [`Sender::send_saving`] can go on instead.
-    pub async fn send(&self, to: Address, data: Bytes, value: U256) -> Result<Mined, ChainError> {
+    pub async fn send(&self, to: Address, data: Bytes, value: U256) -> Result<Mined<S>, ChainError> {
         self.send_saving(to, data, value, |_| Ok(())).await
     }
 
@@ -431,7 +445,7 @@ impl Sender {
         data: Bytes,
         value: U256,
         mut save: impl FnMut(&Prepared) -> Result<(), Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Result<Mined, ChainError> {
+    ) -> Result<Mined<S>, ChainError> {
         let turn = self.turn().await;
         let first = self.prepare(to, data.clone(), value, None, None).await?;
         save(&first).map_err(ChainError::NotSaved)?;
@@ -459,7 +473,7 @@ impl Sender {
         value: U256,
         mut sent: Vec<Prepared>,
         mut save: impl FnMut(&Prepared) -> Result<(), Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Result<Mined, ChainError> {
+    ) -> Result<Mined<S>, ChainError> {
         let account_nonce = sent
             .first()
             .expect("at least one transaction to wait for")
@@ -542,7 +556,7 @@ impl Sender {
         to: Address,
         data: Bytes,
         value: U256,
-        mined: &Mined,
+        mined: &Mined<S>,
         gas_limit: u64,
     ) -> ChainError {
         let request = TransactionRequest {

@@ -1,15 +1,19 @@
-//! The contract gets to the same address everywhere, once.
+//! Each contract gets to the same address everywhere, once.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod support;
 
-use alloy::primitives::Bytes;
+use alloy::primitives::{Address, Bytes};
 use micropay_chain::anvil::{Anvil, AnvilOptions};
-use micropay_chain::{ChainClient, ChainError, deploy};
+use micropay_chain::{ChainClient, ChainError, Channels, Client, Scheme, Tickets, deploy};
 use support::{config, sender};
 
 #[tokio::test]
 async fn deploying_twice_and_elsewhere_gives_the_same_address() {
+    assert_ne!(deployed::<Tickets>().await, deployed::<Channels>().await);
+}
+
+async fn deployed<S: Scheme>() -> Address {
     let mut addresses = Vec::new();
     for (chain_id, account) in [(31337, 0), (10, 7)] {
         let anvil = Anvil::spawn(&AnvilOptions {
@@ -17,10 +21,10 @@ async fn deploying_twice_and_elsewhere_gives_the_same_address() {
             ..Default::default()
         })
         .unwrap();
-        let client = ChainClient::connect_before_deploy(anvil.url(), config(chain_id))
+        let client = Client::<S>::connect_before_deploy(anvil.url(), config(chain_id))
             .await
             .unwrap();
-        let error = ChainClient::connect(anvil.url(), config(chain_id))
+        let error = Client::<S>::connect(anvil.url(), config(chain_id))
             .await
             .unwrap_err();
         assert!(matches!(error, ChainError::NoContract { .. }), "{error}");
@@ -30,13 +34,14 @@ async fn deploying_twice_and_elsewhere_gives_the_same_address() {
         let again = deploy::deploy(&sender(&client, account + 1)).await.unwrap();
         assert!(again.mined.is_none());
         assert_eq!(again.address, first.address);
-        ChainClient::connect(anvil.url(), config(chain_id)).await.unwrap();
+        Client::<S>::connect(anvil.url(), config(chain_id)).await.unwrap();
         addresses.push(first.address);
 
         let block = client.deployment_block().await.unwrap();
         assert_eq!(block, 1);
     }
-    assert_eq!(addresses, [deploy::address(); 2]);
+    assert_eq!(addresses, [deploy::address::<S>(); 2]);
+    addresses[0]
 }
 
 #[tokio::test]

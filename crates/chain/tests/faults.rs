@@ -352,7 +352,7 @@ async fn connecting_to_the_wrong_place_says_what_is_wrong() {
 
     let nowhere = Address::repeat_byte(3);
     let at = |contract| ChainConfig {
-        contract,
+        contract: Some(contract),
         ..ChainConfig::new(31337)
     };
     let error = ChainClient::connect(url.clone(), at(nowhere)).await.unwrap_err();

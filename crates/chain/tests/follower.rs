@@ -63,7 +63,7 @@ impl Role {
 
     /// What was saved equals the final view.
     fn assert_saved(&self, mirror: &Mirror) {
-        let finals: BTreeMap<Address, _> = mirror.escrows().into_iter().collect();
+        let finals: BTreeMap<Address, _> = mirror.records().into_iter().collect();
         assert_eq!(self.saved.len(), finals.len());
         for (escrow, record) in &self.saved {
             assert_eq!(record, &*finals[escrow], "saved record of {escrow}");
@@ -472,13 +472,13 @@ async fn random_steps_reorgs_and_restarts() {
             5 => {
                 // Killed and started again from what was saved.
                 let cursor = role.follower.mirror().final_block();
-                let escrows = role.saved.clone();
+                let records = role.saved.clone();
                 let config = FollowerConfig {
                     finality,
                     max_range: random.random_range(1..50),
                 };
                 role.follower =
-                    Follower::start(world.client.clone(), config, Start::Saved { cursor, escrows })
+                    Follower::start(world.client.clone(), config, Start::Saved { cursor, records })
                         .await
                         .unwrap();
                 restarts += 1;
@@ -586,7 +586,7 @@ async fn a_reorg_below_the_final_block_is_an_error_that_says_what_to_do() {
         world.anvil.mine(ahead).await.unwrap();
         let start = Start::Saved {
             cursor: good.final_block,
-            escrows: role.saved.clone(),
+            records: role.saved.clone(),
         };
         let config = FollowerConfig::new(Finality::Depth(3));
         let mut again = Follower::start(world.client.clone(), config, start)

@@ -11,7 +11,7 @@ use bindings::ticket::TicketEscrow::{
     TicketEscrowErrors, TicketEscrowEvents, claimCall, requestWithdrawCall, topUpCall, withdrawCall,
 };
 use micropay_chain::anvil::{Anvil, AnvilOptions};
-use micropay_chain::{At, Broadcast, ChainError, Fate, Fees, Prepared, Sender, SenderConfig, bump};
+use micropay_chain::{At, Broadcast, ChainError, Fate, Fees, Prepared, Sender, SenderConfig, Tickets, bump};
 use support::proxy::{Proxy, Reply};
 use support::{NATIVE, PENALTY, PRIZE, World, call_data, key, sender, sender_config, world};
 
@@ -298,7 +298,8 @@ async fn a_revert_is_found_before_sending_and_named_with_its_values() {
         winner,
     };
     let error = world.try_act(&world.merchants[0], claim, 0).await.unwrap_err();
-    let Some(TicketEscrowErrors::TicketExpired(expired)) = error.revert().unwrap().ticket_error() else {
+    let Some(TicketEscrowErrors::TicketExpired(expired)) = error.revert().unwrap().error_of::<Tickets>()
+    else {
         panic!("{error}");
     };
     assert_eq!(expired.expiry, U256::from(17));

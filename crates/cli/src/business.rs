@@ -139,7 +139,7 @@ pub(crate) async fn catch_up(
     finality: Finality,
 ) -> eyre::Result<Follower> {
     let start = match store.load_mirror().await? {
-        Some((cursor, escrows)) => Start::Saved { cursor, escrows },
+        Some((cursor, records)) => Start::Saved { cursor, records },
         None => Start::Deployed { block: 0 },
     };
     let config = FollowerConfig::new(finality);

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use alloy::primitives::Address;
-use chain::{ChainClient, ChainConfig, ChainError, Finality};
+use chain::{ChainClient, ChainConfig, ChainError, Finality, Tickets};
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use protocol::ticket::Domain;
@@ -152,7 +152,7 @@ impl Config {
     pub(crate) async fn connect_before_deploy(&self) -> Result<ChainClient, ChainError> {
         let domain = self.domain().await?;
         let mut config = ChainConfig::new(domain.chain_id());
-        config.contract = domain.contract();
+        config.contract = Some(domain.contract());
         config.request_timeout = self.request_timeout();
         ChainClient::connect_before_deploy(self.rpc_url.clone(), config).await
     }
@@ -165,7 +165,7 @@ impl Config {
         };
         Ok(Domain::new(
             chain_id,
-            self.contract.unwrap_or_else(chain::deploy::address),
+            self.contract.unwrap_or_else(chain::deploy::address::<Tickets>),
         ))
     }
 

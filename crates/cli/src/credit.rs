@@ -98,7 +98,7 @@ pub(crate) async fn withdraw(
         to,
         amount: amount.into(),
     };
-    let contract = sender.client().config().contract;
+    let contract = sender.client().contract();
     Ok(sender
         .send(contract, call.abi_encode().into(), U256::ZERO)
         .await?)

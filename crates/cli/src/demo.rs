@@ -254,7 +254,7 @@ impl World {
         let accounts = std::iter::once(&self.payer)
             .chain(&self.merchants)
             .map(PrivateKeySigner::address);
-        accounts.chain([self.client.config().contract]).collect()
+        accounts.chain([self.client.contract()]).collect()
     }
 
     /// A merchant with its own store and gateway, on a free port.

@@ -64,7 +64,7 @@ pub(crate) async fn run(dev: &Dev, config: &Config, out: Output) -> eyre::Result
     }
 
     let value = json!({
-        "rpc_url": anvil.url(), "chain_id": anvil.chain_id(), "contract": client.config().contract,
+        "rpc_url": anvil.url(), "chain_id": anvil.chain_id(), "contract": client.contract(),
         "home": folder.path(), "password_file": own.password_file, "finality": FINALITY,
         "seller": seller, "escrow": escrows[0], "escrows": escrows, "balance": opening.balance.to_string(),
     });

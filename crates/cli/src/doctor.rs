@@ -99,7 +99,7 @@ fn bad(name: &'static str, text: String) -> Check {
 }
 
 async fn contract(client: &ChainClient) -> Check {
-    let address = client.config().contract;
+    let address = client.contract();
     match client.check_contract().await {
         Ok(()) => good("contract", format!("{address} is a ticket escrow")),
         Err(error) => bad("contract", format!("{error}; micropay deploy puts it there")),

@@ -75,7 +75,7 @@ pub(crate) async fn run(command: &MerchantCommand, config: &Config, out: Output)
 async fn set_operator(sender: &Sender, operator: Address, approved: bool) -> eyre::Result<()> {
     use alloy::sol_types::SolCall;
     let call = bindings::ticket::TicketEscrow::setOperatorCall { operator, approved };
-    let contract = sender.client().config().contract;
+    let contract = sender.client().contract();
     sender
         .send(contract, call.abi_encode().into(), alloy::primitives::U256::ZERO)
         .await?;

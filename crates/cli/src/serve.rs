@@ -205,7 +205,7 @@ impl<S: Store> Shop<S> {
             url: format!("http://{}", listener.local_addr()?),
             upstream: settings.upstream()?.to_string(),
             recipient,
-            contract: client.config().contract,
+            contract: client.contract(),
             chain_id: client.domain().chain_id(),
             asset: operator::Asset {
                 address: asset.address,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use alloy::primitives::{Address, B256, Bytes, U256};
+use chain::Tickets;
 use clap::Subcommand;
 use eyre::WrapErr;
 use protocol::ticket::{Domain, Signature, WinThreshold, draw, recover};
@@ -85,7 +86,7 @@ pub(crate) fn run(
 ) -> eyre::Result<()> {
     let Ticket::Inspect { file } = command;
     let chain_id = chain_id.ok_or_else(|| usage("a ticket is for one chain: give --chain-id"))?;
-    let contract = contract.unwrap_or_else(chain::deploy::address);
+    let contract = contract.unwrap_or_else(chain::deploy::address::<Tickets>);
     let text = if file.as_os_str() == "-" {
         std::io::read_to_string(std::io::stdin())?
     } else {

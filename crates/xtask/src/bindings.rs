@@ -40,6 +40,11 @@ pub const BINDINGS: &[Binding] = &[
         contract: "TicketEscrow",
     },
     Binding {
+        name: "PaymentChannel",
+        source: "contracts/channel/PaymentChannel.sol",
+        contract: "PaymentChannel",
+    },
+    Binding {
         name: "TestToken",
         source: "tests/contracts/ticket/TicketFixture.sol",
         contract: "Token",

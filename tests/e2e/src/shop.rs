@@ -104,7 +104,7 @@ impl World {
     pub async fn shop_on<S: Store>(&self, client: &ChainClient, setup: Setup, store: S) -> Arc<Shop<S>> {
         let recipient = self.sender(setup.account).address();
         let start = match store.load_mirror().await.unwrap() {
-            Some((cursor, escrows)) => Start::Saved { cursor, escrows },
+            Some((cursor, records)) => Start::Saved { cursor, records },
             None => Start::Deployed { block: 0 },
         };
         let config = FollowerConfig::new(Finality::Depth(setup.depth));

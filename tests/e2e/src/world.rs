@@ -249,7 +249,7 @@ impl World {
 
     /// The contract's address.
     pub fn contract(&self) -> Address {
-        self.client.config().contract
+        self.client.contract()
     }
 
     /// Calls the contract in a transaction.

@@ -342,7 +342,7 @@ impl Scene {
             _ => domain,
         };
         let digest = domain.ticket_digest(&fields);
-        let mut signature = match spoiled {
+        let mut signature: SolSignature = match spoiled {
             Spoiled::OtherSigner => EscrowKey::from_bytes(&self.random.word().0)
                 .unwrap()
                 .sign(digest)

@@ -13,7 +13,9 @@ use bindings::test_token::TestToken;
 use bindings::ticket::TicketEscrow::{claimBatchCall, openCall, topUpCall};
 use bindings::ticket::{Group, Opening, Terms, Ticket, Winner};
 use micropay_chain::anvil::{Anvil, AnvilOptions};
-use micropay_chain::{At, ChainClient, ChainConfig, ChainError, Mined, Mirror, Sender, SenderConfig, deploy};
+use micropay_chain::{
+    At, ChainClient, ChainConfig, ChainError, Client, Mined, Mirror, Scheme, Sender, SenderConfig, deploy,
+};
 use protocol::ticket::{Domain, EscrowKey, EscrowRecord, draw};
 use url::Url;
 
@@ -54,7 +56,7 @@ pub fn sender_config() -> SenderConfig {
     }
 }
 
-pub fn sender(client: &ChainClient, account: usize) -> Sender {
+pub fn sender<S: Scheme>(client: &Client<S>, account: usize) -> Sender<S> {
     Sender::with_config(client.clone(), Anvil::key(account), sender_config())
 }
 
@@ -94,7 +96,7 @@ pub async fn world(options: AnvilOptions) -> World {
             .send(token, mint.abi_encode().into(), U256::ZERO)
             .await
             .unwrap();
-        let spender = world.client.config().contract;
+        let spender = world.client.contract();
         let approve = TestToken::approveCall {
             spender,
             value: U256::MAX,
@@ -113,7 +115,7 @@ pub fn key(name: &str) -> EscrowKey {
 
 impl World {
     pub fn contract(&self) -> Address {
-        self.client.config().contract
+        self.client.contract()
     }
 
     pub async fn client_at(&self, url: Url) -> ChainClient {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use alloy::primitives::{Address, B256, keccak256};
 use chain::anvil::{Anvil, AnvilOptions};
-use chain::{At, ChainClient, ChainConfig};
+use chain::{At, ChainClient, ChainConfig, Tickets};
 use gateway::client::{Builder, Client};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -220,7 +220,7 @@ impl World {
     }
 
     pub(crate) fn domain(&self) -> Domain {
-        Domain::new(self.anvil.chain_id(), chain::deploy::address())
+        Domain::new(self.anvil.chain_id(), chain::deploy::address::<Tickets>())
     }
 
     pub(crate) async fn payer_store(&self) -> SqliteStore {

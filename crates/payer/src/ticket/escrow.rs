@@ -196,7 +196,7 @@ impl EscrowSteps {
         call: impl SolCall,
     ) -> Result<Mined, EscrowError> {
         let client = self.sender.client();
-        let contract = client.config().contract;
+        let contract = client.contract();
         let mut value = U256::from(amount.0);
         if asset != Address::ZERO {
             value = U256::ZERO;
@@ -218,7 +218,7 @@ impl EscrowSteps {
     }
 
     async fn send(&self, call: impl SolCall) -> Result<Mined, EscrowError> {
-        let contract = self.sender.client().config().contract;
+        let contract = self.sender.client().contract();
         Ok(self
             .sender
             .send(contract, Bytes::from(call.abi_encode()), U256::ZERO)

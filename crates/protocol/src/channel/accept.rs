@@ -12,8 +12,9 @@
 use alloy_primitives::Address;
 
 use super::{
-    Amount, ChainTerms, ChannelId, ChannelRecord, Domain, Index, ItemHash, LockedReceipt, Payment, Refusal,
-    Reputation, Seconds, Status, Tag, Timestamp, Transcript, Word, previous, transcript, walk,
+    Amount, ChainTerms, ChannelId, ChannelRecord, CheckpointError, Domain, Index, ItemHash, LockedReceipt,
+    Payment, Refusal, Reputation, Seconds, SignedCheckpoint, Status, Tag, Timestamp, Transcript, Word,
+    previous, transcript, walk,
 };
 
 /// What a vendor asks of channels and payments.
@@ -27,7 +28,8 @@ pub struct Policy {
     pub margin: Seconds,
     /// Most units that one payment may pay: bounds the hashes that it costs.
     pub max_jump: u32,
-    /// Highest index at which a client may change to a new chain: bounds the one walk from its anchor.
+    /// Most steps that a close may have to walk: bounds its gas, and the hashes that the first word of a new chain costs.
+    /// What is beyond needs a checkpoint that the client signed.
     pub max_walk: u32,
     /// Payments are accepted while the view of the chain's head is at most this old.
     pub max_mirror_age: Seconds,
@@ -83,6 +85,8 @@ pub struct Paid {
     pub word: Word,
     /// Which of the channel's chains it is on, counted from 0, the chain of the opening.
     pub chain: u32,
+    /// Where the walk of a close ends: at the index of the highest signed checkpoint on this chain, or of its anchor.
+    pub base: Index,
 }
 
 /// Where the receipts stand.
@@ -141,7 +145,8 @@ impl Default for Policy {
             min_reputation: super::MIN_REPUTATION,
             margin: Seconds::HOUR.times(6),
             max_jump: 1 << 12,
-            max_walk: super::MAX_LENGTH.0,
+            // Less than a million gas, and some milliseconds of hashing.
+            max_walk: 1 << 14,
             max_mirror_age: Seconds::MINUTE.times(5),
         }
     }
@@ -174,6 +179,7 @@ impl VendorChannel {
                 index: Index::ZERO,
                 word: Word(opening.anchor),
                 chain: 0,
+                base: Index::ZERO,
             },
             delivered: LastDelivered {
                 index: Index::ZERO,
@@ -189,6 +195,75 @@ impl VendorChannel {
     pub fn confirm(&self) -> Option<Delivered> {
         let payment = self.pending?;
         Some(self.delivered(&payment))
+    }
+
+    /// The channel with a checkpoint that the client signed: a close starts there. A checkpoint on a new chain, at what was
+    /// paid or above, moves the channel to that chain: the signature vouches for a word that would be too far from the new
+    /// anchor to walk.
+    ///
+    /// In accountable mode `locks` are the index of the checkpoint before and the receipts since; else `None`. A pending
+    /// payment that the checkpoint counts is confirmed first ([`VendorChannel::confirm`]). The caller stores the signed
+    /// checkpoint, too.
+    pub fn take_checkpoint(
+        &self,
+        domain: &Domain,
+        record: &ChannelRecord,
+        signed: &SignedCheckpoint,
+        locks: Option<(Index, &[LockedReceipt])>,
+    ) -> Result<Self, CheckpointError> {
+        signed.check_signature(domain, self.id, record.opening().receiptKey)?;
+        signed.check_locks(locks)?;
+        let (index, held) = (signed.index(), self.paid);
+        let mut channel = *self;
+        let newest = record.chains.len() - 1;
+        let known = if index <= held.base {
+            return Err(CheckpointError::IndexNotAboveLast {
+                got: index,
+                last: held.base,
+            });
+        } else if index <= held.index {
+            walk(held.word, self.id, held.index.above(index))
+        } else {
+            held.word
+        };
+        if index <= held.index && known == signed.word() {
+            channel.paid.base = index;
+            return Ok(channel);
+        }
+        if held.chain as usize >= newest {
+            return Err(if index > held.index {
+                CheckpointError::IndexAbovePaid {
+                    got: index,
+                    paid: held.index,
+                }
+            } else {
+                CheckpointError::WrongWord {
+                    got: signed.word(),
+                    known,
+                }
+            });
+        }
+        if index < held.index || index > record.length() {
+            return Err(CheckpointError::IndexOutOfRange {
+                got: index,
+                low: held.index,
+                high: record.length(),
+            });
+        }
+        channel.paid = Paid {
+            index,
+            word: signed.word(),
+            chain: chain_number(newest),
+            base: index,
+        };
+        Ok(channel)
+    }
+
+    /// The channel after the contract's anchor of the chain in use has moved to `index`.
+    pub fn anchored(&self, index: Index) -> Self {
+        let mut channel = *self;
+        channel.paid.base = self.paid.base.max(index);
+        channel
     }
 
     fn delivered(&self, payment: &Payment) -> Delivered {
@@ -413,9 +488,9 @@ fn check_word(
             let paid = Paid {
                 index: upper.0,
                 word: upper.1,
-                chain: held.chain,
+                ..held
             };
-            return Ok((paid, hashes));
+            return check_walk(paid, policy).map(|paid| (paid, hashes));
         }
     } else if on_newest {
         return Err(Refusal::JumpTooFar {
@@ -426,7 +501,7 @@ fn check_word(
     // The first word of a new chain comes all the way down from it.
     if !on_newest {
         if index.0 > policy.max_walk {
-            return Err(Refusal::JumpTooFar {
+            return Err(Refusal::CheckpointNeeded {
                 got: index.0,
                 limit: policy.max_walk,
             });
@@ -438,7 +513,8 @@ fn check_word(
                 Paid {
                     index,
                     word,
-                    chain: u32::try_from(newest).unwrap_or(u32::MAX),
+                    chain: chain_number(newest),
+                    base: Index::ZERO,
                 }
             } else {
                 held
@@ -451,6 +527,23 @@ fn check_word(
         walked,
         known: lower.1,
     })
+}
+
+/// What cannot be closed for is no money: the walk must fit a transaction, and cost less than it brings.
+fn check_walk(paid: Paid, policy: &Policy) -> Result<Paid, Refusal> {
+    let got = paid.index.above(paid.base);
+    if got > policy.max_walk {
+        return Err(Refusal::CheckpointNeeded {
+            got,
+            limit: policy.max_walk,
+        });
+    }
+    Ok(paid)
+}
+
+fn chain_number(position: usize) -> u32 {
+    // A channel has at most one chain for each length.
+    u32::try_from(position).unwrap_or(u32::MAX)
 }
 
 fn length(record: &ChannelRecord, chain: u32) -> Index {

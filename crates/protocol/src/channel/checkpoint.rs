@@ -4,14 +4,13 @@
 //! The tree is OpenZeppelin's `StandardMerkleTree`: leaves are hashed twice and sorted, a parent hashes its children in
 //! ascending order. Judgement here is the contract's, to the rule.
 
-use alloy_primitives::{B256, keccak256};
+use alloy_primitives::{Address, B256, keccak256};
 use alloy_sol_types::SolValue;
 use bindings::channel::{Checkpoint, LockLeaf, Receipt, SignedLeaf, Terms};
 
 use super::{
     Admitted, Chain, ChannelId, CheckpointError, ClientChannel, Domain, Index, Keccak, Key, LockHash,
-    LockedReceipt, NotBadLock, NotDoubleReceipt, Paid, PayError, Permit, Sigma, Signature, Tag, Word,
-    recover, walk,
+    LockedReceipt, NotBadLock, NotDoubleReceipt, PayError, Permit, Sigma, Signature, Tag, Word, recover,
 };
 
 /// How many payments there are to a checkpoint, unless the parties agree on another number: the walk that is saved costs
@@ -153,10 +152,8 @@ fn parent(a: B256, b: B256) -> B256 {
 }
 
 impl ClientChannel {
-    /// Signs a checkpoint at an acknowledged index. The signature alone is worth that many units to the vendor, so that
-    /// nothing above is ever signed for.
-    ///
-    /// `locks_root` is the [`LockTree`]'s over the receipts since the last checkpoint in accountable mode, else zero.
+    /// Signs a checkpoint at the acknowledged index. `locks_root` is the [`LockTree`]'s over the receipts since the last
+    /// checkpoint in accountable mode, else zero.
     pub fn checkpoint(
         &self,
         domain: &Domain,
@@ -164,10 +161,32 @@ impl ClientChannel {
         chain: &mut Chain,
         locks_root: B256,
     ) -> Result<SignedCheckpoint, PayError> {
+        self.sign_checkpoint(domain, key, chain, self.acknowledged().index, locks_root)
+    }
+
+    /// Signs a checkpoint at the highest index revealed, without locks: after a top-up it moves the vendor to the new
+    /// chain, however far the channel has come.
+    pub fn checkpoint_revealed(
+        &self,
+        domain: &Domain,
+        key: &Key,
+        chain: &mut Chain,
+    ) -> Result<SignedCheckpoint, PayError> {
+        self.sign_checkpoint(domain, key, chain, self.revealed(), B256::ZERO)
+    }
+
+    /// The signature alone is worth `index` units to the vendor: it never stands above what was revealed.
+    fn sign_checkpoint(
+        &self,
+        domain: &Domain,
+        key: &Key,
+        chain: &mut Chain,
+        index: Index,
+        locks_root: B256,
+    ) -> Result<SignedCheckpoint, PayError> {
         self.check(key, chain)?;
-        let index = self.acknowledged().index;
         if index == Index::ZERO {
-            return Err(PayError::NothingAcknowledged {
+            return Err(PayError::NothingPaid {
                 got: index,
                 low: Index(1),
             });
@@ -194,38 +213,36 @@ impl SignedCheckpoint {
         Word(self.fields.word)
     }
 
-    /// The vendor's check against what it has: the key, the word it holds, and the locks it got. `last` is the index of
-    /// the checkpoint before, `receipts` are those since then, and `None` outside accountable mode.
-    pub fn check(
+    /// Whether the key at `receipt_key` signed it, for this channel.
+    pub fn check_signature(
         &self,
         domain: &Domain,
-        permit: &Permit,
-        paid: &Paid,
-        last: Index,
-        receipts: Option<&[LockedReceipt]>,
+        channel: ChannelId,
+        receipt_key: Address,
     ) -> Result<(), CheckpointError> {
-        self.check_signature(domain, permit)?;
-        let index = self.index();
-        if index > paid.index {
-            return Err(CheckpointError::IndexAbovePaid {
-                got: index,
-                paid: paid.index,
+        if self.fields.channelId != channel.0 {
+            return Err(CheckpointError::WrongChannel {
+                got: ChannelId(self.fields.channelId),
+                channel,
             });
         }
-        if index <= last {
-            return Err(CheckpointError::IndexNotAboveLast { got: index, last });
-        }
-        let known = walk(paid.word, permit.channel(), paid.index.above(index));
-        if self.word() != known {
-            return Err(CheckpointError::WrongWord {
-                got: self.word(),
-                known,
+        let recovered = recover(domain.checkpoint_digest(&self.fields), &self.signature)?.address();
+        if recovered != receipt_key {
+            return Err(CheckpointError::WrongSigner {
+                recovered,
+                receipt_key,
             });
         }
-        let known = match receipts {
+        Ok(())
+    }
+
+    /// Whether the root is that of the locks which the vendor got: those of `receipts` up to the checkpoint's index, after
+    /// the checkpoint of index `last`. Outside accountable mode (`None`) it is zero.
+    pub fn check_locks(&self, locks: Option<(Index, &[LockedReceipt])>) -> Result<(), CheckpointError> {
+        let known = match locks {
             None => B256::ZERO,
-            Some(receipts) => {
-                let upto = receipts.partition_point(|receipt| receipt.index <= index);
+            Some((last, receipts)) => {
+                let upto = receipts.partition_point(|receipt| receipt.index <= self.index());
                 LockTree::over(&receipts[..upto], last)?.root()
             }
         };
@@ -233,24 +250,6 @@ impl SignedCheckpoint {
             return Err(CheckpointError::WrongRoot {
                 got: self.fields.locksRoot,
                 known,
-            });
-        }
-        Ok(())
-    }
-
-    /// Whether the channel's receipt key signed it.
-    pub fn check_signature(&self, domain: &Domain, permit: &Permit) -> Result<(), CheckpointError> {
-        if self.fields.channelId != permit.channel().0 {
-            return Err(CheckpointError::WrongChannel {
-                got: ChannelId(self.fields.channelId),
-                channel: permit.channel(),
-            });
-        }
-        let recovered = recover(domain.checkpoint_digest(&self.fields), &self.signature)?.address();
-        if recovered != permit.receipt_key() {
-            return Err(CheckpointError::WrongSigner {
-                recovered,
-                receipt_key: permit.receipt_key(),
             });
         }
         Ok(())
@@ -277,7 +276,8 @@ impl LeafProof {
 
     /// Whether the client committed to the leaf: the contract's rule.
     pub fn check(&self, domain: &Domain, permit: &Permit) -> Result<(), CheckpointError> {
-        self.checkpoint.check_signature(domain, permit)?;
+        self.checkpoint
+            .check_signature(domain, permit.channel(), permit.receipt_key())?;
         let got = self
             .path
             .iter()

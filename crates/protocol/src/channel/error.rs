@@ -230,10 +230,10 @@ pub enum PayError {
         /// The tag of the receipt as this key signs it.
         mine: Tag,
     },
-    /// Only what was acknowledged is signed for in a checkpoint.
+    /// Nothing to sign a checkpoint for.
     #[error("a checkpoint at {got}, the lowest is {low}")]
-    NothingAcknowledged {
-        /// The last index whose good arrived.
+    NothingPaid {
+        /// The index.
         got: Index,
         /// The lowest of a checkpoint.
         low: Index,
@@ -374,6 +374,14 @@ pub enum Refusal {
         /// The price.
         price: u32,
     },
+    /// A close would have to walk too far. A signed checkpoint mends it.
+    #[error("a close would walk {got} steps, I take up to {limit} without a checkpoint")]
+    CheckpointNeeded {
+        /// Steps from the last signed checkpoint, or from the anchor.
+        got: u32,
+        /// The most.
+        limit: u32,
+    },
     /// The word would take too many hashes.
     #[error("the word is {got} away, I walk {limit}")]
     JumpTooFar {
@@ -403,6 +411,8 @@ pub enum Retry {
     NewPayment,
     /// Send the same again when the chain or the vendor has moved on.
     Later,
+    /// Sign a checkpoint at what was revealed, and send the same again.
+    Checkpoint,
     /// Top the channel up, or open another.
     TopUp,
     /// Nothing, with this channel.
@@ -446,6 +456,16 @@ pub enum CheckpointError {
         got: Index,
         /// The last checkpoint's.
         last: Index,
+    },
+    /// A new chain is taken up at what was paid or above, and within its length.
+    #[error("checkpoint on a new chain is at {got}, not {low} to {high}")]
+    IndexOutOfRange {
+        /// The checkpoint's index.
+        got: Index,
+        /// What was paid.
+        low: Index,
+        /// The chain's length.
+        high: Index,
     },
     /// Another word than the one that was revealed.
     #[error("checkpoint has the word {got}, revealed was {known}")]
@@ -718,6 +738,7 @@ impl Refusal {
             Self::Busy { .. } => "busy",
             Self::PaysTooLittle { .. } => "pays-too-little",
             Self::PaysTooMuch { .. } => "pays-too-much",
+            Self::CheckpointNeeded { .. } => "checkpoint-needed",
             Self::JumpTooFar { .. } => "jump-too-far",
             Self::WordNotInChain { .. } => "word-not-in-chain",
         }
@@ -737,6 +758,7 @@ impl Refusal {
             // More length, more time, or a reputation that rose.
             Self::PastLength { got, .. } if *got <= MAX_LENGTH => Retry::TopUp,
             Self::TooLate { .. } | Self::ReputationTooLow { .. } => Retry::TopUp,
+            Self::CheckpointNeeded { .. } => Retry::Checkpoint,
             // These never change.
             Self::ForeignChannel { .. }
             | Self::ChannelClosed { .. }

@@ -100,8 +100,13 @@ pub fn channel_of(event: &ChannelEvent) -> Option<ChannelId> {
         ChannelEvent::Refunded(e) => Some(e.channelId),
         ChannelEvent::BadLockProven(e) => Some(e.channelId),
         ChannelEvent::DoubleReceiptProven(e) => Some(e.channelId),
-        // A skipped item changes nothing, reputation and keys belong to banks.
-        ChannelEvent::ItemSkipped(_) | ChannelEvent::ReputationSet(_) | ChannelEvent::BankKeySet(_) => None,
+        // A skipped item changes nothing; reputation and keys belong to banks, operators and credit to accounts.
+        ChannelEvent::ItemSkipped(_)
+        | ChannelEvent::ReputationSet(_)
+        | ChannelEvent::BankKeySet(_)
+        | ChannelEvent::OperatorSet(_)
+        | ChannelEvent::CreditWithdrawn(_)
+        | ChannelEvent::EIP712DomainChanged(_) => None,
     }
     .map(ChannelId)
 }
@@ -254,7 +259,12 @@ impl ChannelRecord {
                 once(channel, self.double_receipt_proven)?;
                 self.double_receipt_proven = true;
             }
-            ChannelEvent::ItemSkipped(_) | ChannelEvent::ReputationSet(_) | ChannelEvent::BankKeySet(_) => {}
+            ChannelEvent::ItemSkipped(_)
+            | ChannelEvent::ReputationSet(_)
+            | ChannelEvent::BankKeySet(_)
+            | ChannelEvent::OperatorSet(_)
+            | ChannelEvent::CreditWithdrawn(_)
+            | ChannelEvent::EIP712DomainChanged(_) => {}
         }
         Ok(())
     }
