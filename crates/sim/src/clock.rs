@@ -48,9 +48,9 @@ impl VirtualClock {
 impl Spent {
     /// Does the work and says what it took.
     pub fn on<T>(watch: &impl Stopwatch, work: impl FnOnce() -> T) -> (T, Self) {
-        let (cpu, wall) = (watch.cpu(), watch.wall());
+        // The processor's time inside the wall's: reading that is no part of the work.
+        let (wall, cpu) = (watch.wall(), watch.cpu());
         let done = work();
-        // The processor's time first and last: reading the wall's is not part of the work.
         let cpu = watch.cpu().saturating_sub(cpu);
         let wall = watch.wall().saturating_sub(wall);
         (done, Self { cpu, wall })

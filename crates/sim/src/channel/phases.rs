@@ -15,8 +15,8 @@ use alloy_primitives::{Address, B256};
 use bindings::channel::PaymentChannel::{Opened, PaymentChannelEvents};
 use protocol::channel::{
     Admission, AdmitPolicy, AdmitRequest, Admitted, Amount, Chain, ChannelRecord, ChannelView, Domain, Index,
-    ItemHash, Key, Lock, LockHash, LockedReceipt, Opener, Order, Payment, Policy, Reputation, Seconds, Sigma,
-    Tag, Timestamp, VendorChannel, accept, admit, chain_seed, fold, lock, transcript, unlock,
+    ItemHash, Key, Lock, LockHash, LockedReceipt, MAX_LENGTH, Opener, Order, Payment, Policy, Reputation,
+    Seconds, Sigma, Tag, Timestamp, VendorChannel, accept, admit, chain_seed, fold, lock, transcript, unlock,
 };
 use serde::Serialize;
 use thiserror::Error;
@@ -455,6 +455,8 @@ impl World {
     ) -> Result<(Vec<LockedReceipt>, Vec<u8>), SimError> {
         let policy = Policy {
             banks: vec![channel.record.bank],
+            // The experiment closes nothing.
+            max_walk: MAX_LENGTH.0,
             ..Policy::default()
         };
         let Channel { record, vendor, .. } = channel;
