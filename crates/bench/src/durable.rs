@@ -90,13 +90,20 @@ impl fmt::Display for Durable {
 /// # Errors
 /// When a ticket is refused or a winner not found in the store.
 pub fn run(folder: &Path) -> Result<Durable> {
+    on_one_core(|pinned| measure(folder, pinned))
+}
+
+/// Runs a future on a thread of its own, held on one core where the system can (the argument says so).
+pub(crate) fn on_one_core<T: Send, F: Future<Output = Result<T>>>(
+    measure: impl FnOnce(bool) -> F + Send,
+) -> Result<T> {
     let work = || {
         // Threads inherit it, above all the one in which SQLite runs.
         let pinned = pin_to_one_core();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        runtime.block_on(measure(folder, pinned))
+        runtime.block_on(measure(pinned))
     };
     thread::scope(|scope| {
         let thread = thread::Builder::new()
@@ -163,27 +170,27 @@ async fn measure(folder: &Path, pinned: bool) -> Result<Durable> {
 }
 
 /// When something began, on both clocks.
-struct Start {
+pub(crate) struct Start {
     wall: Instant,
     core: Duration,
 }
 
 /// What something took.
 #[derive(Clone, Copy, Default)]
-struct Spent {
-    wall_s: f64,
-    core_s: f64,
+pub(crate) struct Spent {
+    pub(crate) wall_s: f64,
+    pub(crate) core_s: f64,
 }
 
 impl Start {
-    fn now() -> Self {
+    pub(crate) fn now() -> Self {
         Self {
             wall: Instant::now(),
             core: process_time(),
         }
     }
 
-    fn spent(&self) -> Spent {
+    pub(crate) fn spent(&self) -> Spent {
         Spent {
             wall_s: self.wall.elapsed().as_secs_f64(),
             core_s: (process_time() - self.core).as_secs_f64(),
@@ -192,7 +199,7 @@ impl Start {
 }
 
 impl Spent {
-    fn plus(self, other: Self) -> Self {
+    pub(crate) fn plus(self, other: Self) -> Self {
         Self {
             wall_s: self.wall_s + other.wall_s,
             core_s: self.core_s + other.core_s,

@@ -61,7 +61,7 @@ struct Timed {
 
 /// Something promised, and what came of it.
 #[derive(Clone, Copy, Debug, Serialize)]
-struct Target {
+pub(crate) struct Target {
     got: f64,
     limit: f64,
     unit: &'static str,
@@ -88,22 +88,7 @@ impl Report {
     /// # Errors
     /// When a row was not measured.
     pub fn read(criterion: &Path, order: &'static [Row], compared: Compared) -> Result<Self> {
-        let median = |name: &str| -> Result<[f64; 3]> {
-            let path = criterion.join(name).join("new/estimates.json");
-            let text = fs::read_to_string(&path).wrap_err_with(|| format!("{}", path.display()))?;
-            let json: Value = serde_json::from_str(&text)?;
-            let number = |pointer: &str| {
-                let nanoseconds = json.pointer(pointer).and_then(Value::as_f64);
-                nanoseconds
-                    .map(|ns| ns / 1000.0)
-                    .wrap_err_with(|| format!("{name}: no {pointer}"))
-            };
-            Ok([
-                number("/median/point_estimate")?,
-                number("/median/confidence_interval/lower_bound")?,
-                number("/median/confidence_interval/upper_bound")?,
-            ])
-        };
+        let median = |name: &str| estimate(criterion, name);
         let [verify_us, ..] = median("libsecp256k1_verify")?;
         let mut rows = BTreeMap::new();
         for row in order {
@@ -160,7 +145,7 @@ impl Report {
 }
 
 impl Target {
-    fn at_most(got: f64, limit: f64, unit: &'static str) -> Self {
+    pub(crate) fn at_most(got: f64, limit: f64, unit: &'static str) -> Self {
         Self {
             got,
             limit,
@@ -171,7 +156,7 @@ impl Target {
         }
     }
 
-    fn at_least(got: f64, limit: f64, unit: &'static str) -> Self {
+    pub(crate) fn at_least(got: f64, limit: f64, unit: &'static str) -> Self {
         Self {
             got,
             limit,
@@ -181,6 +166,46 @@ impl Target {
             margin: got / limit - 1.0,
         }
     }
+
+    /// The target of this name and what came of it, in words.
+    pub(crate) fn line(&self, name: &str) -> String {
+        let Self {
+            got,
+            limit,
+            unit,
+            at_least,
+            met,
+            margin,
+        } = self;
+        let (word, sign) = (
+            if *met { "met" } else { "MISSED" },
+            if *at_least { '≥' } else { '≤' },
+        );
+        let digits = if *limit > 100.0 { 0 } else { 3 };
+        format!(
+            "{word:<7} {name}: {got:.digits$} {sign} {limit:.digits$} {unit}, {:.1} % {}",
+            margin.abs() * 100.0,
+            if *met { "to spare" } else { "short" }
+        )
+    }
+}
+
+/// What criterion has measured for a row, µs: the median, and its interval of 95 %.
+pub(crate) fn estimate(criterion: &Path, name: &str) -> Result<[f64; 3]> {
+    let path = criterion.join(name).join("new/estimates.json");
+    let text = fs::read_to_string(&path).wrap_err_with(|| format!("{}", path.display()))?;
+    let json: Value = serde_json::from_str(&text)?;
+    let number = |pointer: &str| {
+        let nanoseconds = json.pointer(pointer).and_then(Value::as_f64);
+        nanoseconds
+            .map(|ns| ns / 1000.0)
+            .wrap_err_with(|| format!("{name}: no {pointer}"))
+    };
+    Ok([
+        number("/median/point_estimate")?,
+        number("/median/confidence_interval/lower_bound")?,
+        number("/median/confidence_interval/upper_bound")?,
+    ])
 }
 
 impl fmt::Display for Report {
@@ -205,25 +230,7 @@ impl fmt::Display for Report {
         }
         writeln!(f, "\n{}\n", self.durable)?;
         for (name, target) in &self.targets {
-            let Target {
-                got,
-                limit,
-                unit,
-                at_least,
-                met,
-                margin,
-            } = target;
-            let (word, sign) = (
-                if *met { "met" } else { "MISSED" },
-                if *at_least { '≥' } else { '≤' },
-            );
-            let digits = if *limit > 100.0 { 0 } else { 3 };
-            writeln!(
-                f,
-                "{word:<7} {name}: {got:.digits$} {sign} {limit:.digits$} {unit}, {:.1} % {}",
-                margin.abs() * 100.0,
-                if *met { "to spare" } else { "short" }
-            )?;
+            writeln!(f, "{}", target.line(name))?;
         }
         Ok(())
     }

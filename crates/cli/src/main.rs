@@ -17,6 +17,7 @@ mod merchant;
 mod output;
 mod picture;
 mod serve;
+mod sim;
 mod stores;
 mod ticket;
 mod units;
@@ -92,6 +93,9 @@ enum Command {
     Demo(demo::Demo),
     /// A chain to try things on, with contract, seller, payer and escrow
     Dev(dev::Dev),
+    /// The papers' experiments with our figures
+    #[command(subcommand)]
+    Sim(sim::Sim),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -136,6 +140,7 @@ async fn run(cli: &Cli) -> eyre::Result<ExitCode> {
         }
         Command::Demo(demo) => demo::run(demo, out).await?,
         Command::Dev(dev) => dev::run(dev, &config, out).await?,
+        Command::Sim(command) => sim::run(command, out)?,
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "micropay", &mut std::io::stdout());
         }

@@ -16,5 +16,6 @@ mod kill;
 mod outage;
 mod selling;
 mod serve;
+mod sim;
 mod steps;
 mod support;
