@@ -332,8 +332,32 @@ contract ChannelHandler is ChannelWorld {
         return books.length;
     }
 
-    function bookAt(uint256 i) external view returns (Book memory) {
-        return books[i];
+    /// @dev A book without its chains: what an invariant compares.
+    struct Figures {
+        address asset;
+        uint256 unit;
+        uint32 length;
+        uint32 settled;
+        uint64 expiry;
+        IPaymentChannel.Status status;
+        uint256 deposit;
+        uint256 paid;
+        uint256 refunded;
+        bool badLock;
+        bool doubleReceipt;
+        uint256 chains;
+    }
+
+    function figuresOf(uint256 i) external view returns (Figures memory f) {
+        Book storage b = books[i];
+        (f.asset, f.unit, f.length, f.settled) = (b.asset, b.unit, b.length, b.settled);
+        (f.expiry, f.status, f.deposit, f.paid) = (b.expiry, b.status, b.deposit, b.paid);
+        (f.refunded, f.badLock, f.doubleReceipt, f.chains) = (b.refunded, b.badLock, b.doubleReceipt, b.chains.length);
+    }
+
+    /// @dev The contract's word on a channel, by the terms of one of its chains.
+    function seen(uint256 i, uint256 chain) external view returns (IPaymentChannel.Channel memory) {
+        return channels.channelOf(books[i].chains[chain]);
     }
 
     function everyoneIs() external view returns (address[] memory) {
