@@ -153,15 +153,15 @@ contract ChannelGasTest is ChannelFixture {
     }
 
     function _measureBatches() private {
-        // 50 channels of one client and one vendor, eight payments up from the anchor: what a further channel costs when
-        // both credits are written once.
-        _batch("batch_close_50_per_channel", 8, 0, false, MOST_MARGINAL);
-        // The same with 64 words to walk; from the anchor, and from a signed checkpoint (which costs a signature more).
-        _batch("batch_close_50_64_words_per_channel", 64, 0, false, type(uint256).max);
-        _batch("batch_close_50_signed_64_words_per_channel", 128, 64, false, type(uint256).max);
-        // 50 clients that hold credit: a slot of credit (5,000) more for each. The floor is about 19,000: calldata 6,400,
-        // the channel's slot and the client's 5,000 each, the event 2,150, eight words 450.
-        _batch("batch_close_50_clients_per_channel", 8, 0, true, type(uint256).max);
+        // 50 channels of 50 clients that hold credit, with one vendor, eight words up from the anchor: what a further
+        // channel costs a gateway. The target of 20,000 is missed: the floor is about 19,000 before a line of Solidity
+        // runs (calldata 6,400, the channel's slot and the client's credit 5,000 each, the event 2,150, the walk 450).
+        _batch("batch_close_50_per_channel", 8, 0, true, type(uint256).max);
+        // The same of one client, whose credit is written once: within the target.
+        _batch("batch_close_50_one_client_per_channel", 8, 0, false, MOST_MARGINAL);
+        // And with 64 words to walk; from the anchor, and from a signed checkpoint (which costs a signature more).
+        _batch("batch_close_50_one_client_64_words_per_channel", 64, 0, false, type(uint256).max);
+        _batch("batch_close_50_one_client_signed_64_words_per_channel", 128, 64, false, type(uint256).max);
         _batchCheckpoint();
     }
 
