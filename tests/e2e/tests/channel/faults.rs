@@ -5,8 +5,9 @@ use micropay_e2e::{Fault, NATIVE, StallSetup, UNIT, Window, account_key, purchas
 use payer::channel::{Checkpoints, PayError, recover};
 use protocol::channel::{Amount, Closing, Index, Refusal, Seconds, Status};
 use protocol::ticket::OrderId;
-use storage::Budget;
 use storage::channel::{ClientChannelStore, SettlementStep, SettlementStore};
+use storage::conformance::postgres::PostgresCluster;
+use storage::{Budget, PostgresStore};
 
 use super::{CLIENT, VENDOR, channel, scene};
 
@@ -330,12 +331,18 @@ async fn a_vendor_restored_from_a_backup_gets_what_it_lost_from_its_client() {
 }
 
 #[tokio::test]
-async fn two_processes_of_one_vendor_take_turns() {
-    let (market, customer, stall, window) = scene("two").await;
+async fn two_processes_of_one_vendor_take_turns_on_one_database() {
+    let (market, customer, _, _) = scene("two").await;
+    let url = PostgresCluster::shared().database().await;
+    let open = async || {
+        PostgresStore::open(&url, market.stall_identity(VENDOR))
+            .await
+            .unwrap()
+    };
+    let stall = market.stall_on(StallSetup::new(VENDOR), open().await).await;
+    let window = Window::new(&stall);
     let channel = channel(&market, &customer, &stall, 40).await;
-    let other = market
-        .stall_on(StallSetup::new(VENDOR), stall.store.clone())
-        .await;
+    let other = market.stall_on(StallSetup::new(VENDOR), open().await).await;
     let second = Window::new(&other);
     for number in 1..=20 {
         let window = if number % 3 == 0 { &second } else { &window };

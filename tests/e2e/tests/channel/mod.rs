@@ -12,6 +12,7 @@ mod differential;
 mod faults;
 mod happy;
 mod reorg;
+mod walk;
 
 const CLIENT: usize = 0;
 const VENDOR: usize = 1;
