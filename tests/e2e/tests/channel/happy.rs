@@ -6,8 +6,8 @@ use payer::channel::Checkpoints;
 use protocol::channel::{Closing, Index};
 use storage::channel::SettlementStep;
 
-const CLIENT: usize = 0;
-const VENDOR: usize = 1;
+use super::{CLIENT, VENDOR};
+
 const PAYMENTS: u64 = 300;
 
 async fn admitted(market: &Market, name: &str) -> Customer {
