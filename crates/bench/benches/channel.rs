@@ -58,7 +58,6 @@ struct Sold {
 /// A receipt's digest and signature, parsed for every library.
 struct Signed {
     digest: B256,
-    sigma: Sigma,
     previous: Sigma,
     index: Index,
     message: secp256k1::Message,
@@ -133,7 +132,6 @@ impl Sold {
         let signed = found.receipts.iter().map(|receipt| {
             let signed = Signed {
                 digest: receipt.digest,
-                sigma: receipt.sigma,
                 previous,
                 index: receipt.receipt.index,
                 message: secp256k1::Message::from_digest(receipt.digest.0),
@@ -391,7 +389,7 @@ fn payer(opened: &Opened) -> Result<Payer> {
 /// A row whose iterations take the inputs in turn.
 fn each<T, O>(bench: &mut Bench, name: &str, inputs: &[T], step: impl Fn(&T) -> O) {
     let mut inputs = inputs.iter().cycle();
-    bench.bench_function(format!("channel_{name}"), |bencher| {
+    bench.bench_function(&format!("channel_{name}"), |bencher| {
         bencher.iter(|| inputs.next().map(|input| step(black_box(input))));
     });
 }

@@ -241,7 +241,7 @@ fn cross(svg: &mut String, colour: &str, (x, y): (f64, f64)) {
 }
 
 fn legend(svg: &mut String, chart: &Chart) {
-    let (x, mut y) = (RIGHT + 26.0, TOP + 12.0);
+    let (x, mut y) = (RIGHT + 38.0, TOP + 12.0);
     for series in &chart.series {
         let _ = writeln!(
             svg,

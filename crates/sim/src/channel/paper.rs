@@ -141,8 +141,8 @@ fn transaction_time(here: &Measured) -> (&'static str, String) {
     (
         "Table 3: 0.140 s for 10,000 transactions; the text: 0.140 s on average for one",
         format!(
-            "the two are a factor of {TRANSACTIONS} apart. As a total it leaves {each:.1} µs for a transaction, in Python, \
-             with a signature, which takes {:.1} µs here, in compiled code; as an average it makes {all:.0} s of {TRANSACTIONS} \
+            "the two are a factor of 10,000 apart. As a total it leaves {each:.1} µs for a transaction, in Python, \
+             with a signature, which takes {:.1} µs here, in compiled code; as an average it makes {all:.0} s of 10,000 \
              transactions, and the row is not about them",
             here.receipt_us
         ),
@@ -182,7 +182,7 @@ fn signature_length() -> (&'static str, String) {
         "\"We used 40-bit characters to represent bank-generated signature\"",
         format!(
             "40 bits are forged in 2^{} guesses, 40 hexadecimal characters are {} bytes; an ECDSA signature has {needed} bits, \
-             so that what was measured was none",
+             so that what was counted is none",
             bits - 1,
             bits / 2
         ),
@@ -221,7 +221,7 @@ fn ranges() -> (&'static str, String) {
     (
         "\"Each micropayment is under 10 dollars\"; \"between 10-1000 times\"",
         format!(
-            "Table 3 is about amounts of {AMOUNT_BELOW} dollars and about {TRANSACTIONS} transactions, {} times as many as the \
+            "Table 3 is about amounts of {AMOUNT_BELOW} dollars and about 10,000 transactions, {} times as many as the \
              experiment had",
             TRANSACTIONS / MOST_TRANSACTIONS
         ),
