@@ -9,7 +9,8 @@ use protocol::ticket::Domain;
 /// What a store was created for. It never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreIdentity {
-    /// Chain and contract of every ticket in the store.
+    /// Chain and contract of every ticket in the store. A bank has no tickets: of its store this is the contract whose
+    /// channels it admits to.
     pub domain: Domain,
     /// The role whose promises it keeps.
     pub owner: Owner,
@@ -22,6 +23,8 @@ pub enum Owner {
     Payer,
     /// The merchant who is paid at this address.
     Merchant(Address),
+    /// The bank with this account.
+    Bank(Address),
 }
 
 impl StoreIdentity {
@@ -38,6 +41,14 @@ impl StoreIdentity {
         Self {
             domain,
             owner: Owner::Merchant(recipient),
+        }
+    }
+
+    /// The store of a bank that admits to the channels of this contract.
+    pub fn bank(chain_id: u64, contract: Address, bank: Address) -> Self {
+        Self {
+            domain: Domain::new(chain_id, contract),
+            owner: Owner::Bank(bank),
         }
     }
 }
@@ -59,6 +70,7 @@ impl fmt::Display for Owner {
         match self {
             Self::Payer => f.write_str("payer"),
             Self::Merchant(recipient) => write!(f, "merchant {recipient}"),
+            Self::Bank(bank) => write!(f, "bank {bank}"),
         }
     }
 }

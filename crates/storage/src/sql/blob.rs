@@ -1,7 +1,10 @@
 //! Values as blobs.
 
 use alloy_primitives::{Address, B256, U256, aliases::B32};
-use protocol::ticket::{Amount, Nonce, OrderId, Signature, Timestamp};
+use protocol::{
+    channel::{ChannelId, ItemHash, Lock, Sigma, Tag, Transcript, Word},
+    ticket::{Amount, Nonce, OrderId, Signature, Timestamp},
+};
 
 /// A value that is stored as a blob of fixed width, big-endian, so that blobs order as values do.
 pub(super) trait Blob: Sized {
@@ -55,6 +58,7 @@ macro_rules! newtype_blob {
     )*};
 }
 newtype_blob!(Amount(u128), Nonce(u64), Timestamp(u64), OrderId(B256));
+newtype_blob!(ChannelId(B256), Word(B256), ItemHash(B256), Transcript(B256), Tag(B256));
 
 impl Blob for U256 {
     const WIDTH: usize = 32;
@@ -70,6 +74,26 @@ impl Blob for Signature {
     const WIDTH: usize = 65;
     fn to_blob(&self) -> Vec<u8> {
         self.to_bytes().to_vec()
+    }
+    fn from_blob(blob: &[u8]) -> Result<Self, String> {
+        Self::from_bytes(blob).map_err(|error| error.to_string())
+    }
+}
+
+impl Blob for Sigma {
+    const WIDTH: usize = 64;
+    fn to_blob(&self) -> Vec<u8> {
+        self.to_bytes().to_vec()
+    }
+    fn from_blob(blob: &[u8]) -> Result<Self, String> {
+        Self::from_bytes(blob).map_err(|error| error.to_string())
+    }
+}
+
+impl Blob for Lock {
+    const WIDTH: usize = 64;
+    fn to_blob(&self) -> Vec<u8> {
+        self.0.to_vec()
     }
     fn from_blob(blob: &[u8]) -> Result<Self, String> {
         Self::from_bytes(blob).map_err(|error| error.to_string())

@@ -4,7 +4,10 @@ use std::fmt::Display;
 
 use alloy_primitives::B256;
 use bindings::ticket;
-use protocol::ticket::{BlockRef, Domain, Issued, SessionId, Ticket, Won};
+use protocol::{
+    channel::Index,
+    ticket::{BlockRef, Domain, Issued, SessionId, Ticket, Won},
+};
 use sqlx::{QueryBuilder, Row as _, query::Query};
 
 use super::{Arguments, Db, Row};
@@ -68,6 +71,11 @@ impl<'r> Fields<'r> {
         }
     }
 
+    /// Whether the answer has this column.
+    pub(super) fn has(&self, column: &str) -> bool {
+        self.row.try_column(column).is_ok()
+    }
+
     pub(super) fn get<T: Blob>(&self, column: &'static str) -> Result<T> {
         let blob: &[u8] = self
             .row
@@ -120,6 +128,30 @@ impl<'r> Fields<'r> {
             .map(u64::try_from)
             .transpose()
             .map_err(|error| self.corrupt(column, error))
+    }
+
+    /// An index of a channel.
+    pub(super) fn index(&self, column: &'static str) -> Result<Index> {
+        self.small(column, self.count(column)?).map(Index)
+    }
+
+    pub(super) fn maybe_index(&self, column: &'static str) -> Result<Option<Index>> {
+        let number = self.maybe_count(column)?;
+        number
+            .map(|number| self.small(column, number).map(Index))
+            .transpose()
+    }
+
+    /// A number that has to fit a smaller integer.
+    pub(super) fn small<T: TryFrom<u64>>(&self, column: &'static str, number: u64) -> Result<T> {
+        T::try_from(number).map_err(|_| self.corrupt(column, format!("{number} is too large")))
+    }
+
+    /// Somebody else's words, so they may hold what text columns do not take (PostgreSQL: a zero byte).
+    pub(super) fn maybe_string(&self, column: &'static str) -> Result<Option<String>> {
+        let bytes = self.maybe_bytes(column)?;
+        let text = bytes.map(|bytes| String::from_utf8(bytes.to_vec())).transpose();
+        text.map_err(|error| self.corrupt(column, error))
     }
 
     pub(super) fn flag(&self, column: &'static str) -> Result<bool> {

@@ -39,16 +39,18 @@ pub(super) async fn migrate(pool: &Pool, migrations: &Migrator) -> Result<()> {
 
 /// Writes the identity into a new store, compares it with that of an old one.
 pub(super) async fn claim_identity(conn: &mut Connection, wanted: StoreIdentity) -> Result<()> {
-    let merchant = match &wanted.owner {
-        Owner::Payer => None,
-        Owner::Merchant(recipient) => Some(recipient),
+    let (merchant, bank) = match &wanted.owner {
+        Owner::Payer => (None, None),
+        Owner::Merchant(recipient) => (Some(recipient), None),
+        Owner::Bank(bank) => (None, Some(bank)),
     };
     sqlx::query(
-        "INSERT INTO store (one, chain_id, contract, merchant) VALUES (1, $1, $2, $3) ON CONFLICT DO NOTHING",
+        "INSERT INTO store (one, chain_id, contract, merchant, bank) VALUES (1, $1, $2, $3, $4) ON CONFLICT DO NOTHING",
     )
     .blob(&wanted.domain.chain_id())
     .blob(&wanted.domain.contract())
     .maybe_blob(merchant)
+    .maybe_blob(bank)
     .execute(&mut *conn)
     .await
     .map_err(|error| database_error("storing the store's identity", error))?;
@@ -66,14 +68,28 @@ pub(super) fn check_identity(stored: Option<StoreIdentity>, wanted: StoreIdentit
 }
 
 pub(super) async fn read_identity(conn: &mut Connection) -> Result<Option<StoreIdentity>> {
-    let row = sqlx::query("SELECT one, chain_id, contract, merchant FROM store")
+    // A store that is not migrated yet has fewer columns. Not kept prepared: the migration would change the answer's columns.
+    let row = sqlx::query("SELECT * FROM store")
+        .persistent(false)
         .fetch_optional(conn)
         .await
         .map_err(|error| database_error("reading the store's identity", error))?;
     row.map(|row| {
         let fields = Fields::new(&row, "store", "one");
         let domain = Domain::new(fields.get("chain_id")?, fields.get("contract")?);
-        let owner = fields.maybe("merchant")?.map_or(Owner::Payer, Owner::Merchant);
+        let bank = if fields.has("bank") {
+            fields.maybe("bank")?
+        } else {
+            None
+        };
+        let owner = match (fields.maybe("merchant")?, bank) {
+            (None, None) => Owner::Payer,
+            (Some(recipient), None) => Owner::Merchant(recipient),
+            (None, Some(bank)) => Owner::Bank(bank),
+            (Some(merchant), Some(bank)) => {
+                return Err(fields.corrupt("bank", format!("of bank {bank} and of merchant {merchant}")));
+            }
+        };
         Ok(StoreIdentity { domain, owner })
     })
     .transpose()

@@ -246,7 +246,7 @@ async fn store_next(conn: &mut Connection, escrow: Address, next: Nonce) -> Resu
     .map_err(|error| database_error("storing the next nonce", error))
 }
 
-async fn spent(executor: impl Executor<'_>, account: &str) -> Result<Amount> {
+pub(super) async fn spent(executor: impl Executor<'_>, account: &str) -> Result<Amount> {
     let row = sqlx::query("SELECT account, amount FROM spent WHERE account = $1")
         .bind(account.as_bytes().to_vec())
         .fetch_optional(executor)
@@ -257,7 +257,7 @@ async fn spent(executor: impl Executor<'_>, account: &str) -> Result<Amount> {
     })
 }
 
-async fn store_spent(conn: &mut Connection, account: &str, amount: Amount) -> Result<()> {
+pub(super) async fn store_spent(conn: &mut Connection, account: &str, amount: Amount) -> Result<()> {
     sqlx::query(
         "INSERT INTO spent (account, amount) VALUES ($1, $2)
          ON CONFLICT (account) DO UPDATE SET amount = excluded.amount",
@@ -282,7 +282,7 @@ async fn find(executor: impl Executor<'_>, domain: &Domain, id: OrderId) -> Resu
 fn record(row: &Row, domain: &Domain) -> Result<OrderRecord> {
     let fields = Fields::new(row, "orders", "id");
     let ticket = fields.issued(domain)?;
-    let state = match (stage(&fields)?, maybe_rule(&fields)?) {
+    let state = match (stage(&fields)?, fields.maybe_string("rule")?) {
         (OrderStage::Sent, None) => OrderState::Sent,
         (OrderStage::Delivered, None) => OrderState::Delivered,
         (OrderStage::Refused, Some(rule)) => OrderState::Refused { rule },
@@ -305,11 +305,4 @@ fn stage(fields: &Fields<'_>) -> Result<OrderStage> {
         .into_iter()
         .find(|stage| stage.name() == name)
         .ok_or_else(|| fields.corrupt("state", format!("there is no state {name:?}")))
-}
-
-/// A merchant's word, so it may hold what text columns do not take (PostgreSQL: a zero byte).
-fn maybe_rule(fields: &Fields<'_>) -> Result<Option<String>> {
-    let bytes = fields.maybe_bytes("rule")?;
-    let rule = bytes.map(|bytes| String::from_utf8(bytes.to_vec())).transpose();
-    rule.map_err(|error| fields.corrupt("rule", error))
 }
