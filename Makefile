@@ -1,5 +1,5 @@
 # Every target is thin: what it runs can be typed by hand. `make setup` stands before all of them.
-.PHONY: setup demo test test-rust test-contracts test-tools test-js lint lint-rust lint-contracts bench gas coverage deep fuzz slither deny
+.PHONY: setup demo test test-rust test-contracts test-tools test-js lint lint-rust lint-contracts bench gas coverage deep fuzz prove slither deny
 MAKEFLAGS += --no-print-directory
 export FORGE := script/forge
 # Gas is measured in whole transactions (`--isolate`); the other tests run without, which is faster.
@@ -46,5 +46,6 @@ deep: setup ## The same tests, for hours rather than minutes
 	FOUNDRY_PROFILE=deep $(FORGE) test $(NOT_GAS)
 	PROPTEST_CASES=20000 cargo test --workspace --release
 fuzz: ; script/fuzz ## libFuzzer on every decoder, a minute each
+prove: setup ; script/prove ## Symbolic proofs of the channel's money
 slither: setup ; script/slither ## Static analysis of contracts/
 deny: ; script/deny ## Licences, duplicates, sources and known advisories of the crates

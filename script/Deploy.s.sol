@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.30;
 
+import {PaymentChannel} from "contracts/channel/PaymentChannel.sol";
 import {TicketEscrow} from "contracts/ticket/TicketEscrow.sol";
 import {Script} from "forge-std/Script.sol";
 import {console} from "forge-std/console.sol";
 
-/// @notice Puts {TicketEscrow} where it is on every chain: through the usual CREATE2 factory, with no salt and no constructor
-/// arguments, so that the address depends on the code alone. Does nothing where it already stands.
+/// @notice Puts {TicketEscrow} and {PaymentChannel} where they are on every chain: through the usual CREATE2 factory, with no
+/// salt and no constructor arguments, so that an address depends on the code alone. Leaves alone what already stands.
 ///
 /// `forge script script/Deploy.s.sol --rpc-url URL --account NAME --broadcast`
 contract Deploy is Script {
@@ -19,21 +20,30 @@ contract Deploy is Script {
     /// @notice The factory did not put the contract where it belongs.
     error NotDeployed(address predicted);
 
-    function run() external returns (address deployed) {
-        deployed = predicted();
+    function run() external returns (address escrows, address channels) {
+        escrows = _deploy("TicketEscrow", type(TicketEscrow).creationCode);
+        channels = _deploy("PaymentChannel", type(PaymentChannel).creationCode);
+    }
+
+    /// @notice Where the contracts are, or will be.
+    function predicted() external pure returns (address escrows, address channels) {
+        return (_predict(type(TicketEscrow).creationCode), _predict(type(PaymentChannel).creationCode));
+    }
+
+    function _deploy(string memory name, bytes memory creationCode) private returns (address deployed) {
+        deployed = _predict(creationCode);
         if (deployed.code.length != 0) {
-            console.log("TicketEscrow is at %s already", deployed);
+            console.log("%s is at %s already", name, deployed);
             return deployed;
         }
         require(FACTORY.code.length != 0, FactoryMissing(FACTORY));
         vm.broadcast();
-        (bool ok,) = FACTORY.call(abi.encodePacked(SALT, type(TicketEscrow).creationCode));
+        (bool ok,) = FACTORY.call(abi.encodePacked(SALT, creationCode));
         require(ok && deployed.code.length != 0, NotDeployed(deployed));
-        console.log("TicketEscrow is at %s", deployed);
+        console.log("%s is at %s", name, deployed);
     }
 
-    /// @notice Where the contract is, or will be.
-    function predicted() public pure returns (address) {
-        return vm.computeCreate2Address(SALT, keccak256(type(TicketEscrow).creationCode), FACTORY);
+    function _predict(bytes memory creationCode) private pure returns (address) {
+        return vm.computeCreate2Address(SALT, keccak256(creationCode), FACTORY);
     }
 }

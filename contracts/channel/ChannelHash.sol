@@ -68,6 +68,26 @@ library ChannelHash {
         return keccak256(abi.encode(permitHash, bank, tag0));
     }
 
+    /// @dev The same of terms at hand, copied as they came, for the same reason as {permit}.
+    function terms(IPaymentChannel.Terms calldata t) internal pure returns (bytes32 hash) {
+        bytes32 permitHash = permit(t.permit);
+        assembly ("memory-safe") {
+            let start := mload(0x40)
+            mstore(start, permitHash)
+            calldatacopy(add(start, 0x20), add(t, PERMIT_SIZE), 0x40) // bank and tag0 follow the permit
+            hash := keccak256(start, 0x60)
+        }
+    }
+
+    /// @dev What a top-up must leave as it is: id, client, vendor, receipt key, asset and unit, the permit's first six words.
+    function parties(IPaymentChannel.OpenPermit calldata p) internal pure returns (bytes32 hash) {
+        assembly ("memory-safe") {
+            let start := mload(0x40)
+            calldatacopy(start, p, 0xc0)
+            hash := keccak256(start, 0xc0)
+        }
+    }
+
     // ───────────────────────────── Value chain ─────────────────────────────
 
     /// @dev Walks a word down: `w_{j-1} = keccak256(abi.encode(w_j, channelId))`, `steps` times.
@@ -113,7 +133,7 @@ library ChannelHash {
     }
 
     /// @dev A leaf of the tree of locks; hashed twice, so that no inner node is one.
-    function leaf(IPaymentChannel.LockLeaf calldata l) internal pure returns (bytes32) {
+    function leaf(IPaymentChannel.LockLeaf memory l) internal pure returns (bytes32) {
         return keccak256(bytes.concat(keccak256(abi.encode(l))));
     }
 }

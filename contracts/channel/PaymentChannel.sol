@@ -10,7 +10,8 @@ import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {MerkleProof} from "@openzeppelin/contracts/utils/cryptography/MerkleProof.sol";
 
 /// @title PaymentChannel
-/// @notice See {IPaymentChannel}. Each function reads: check, effect (nothing here interacts but a deposit, which is guarded).
+/// @notice See {IPaymentChannel}. Each function reads: check, effect, interaction. Only a deposit interacts; its amount is
+/// known beforehand, so it comes last, and the guard keeps one transfer from being counted twice.
 ///
 /// What never changes travels in calldata and is checked by its hash; what is kept of a channel is one slot:
 /// opening writes that slot alone, and a close reads and writes no other. A channel that was topped up, or whose anchor
@@ -33,7 +34,7 @@ contract PaymentChannel is IPaymentChannel, Ledger, EIP712("Micropay Channel", "
     enum Phase {
         NONE,
         FRESH, // one chain, its anchor where it was: all there is to know is in its terms
-        KEPT, // topped up, or an anchor moved: there may be more in the second slot and in `_anchors`
+        KEPT, // topped up, or an anchor moved: there may be more in `_extensions` and `_anchors`
         CLOSED
     }
 
@@ -43,7 +44,10 @@ contract PaymentChannel is IPaymentChannel, Ledger, EIP712("Micropay Channel", "
         bytes28 opened; // hash of the terms of `open`
         uint24 settled; // at most MAX_LENGTH
         Phase phase;
-        // Second slot: zero until a top-up or a proof.
+    }
+
+    /// @dev Zero until a top-up or a proof.
+    struct Extension {
         uint32 length; // of the newest chain; 0: of the terms
         uint40 expiry; // likewise
         bool badLockProven;
@@ -65,9 +69,14 @@ contract PaymentChannel is IPaymentChannel, Ledger, EIP712("Micropay Channel", "
 
     /// @dev What is known of a channel, terms and storage put together.
     struct View {
+        bytes32 channelId;
+        address client;
+        address vendor;
+        address asset;
+        uint256 unit;
         bytes32 hash; // of the terms at hand
-        bytes28 opened;
-        bool known; // the channel has these terms
+        bytes28 opened; // of the terms of `open`
+        bool known; // the channel has the terms at hand
         Phase phase;
         uint256 settled;
         uint256 length;
@@ -82,6 +91,7 @@ contract PaymentChannel is IPaymentChannel, Ledger, EIP712("Micropay Channel", "
     }
 
     mapping(bytes32 channelId => Record) private _records;
+    mapping(bytes32 channelId => Extension) private _extensions;
     /// @dev Anchors that moved, and those of topped-up chains, which this makes known.
     mapping(bytes32 terms => Anchor) private _anchors;
     mapping(address bank => mapping(address customer => uint8 reputation)) private _reputationOf;
@@ -97,21 +107,20 @@ contract PaymentChannel is IPaymentChannel, Ledger, EIP712("Micropay Channel", "
     {
         // Check.
         bytes32 channelId = permit.channelId;
-        Record storage record = _records[channelId];
-        require(msg.sender == permit.client || msg.sender == bank, NotClientOrBank(msg.sender, permit.client, bank));
-        bytes32 expected = channelIdOf(permit.client, permit.vendor, salt);
+        (address client, address vendor) = (permit.client, permit.vendor);
+        require(msg.sender == client || msg.sender == bank, NotClientOrBank(msg.sender, client, bank));
+        bytes32 expected = channelIdOf(client, vendor, salt);
         require(channelId == expected, WrongChannelId(channelId, expected));
-        require(record.phase == Phase.NONE, ChannelExists(channelId));
+        require(_records[channelId].phase == Phase.NONE, ChannelExists(channelId));
         require(permit.unit != 0, UnitZero());
         bytes32 terms = _admit(permit, bank, sigma0, 1, uint64(block.timestamp) + 1);
 
-        // Interaction, before the effect it measures; re-entry is barred.
-        _take(permit.asset, uint256(permit.length) * permit.unit);
-
         // Effect.
-        record.opened = bytes28(terms);
-        record.phase = Phase.FRESH;
-        emit Opened(channelId, permit.client, permit.vendor, bank, permit, sigma0);
+        _records[channelId] = Record(bytes28(terms), 0, Phase.FRESH);
+        emit Opened(channelId, client, vendor, bank, permit, sigma0);
+
+        // Interaction.
+        _take(permit.asset, uint256(permit.length) * permit.unit);
     }
 
     /// @inheritdoc IPaymentChannel
@@ -122,40 +131,39 @@ contract PaymentChannel is IPaymentChannel, Ledger, EIP712("Micropay Channel", "
     {
         // Check.
         View memory channel = _view(terms);
-        _checkClient(terms);
-        _checkReason(_open(channel));
-        _checkReason(_inTime(channel));
-        bytes32 parties = _parties(permit);
-        bytes32 expected = _parties(terms.permit);
+        _checkClient(channel);
+        _checkOpen(channel);
+        require(block.timestamp <= channel.expiry, TooLate(block.timestamp, channel.expiry));
+        bytes32 parties = ChannelHash.parties(permit);
+        bytes32 expected = ChannelHash.parties(terms.permit);
         require(parties == expected, PartiesChanged(parties, expected));
         // Casts are safe: both come from a 32- and a 64-bit field.
         bytes32 hash = _admit(permit, terms.bank, sigma0, uint32(channel.length) + 1, uint64(channel.expiry));
 
-        // Interaction, before the effect it measures; re-entry is barred.
-        _take(permit.asset, (permit.length - channel.length) * permit.unit);
-
-        // Effect.
-        Record storage record = _records[permit.channelId];
-        record.phase = Phase.KEPT;
-        record.length = permit.length;
-        record.expiry = uint40(permit.expiry); // at most a year ahead
+        // Effect, all of it: a token may call {close} from within its transfer.
+        _save(channel, channel.settled, Phase.KEPT);
+        Extension storage extension = _extensions[channel.channelId];
+        extension.length = permit.length;
+        extension.expiry = uint40(permit.expiry); // at most a year ahead
         _anchors[hash] = Anchor(bytes28(permit.anchor), 0, true);
-        emit ToppedUp(permit.channelId, permit, sigma0);
+        emit ToppedUp(channel.channelId, permit, sigma0);
+
+        // Interaction.
+        _take(channel.asset, (permit.length - channel.length) * channel.unit);
     }
 
     /// @inheritdoc IPaymentChannel
     function refund(Terms calldata terms) external {
         // Check.
         View memory channel = _view(terms);
-        _checkClient(terms);
-        _checkReason(_open(channel));
+        _checkClient(channel);
+        _checkOpen(channel);
         require(block.timestamp > channel.expiry, RefundTooEarly(block.timestamp, channel.expiry));
 
         // Effect.
-        uint256 refunded = (channel.length - channel.settled) * terms.permit.unit;
-        _records[terms.permit.channelId].phase = Phase.CLOSED;
-        if (refunded != 0) _credit(terms.permit.asset, terms.permit.client, refunded);
-        emit Refunded(terms.permit.channelId, uint32(channel.settled), refunded);
+        (, uint256 refunded) = _closeAt(channel, channel.settled);
+        _pay(channel, 0, refunded);
+        emit Refunded(channel.channelId, uint32(channel.settled), refunded);
     }
 
     // ───────────────────────────── Vendor ─────────────────────────────
@@ -163,8 +171,9 @@ contract PaymentChannel is IPaymentChannel, Ledger, EIP712("Micropay Channel", "
     /// @inheritdoc IPaymentChannel
     function checkpoint(Terms calldata terms, Proof calldata proof) external {
         View memory channel = _view(terms);
-        _checkReason(_mayCheckpoint(channel, terms, proof));
-        _credit(terms.permit.asset, terms.permit.vendor, _checkpoint(channel, terms, proof));
+        (bytes4 reason, uint256 got, uint256 limit) = _mayCheckpoint(channel, terms.permit, proof);
+        if (reason != 0) _revert(reason, got, limit);
+        _pay(channel, _checkpoint(channel, proof), 0);
     }
 
     /// @inheritdoc IPaymentChannel
@@ -172,24 +181,22 @@ contract PaymentChannel is IPaymentChannel, Ledger, EIP712("Micropay Channel", "
         external
     {
         View memory channel = _view(terms);
-        _checkReason(_mayClose(channel, terms, proof));
+        (bytes4 reason, uint256 got, uint256 limit) = _mayClose(channel, terms.permit, proof);
+        if (reason != 0) _revert(reason, got, limit);
         (uint256 paid, uint256 refunded) = _close(channel, terms, proof, transcript, receipt);
-        if (paid != 0) _credit(terms.permit.asset, terms.permit.vendor, paid);
-        if (refunded != 0) _credit(terms.permit.asset, terms.permit.client, refunded);
+        _pay(channel, paid, refunded);
     }
 
     /// @inheritdoc IPaymentChannel
     function batchCheckpoint(CheckpointItem[] calldata items) external {
+        // Credit is written once per run of channels with one vendor and asset.
         Due memory vendor;
         for (uint256 i; i < items.length; ++i) {
-            Terms calldata terms = items[i].terms;
-            View memory channel = _view(terms);
-            Reason memory reason = _mayCheckpoint(channel, terms, items[i].proof);
-            if (reason.selector != 0) {
-                emit ItemSkipped(terms.permit.channelId, reason.selector, reason.got, reason.limit);
-                continue;
-            }
-            _add(vendor, terms.permit.asset, terms.permit.vendor, _checkpoint(channel, terms, items[i].proof));
+            CheckpointItem calldata item = items[i];
+            View memory channel = _view(item.terms);
+            (bytes4 reason, uint256 got, uint256 limit) = _mayCheckpoint(channel, item.terms.permit, item.proof);
+            if (reason != 0) emit ItemSkipped(channel.channelId, reason, got, limit);
+            else _add(vendor, channel.asset, channel.vendor, _checkpoint(channel, item.proof));
         }
         _flush(vendor);
     }
@@ -200,16 +207,15 @@ contract PaymentChannel is IPaymentChannel, Ledger, EIP712("Micropay Channel", "
         Due memory client;
         for (uint256 i; i < items.length; ++i) {
             CloseItem calldata item = items[i];
-            Terms calldata terms = item.terms;
-            View memory channel = _view(terms);
-            Reason memory reason = _mayClose(channel, terms, item.proof);
-            if (reason.selector != 0) {
-                emit ItemSkipped(terms.permit.channelId, reason.selector, reason.got, reason.limit);
+            View memory channel = _view(item.terms);
+            (bytes4 reason, uint256 got, uint256 limit) = _mayClose(channel, item.terms.permit, item.proof);
+            if (reason != 0) {
+                emit ItemSkipped(channel.channelId, reason, got, limit);
                 continue;
             }
-            (uint256 paid, uint256 refunded) = _close(channel, terms, item.proof, item.transcript, item.receipt);
-            _add(vendor, terms.permit.asset, terms.permit.vendor, paid);
-            _add(client, terms.permit.asset, terms.permit.client, refunded);
+            (uint256 paid, uint256 refunded) = _close(channel, item.terms, item.proof, item.transcript, item.receipt);
+            _add(vendor, channel.asset, channel.vendor, paid);
+            _add(client, channel.asset, channel.client, refunded);
         }
         _flush(vendor);
         _flush(client);
@@ -224,27 +230,28 @@ contract PaymentChannel is IPaymentChannel, Ledger, EIP712("Micropay Channel", "
         bytes32 s
     ) external {
         // Check.
-        Record storage record = _opened(terms);
-        _checkOperator(terms.permit.vendor);
-        bytes32 channelId = terms.permit.channelId;
-        require(!record.badLockProven, AlreadyProven(channelId));
-        _checkLeaf(terms.permit, bad);
-        LockLeaf calldata leaf = bad.leaf;
+        View memory channel = _view(terms);
+        _checkOpened(channel);
+        _checkOperator(channel.vendor);
+        bytes32 channelId = channel.channelId;
+        Extension storage extension = _extensions[channelId];
+        require(!extension.badLockProven, AlreadyProven(channelId));
+        LockLeaf memory leaf = _checkLeaf(channelId, terms.permit.receiptKey, bad);
         bytes32 opener = ChannelHash.tag(channelId, leaf.index, r, s);
         require(opener == leaf.tag, OpenerNotTagged(opener, leaf.tag));
         bytes32 expected = terms.tag0;
         if (leaf.previous != 0) {
-            _checkLeaf(terms.permit, predecessor);
-            require(predecessor.leaf.index == leaf.previous, WrongPredecessor(predecessor.leaf.index, leaf.previous));
-            expected = predecessor.leaf.tag;
+            LockLeaf memory before = _checkLeaf(channelId, terms.permit.receiptKey, predecessor);
+            require(before.index == leaf.previous, WrongPredecessor(before.index, leaf.previous));
+            expected = before.tag;
         }
         (bytes32 previousR, bytes32 previousS) = ChannelHash.open(leaf.lockR, leaf.lockS, r, s);
         bytes32 hidden = ChannelHash.tag(channelId, leaf.previous, previousR, previousS);
         require(hidden != expected, LockOpens(expected));
 
         // Effect.
-        record.badLockProven = true;
-        _lower(terms, BAD_LOCK_PENALTY);
+        extension.badLockProven = true;
+        _lower(terms.bank, channel.client, BAD_LOCK_PENALTY);
         emit BadLockProven(channelId, leaf.index);
     }
 
@@ -258,32 +265,24 @@ contract PaymentChannel is IPaymentChannel, Ledger, EIP712("Micropay Channel", "
         Signature calldata vendorSignature
     ) external {
         // Check.
-        OpenPermit calldata permit = terms.permit;
         View memory channel = _view(terms);
-        require(
-            msg.sender == permit.client || _actsFor(permit.vendor), NotParty(msg.sender, permit.client, permit.vendor)
-        );
-        _checkReason(_open(channel));
+        (address client, address vendor) = (channel.client, channel.vendor);
+        require(msg.sender == client || _actsFor(vendor), NotParty(msg.sender, client, vendor));
+        _checkOpen(channel);
         // Casts are safe: both come from 32-bit fields.
         require(
             index >= channel.settled && index <= channel.length,
             IndexOutOfRange(index, uint32(channel.settled), uint32(channel.length))
         );
-        bytes32 digest = _hashTypedDataV4(ChannelHash.cooperativeClose(permit.channelId, index));
-        _checkSigner(digest, clientSignature, permit.client);
-        _checkSigner(digest, vendorSignature, permit.vendor);
+        bytes32 digest = _hashTypedDataV4(ChannelHash.cooperativeClose(channel.channelId, index));
+        _checkSigner(digest, clientSignature, client);
+        _checkSigner(digest, vendorSignature, vendor);
 
         // Effect.
-        uint256 paid = (index - channel.settled) * permit.unit;
-        uint256 refunded = (channel.length - index) * permit.unit;
-        Record storage record = _records[permit.channelId];
-        record.settled = uint24(index); // at most the length
-        record.phase = Phase.CLOSED;
-        if (paid != 0) _credit(permit.asset, permit.vendor, paid);
-        if (refunded != 0) _credit(permit.asset, permit.client, refunded);
-        emit CooperativelyClosed(permit.channelId, index, paid, refunded);
-        _raise(terms.bank, permit.client);
-        _raise(terms.bank, permit.vendor);
+        (uint256 paid, uint256 refunded) = _closeAt(channel, index);
+        _pay(channel, paid, refunded);
+        emit CooperativelyClosed(channel.channelId, index, paid, refunded);
+        _raise(terms.bank, client, vendor);
     }
 
     // ───────────────────────────── Anyone ─────────────────────────────
@@ -297,21 +296,24 @@ contract PaymentChannel is IPaymentChannel, Ledger, EIP712("Micropay Channel", "
         Signature calldata signatureB
     ) external {
         // Check.
-        Record storage record = _opened(terms);
-        bytes32 channelId = terms.permit.channelId;
-        require(!record.doubleReceiptProven, AlreadyProven(channelId));
+        View memory channel = _view(terms);
+        _checkOpened(channel);
+        bytes32 channelId = channel.channelId;
+        Extension storage extension = _extensions[channelId];
+        require(!extension.doubleReceiptProven, AlreadyProven(channelId));
         require(a.channelId == channelId, WrongChannel(a.channelId, channelId));
         bytes32 digestA = receiptDigest(a);
         bytes32 digestB = receiptDigest(b);
         require(
             b.channelId == channelId && a.index == b.index && digestA != digestB, NotDoubleReceipt(digestA, digestB)
         );
-        _checkSigner(digestA, signatureA, terms.permit.receiptKey);
-        _checkSigner(digestB, signatureB, terms.permit.receiptKey);
+        address receiptKey = terms.permit.receiptKey;
+        _checkSigner(digestA, signatureA, receiptKey);
+        _checkSigner(digestB, signatureB, receiptKey);
 
         // Effect.
-        record.doubleReceiptProven = true;
-        _lower(terms, DOUBLE_RECEIPT_PENALTY);
+        extension.doubleReceiptProven = true;
+        _lower(terms.bank, channel.client, DOUBLE_RECEIPT_PENALTY);
         emit DoubleReceiptProven(channelId, a.index);
     }
 
@@ -345,14 +347,14 @@ contract PaymentChannel is IPaymentChannel, Ledger, EIP712("Micropay Channel", "
     function channelOf(Terms calldata terms) external view returns (Channel memory channel) {
         View memory seen = _view(terms);
         if (!seen.known) return channel;
-        Record storage record = _records[terms.permit.channelId];
+        Extension storage extension = _extensions[seen.channelId];
         return Channel({
             settled: uint32(seen.settled),
             length: uint32(seen.length),
             expiry: uint64(seen.expiry),
             status: _status(seen.phase),
-            badLockProven: record.badLockProven,
-            doubleReceiptProven: record.doubleReceiptProven
+            badLockProven: extension.badLockProven,
+            doubleReceiptProven: extension.doubleReceiptProven
         });
     }
 
@@ -382,7 +384,7 @@ contract PaymentChannel is IPaymentChannel, Ledger, EIP712("Micropay Channel", "
 
     /// @inheritdoc IPaymentChannel
     function termsHash(Terms calldata terms) public pure returns (bytes32) {
-        return ChannelHash.terms(ChannelHash.permit(terms.permit), terms.bank, terms.tag0);
+        return ChannelHash.terms(terms);
     }
 
     /// @inheritdoc IPaymentChannel
@@ -420,17 +422,13 @@ contract PaymentChannel is IPaymentChannel, Ledger, EIP712("Micropay Channel", "
         uint32 lowLength,
         uint64 lowExpiry
     ) private view returns (bytes32 terms) {
-        require(
-            permit.length >= lowLength && permit.length <= MAX_LENGTH,
-            LengthOutOfRange(permit.length, lowLength, MAX_LENGTH)
-        );
-        uint256 deposit = uint256(permit.length) * permit.unit;
+        uint32 length = permit.length;
+        require(length >= lowLength && length <= MAX_LENGTH, LengthOutOfRange(length, lowLength, MAX_LENGTH));
+        uint256 deposit = uint256(length) * permit.unit;
         require(deposit <= type(uint128).max, DepositTooLarge(deposit, type(uint128).max));
+        uint64 expiry = permit.expiry;
         uint64 highExpiry = uint64(block.timestamp) + MAX_LIFE;
-        require(
-            permit.expiry >= lowExpiry && permit.expiry <= highExpiry,
-            ExpiryOutOfRange(permit.expiry, lowExpiry, highExpiry)
-        );
+        require(expiry >= lowExpiry && expiry <= highExpiry, ExpiryOutOfRange(expiry, lowExpiry, highExpiry));
         bytes32 hash = ChannelHash.permit(permit);
         (address key,) = bankKeyOf(bank);
         _checkSigner(_hashTypedDataV4(hash), sigma0, key);
@@ -445,112 +443,102 @@ contract PaymentChannel is IPaymentChannel, Ledger, EIP712("Micropay Channel", "
         require(reputation >= MIN_REPUTATION, ReputationTooLow(customer, reputation, MIN_REPUTATION));
     }
 
-    /// @dev Takes exactly `amount`: with less the last payments would be bad, with more nobody would own the rest.
+    /// @dev Takes exactly `amount`, or undoes everything: with less the last payments would be bad, with more nobody would own the rest.
     function _take(address asset, uint256 amount) private {
         uint256 received = _deposit(asset, amount);
         require(received == amount, FundsDiffer(received, amount));
     }
 
-    /// @dev What a top-up must leave as it is.
-    function _parties(OpenPermit calldata permit) private pure returns (bytes32) {
-        return keccak256(
-            abi.encode(permit.channelId, permit.client, permit.vendor, permit.receiptKey, permit.asset, permit.unit)
-        );
-    }
-
     // ───────────────────────────── Settling ─────────────────────────────
 
-    /// @dev Why a channel is refused: an error's selector (0: it is not) with its two values. A value, so that one channel
-    /// cannot stop its batch.
-    struct Reason {
-        bytes4 selector;
-        uint256 got;
-        uint256 limit;
-    }
+    // Why a channel is refused: an error's selector (0: it is not) with its two values. They are returned and not thrown, so
+    // that one channel cannot stop its batch.
 
-    function _mayCheckpoint(View memory channel, Terms calldata terms, Proof calldata proof)
+    function _mayCheckpoint(View memory channel, OpenPermit calldata permit, Proof calldata proof)
         private
         view
-        returns (Reason memory reason)
+        returns (bytes4 reason, uint256 got, uint256 limit)
     {
-        reason = _open(channel);
-        if (reason.selector != 0) return reason;
-        reason = _inTime(channel);
-        if (reason.selector != 0) return reason;
+        (reason, got, limit) = _live(channel);
+        if (reason != 0) return (reason, got, limit);
         if (proof.index <= channel.settled) {
-            return Reason(IndexNotAboveSettled.selector, proof.index, channel.settled);
+            return (IndexNotAboveSettled.selector, proof.index, channel.settled);
         }
-        return _proves(channel, terms, proof);
+        return _proves(channel, permit, proof);
     }
 
-    function _mayClose(View memory channel, Terms calldata terms, Proof calldata proof)
+    function _mayClose(View memory channel, OpenPermit calldata permit, Proof calldata proof)
         private
         view
-        returns (Reason memory reason)
+        returns (bytes4 reason, uint256 got, uint256 limit)
     {
-        if (!_actsFor(terms.permit.vendor)) {
-            return Reason(NotOperator.selector, uint160(msg.sender), uint160(terms.permit.vendor));
+        if (!_actsFor(channel.vendor)) {
+            return (NotOperator.selector, uint160(msg.sender), uint160(channel.vendor));
         }
-        reason = _open(channel);
-        if (reason.selector != 0) return reason;
-        reason = _inTime(channel);
-        if (reason.selector != 0) return reason;
-        if (proof.index > channel.settled) return _proves(channel, terms, proof);
+        (reason, got, limit) = _live(channel);
+        if (reason != 0 || proof.index <= channel.settled) return (reason, got, limit);
+        return _proves(channel, permit, proof);
     }
 
-    function _open(View memory channel) private pure returns (Reason memory reason) {
+    /// @dev Whether the channel is open, has these terms, and is in time.
+    function _live(View memory channel) private view returns (bytes4 reason, uint256 got, uint256 limit) {
+        if (!_known(channel)) return _unknown(channel);
+        if (block.timestamp > channel.expiry) return (TooLate.selector, block.timestamp, channel.expiry);
+    }
+
+    /// @dev Whether the channel is open and has these terms.
+    function _known(View memory channel) private pure returns (bool) {
+        return channel.known && channel.phase != Phase.CLOSED; // nothing knows terms before it is opened
+    }
+
+    function _unknown(View memory channel) private pure returns (bytes4 reason, uint256 got, uint256 limit) {
         Status status = _status(channel.phase);
-        if (status != Status.OPEN) return Reason(WrongStatus.selector, uint256(status), uint256(Status.OPEN));
-        if (!channel.known) {
-            return Reason(UnknownTerms.selector, uint256(channel.hash), uint256(bytes32(channel.opened)));
-        }
-    }
-
-    function _inTime(View memory channel) private view returns (Reason memory reason) {
-        if (block.timestamp > channel.expiry) return Reason(TooLate.selector, block.timestamp, channel.expiry);
+        if (status != Status.OPEN) return (WrongStatus.selector, uint256(status), uint256(Status.OPEN));
+        return (UnknownTerms.selector, uint256(channel.hash), uint256(bytes32(channel.opened)));
     }
 
     /// @dev Whether a proof above what is settled holds. Nothing that another transaction may do to the channel, but
     /// settling as much or closing, makes a proof fail that held.
-    function _proves(View memory channel, Terms calldata terms, Proof calldata proof)
+    function _proves(View memory channel, OpenPermit calldata permit, Proof calldata proof)
         private
         view
-        returns (Reason memory reason)
+        returns (bytes4 reason, uint256 got, uint256 limit)
     {
-        OpenPermit calldata permit = terms.permit;
         uint256 index = proof.index;
-        if (index > permit.length) return Reason(IndexAboveLength.selector, index, permit.length);
+        if (index > permit.length) return (IndexAboveLength.selector, index, permit.length);
         uint256 start = proof.signedIndex;
         bytes28 word;
         if (start == 0) {
-            (start, word) = _anchor(channel, permit.anchor); // at most what is settled
+            (start, word) = _anchor(channel, permit.anchor);
         } else {
-            if (start > index) return Reason(SignedIndexAboveIndex.selector, start, index);
-            bytes32 digest = _checkpointDigest(permit.channelId, proof.signedIndex, proof.signedWord, proof.locksRoot);
-            address recovered = _recover(digest, proof.signature);
-            if (recovered == address(0) || recovered != permit.receiptKey) {
-                return Reason(WrongSigner.selector, uint160(recovered), uint160(permit.receiptKey));
-            }
+            if (start > index) return (SignedIndexAboveIndex.selector, start, index);
+            bytes32 digest = _checkpointDigest(channel.channelId, proof.signedIndex, proof.signedWord, proof.locksRoot);
+            address receiptKey = permit.receiptKey;
+            (bool ok, address recovered) = _signed(digest, proof.signature, receiptKey);
+            if (!ok) return (WrongSigner.selector, uint160(recovered), uint160(receiptKey));
             word = bytes28(proof.signedWord);
         }
-        bytes32 walked = ChannelHash.walk(proof.word, permit.channelId, index - start);
-        if (bytes28(walked) != word) return Reason(WordNotInChain.selector, uint256(walked), uint256(bytes32(word)));
+        uint256 steps;
+        unchecked {
+            steps = index - start; // the anchor is at most at what is settled, which is below the index
+        }
+        bytes32 walked = ChannelHash.walk(proof.word, channel.channelId, steps);
+        if (bytes28(walked) != word) return (WordNotInChain.selector, uint256(walked), uint256(bytes32(word)));
     }
 
     /// @dev Settles at an index that was proven, above what was settled; returns what the vendor is owed for it.
-    function _checkpoint(View memory channel, Terms calldata terms, Proof calldata proof)
-        private
-        returns (uint256 paid)
-    {
-        bytes32 channelId = terms.permit.channelId;
-        Record storage record = _records[channelId];
-        paid = (proof.index - channel.settled) * terms.permit.unit;
-        record.settled = uint24(proof.index); // at most the length
-        if (proof.signedIndex == 0) {
-            record.phase = Phase.KEPT;
-            _anchors[channel.hash] = Anchor(bytes28(proof.word), uint24(proof.index), true);
+    function _checkpoint(View memory channel, Proof calldata proof) private returns (uint256 paid) {
+        uint256 index = proof.index;
+        unchecked {
+            paid = (index - channel.settled) * channel.unit; // settled < index <= length, and length × unit fits
         }
-        emit Checkpointed(channelId, proof.index, proof.word, paid);
+        Phase phase = channel.phase;
+        if (proof.signedIndex == 0) {
+            phase = Phase.KEPT;
+            _anchors[channel.hash] = Anchor(bytes28(proof.word), uint24(index), true); // at most the length
+        }
+        _save(channel, index, phase);
+        emit Checkpointed(channel.channelId, uint32(index), proof.word, paid);
     }
 
     /// @dev Closes at an index that was proven, or at what is settled; returns what both are owed.
@@ -561,37 +549,47 @@ contract PaymentChannel is IPaymentChannel, Ledger, EIP712("Micropay Channel", "
         bytes32 transcript,
         LastReceipt calldata receipt
     ) private returns (uint256 paid, uint256 refunded) {
-        bytes32 channelId = terms.permit.channelId;
-        uint256 index = proof.index > channel.settled ? proof.index : channel.settled;
-        paid = (index - channel.settled) * terms.permit.unit;
-        refunded = (channel.length - index) * terms.permit.unit;
-        Record storage record = _records[channelId];
-        record.settled = uint24(index); // at most the length
-        record.phase = Phase.CLOSED;
-        emit Closed(channelId, uint32(index), paid, refunded, transcript);
-        if (receipt.sigma.v != 0) _showReceipt(terms, proof.index, transcript, receipt);
-    }
+        uint256 index = proof.index;
+        uint256 closedAt = index > channel.settled ? index : channel.settled;
+        (paid, refunded) = _closeAt(channel, closedAt);
+        emit Closed(channel.channelId, uint32(closedAt), paid, refunded, transcript);
 
-    /// @dev Records the last receipt if the receipt key signed it. `index` is the proof's, though more may be settled.
-    function _showReceipt(Terms calldata terms, uint32 index, bytes32 transcript, LastReceipt calldata receipt)
-        private
-    {
-        OpenPermit calldata permit = terms.permit;
+        // The last receipt, if the receipt key signed it. It is of the proof's index, though more may be settled.
+        if (receipt.sigma.v == 0) return (paid, refunded);
         bytes32 digest = receiptDigest(
             Receipt({
-                channelId: permit.channelId,
-                index: index,
+                channelId: channel.channelId,
+                index: uint32(index),
                 itemHash: receipt.itemHash,
-                cumulative: uint128(uint256(index) * permit.unit), // index <= length, and length × unit fits
+                cumulative: uint128(index * channel.unit), // fits, as length × unit does
                 issuedAt: receipt.issuedAt,
                 transcript: transcript
             })
         );
-        address recovered = _recover(digest, receipt.sigma);
-        if (recovered == address(0) || recovered != permit.receiptKey) return;
-        emit ReceiptShown(permit.channelId, index, digest);
-        _raise(terms.bank, permit.client);
-        _raise(terms.bank, permit.vendor);
+        (bool ok,) = _signed(digest, receipt.sigma, terms.permit.receiptKey);
+        if (!ok) return (paid, refunded);
+        emit ReceiptShown(channel.channelId, uint32(index), digest);
+        _raise(terms.bank, channel.client, channel.vendor);
+    }
+
+    /// @dev Splits what is left at an index from what is settled to the channel's length.
+    function _closeAt(View memory channel, uint256 index) private returns (uint256 paid, uint256 refunded) {
+        unchecked {
+            // settled <= index <= length, and length × unit fits 128 bits.
+            paid = (index - channel.settled) * channel.unit;
+            refunded = (channel.length - index) * channel.unit;
+        }
+        _save(channel, index, Phase.CLOSED);
+    }
+
+    /// @dev Writes the channel's one slot. `settled` is at most a length, which fits.
+    function _save(View memory channel, uint256 settled, Phase phase) private {
+        _records[channel.channelId] = Record(channel.opened, uint24(settled), phase);
+    }
+
+    function _pay(View memory channel, uint256 paid, uint256 refunded) private {
+        if (paid != 0) _credit(channel.asset, channel.vendor, paid);
+        if (refunded != 0) _credit(channel.asset, channel.client, refunded);
     }
 
     /// @dev Books credit, and writes what was booked before if that is another account's or asset's.
@@ -599,9 +597,7 @@ contract PaymentChannel is IPaymentChannel, Ledger, EIP712("Micropay Channel", "
         if (amount == 0) return;
         if (due.account != account || due.asset != asset) {
             _flush(due);
-            due.asset = asset;
-            due.account = account;
-            due.amount = 0;
+            (due.asset, due.account, due.amount) = (asset, account, 0);
         }
         due.amount += amount;
     }
@@ -612,32 +608,42 @@ contract PaymentChannel is IPaymentChannel, Ledger, EIP712("Micropay Channel", "
 
     // ───────────────────────────── Reputation ─────────────────────────────
 
-    function _raise(address bank, address customer) private {
-        uint8 reputation = _reputationOf[bank][customer];
-        if (reputation < MAX_REPUTATION) _reputationOf[bank][customer] = reputation + 1;
+    /// @dev Raises both by 1, to at most 100.
+    function _raise(address bank, address client, address vendor) private {
+        uint8 reputation = _reputationOf[bank][client];
+        if (reputation < MAX_REPUTATION) _reputationOf[bank][client] = reputation + 1;
+        reputation = _reputationOf[bank][vendor];
+        if (reputation < MAX_REPUTATION) _reputationOf[bank][vendor] = reputation + 1;
     }
 
     /// @dev Lowers the client's, to no less than 0.
-    function _lower(Terms calldata terms, uint8 penalty) private {
-        uint8 reputation = _reputationOf[terms.bank][terms.permit.client];
-        _reputationOf[terms.bank][terms.permit.client] = reputation > penalty ? reputation - penalty : 0;
+    function _lower(address bank, address client, uint8 penalty) private {
+        uint8 reputation = _reputationOf[bank][client];
+        _reputationOf[bank][client] = reputation > penalty ? reputation - penalty : 0;
     }
 
     // ───────────────────────────── Reading ─────────────────────────────
 
     function _view(Terms calldata terms) private view returns (View memory channel) {
-        Record storage record = _records[terms.permit.channelId];
-        channel.hash = termsHash(terms);
+        OpenPermit calldata permit = terms.permit;
+        channel.channelId = permit.channelId;
+        channel.client = permit.client;
+        channel.vendor = permit.vendor;
+        channel.asset = permit.asset;
+        channel.unit = permit.unit;
+        channel.length = permit.length;
+        channel.expiry = permit.expiry;
+        channel.hash = ChannelHash.terms(terms);
+        Record memory record = _records[channel.channelId];
         channel.opened = record.opened;
         channel.settled = record.settled;
         channel.phase = record.phase;
-        channel.length = terms.permit.length;
-        channel.expiry = terms.permit.expiry;
-        if (channel.phase == Phase.NONE) return channel;
-        channel.known = channel.opened == bytes28(channel.hash);
-        if (channel.phase == Phase.FRESH) return channel;
+        if (record.phase == Phase.NONE) return channel;
+        channel.known = record.opened == bytes28(channel.hash);
+        if (record.phase == Phase.FRESH) return channel;
         if (!channel.known) channel.known = _anchors[channel.hash].known;
-        if (record.length != 0) (channel.length, channel.expiry) = (record.length, record.expiry);
+        Extension storage extension = _extensions[channel.channelId];
+        if (extension.length != 0) (channel.length, channel.expiry) = (extension.length, extension.expiry);
     }
 
     /// @dev Where the walk of a proof without a signed checkpoint ends.
@@ -649,14 +655,6 @@ contract PaymentChannel is IPaymentChannel, Ledger, EIP712("Micropay Channel", "
         return (0, bytes28(opened));
     }
 
-    /// @dev The record of a channel, if these are the terms it was opened with.
-    function _opened(Terms calldata terms) private view returns (Record storage record) {
-        record = _records[terms.permit.channelId];
-        bytes32 hash = termsHash(terms);
-        bytes28 opened = record.opened;
-        require(opened == bytes28(hash) && record.phase != Phase.NONE, UnknownTerms(hash, opened));
-    }
-
     function _status(Phase phase) private pure returns (Status) {
         if (phase == Phase.NONE) return Status.NONE;
         return phase == Phase.CLOSED ? Status.CLOSED : Status.OPEN;
@@ -664,38 +662,61 @@ contract PaymentChannel is IPaymentChannel, Ledger, EIP712("Micropay Channel", "
 
     // ───────────────────────────── Checks ─────────────────────────────
 
-    function _checkClient(Terms calldata terms) private view {
-        require(msg.sender == terms.permit.client, NotClient(msg.sender, terms.permit.client));
+    function _checkClient(View memory channel) private view {
+        require(msg.sender == channel.client, NotClient(msg.sender, channel.client));
+    }
+
+    function _checkOpen(View memory channel) private pure {
+        if (_known(channel)) return;
+        (bytes4 reason, uint256 got, uint256 limit) = _unknown(channel);
+        _revert(reason, got, limit);
+    }
+
+    /// @dev The terms are those of {open}, and not of a top-up.
+    function _checkOpened(View memory channel) private pure {
+        require(
+            channel.phase != Phase.NONE && channel.opened == bytes28(channel.hash),
+            UnknownTerms(channel.hash, channel.opened)
+        );
     }
 
     /// @dev Reverts with the error that a reason names.
-    function _checkReason(Reason memory reason) private pure {
-        if (reason.selector == 0) return;
-        bytes memory data = abi.encodeWithSelector(reason.selector, reason.got, reason.limit);
+    function _revert(bytes4 reason, uint256 got, uint256 limit) private pure {
+        bytes memory data = abi.encodeWithSelector(reason, got, limit);
         assembly ("memory-safe") {
             revert(add(data, 0x20), mload(data))
         }
     }
 
     /// @dev The leaf is of this channel and under a root that the receipt key signed.
-    function _checkLeaf(OpenPermit calldata permit, SignedLeaf calldata signed) private view {
-        Checkpoint calldata root = signed.checkpoint;
-        require(root.channelId == permit.channelId, WrongChannel(root.channelId, permit.channelId));
-        bytes32 digest = _checkpointDigest(root.channelId, root.index, root.word, root.locksRoot);
-        _checkSigner(digest, signed.signature, permit.receiptKey);
-        bytes32 got = MerkleProof.processProofCalldata(signed.path, ChannelHash.leaf(signed.leaf));
+    function _checkLeaf(bytes32 channelId, address receiptKey, SignedLeaf calldata signed)
+        private
+        view
+        returns (LockLeaf memory leaf)
+    {
+        Checkpoint memory root = signed.checkpoint;
+        require(root.channelId == channelId, WrongChannel(root.channelId, channelId));
+        bytes32 digest = _checkpointDigest(channelId, root.index, root.word, root.locksRoot);
+        _checkSigner(digest, signed.signature, receiptKey);
+        leaf = signed.leaf;
+        bytes32 got = MerkleProof.processProofCalldata(signed.path, ChannelHash.leaf(leaf));
         require(got == root.locksRoot, LeafNotUnderRoot(got, root.locksRoot));
     }
 
-    /// @dev A signature that recovers nothing is nobody's: not even of the zero address, were that a party.
     function _checkSigner(bytes32 digest, Signature calldata signature, address expected) private pure {
-        address recovered = _recover(digest, signature);
-        require(recovered != address(0) && recovered == expected, WrongSigner(recovered, expected));
+        (bool ok, address recovered) = _signed(digest, signature, expected);
+        require(ok, WrongSigner(recovered, expected));
     }
 
-    /// @dev Strict ECDSA with the raw key (never ERC-1271): 0 for a high `s`, a `v` other than 27 or 28, or no signature.
-    function _recover(bytes32 digest, Signature calldata signature) private pure returns (address recovered) {
+    /// @dev Strict ECDSA with the raw key (never ERC-1271): recovers 0 for a high `s`, a `v` other than 27 or 28, or no
+    /// signature. What recovers 0 is nobody's signature, not even of the zero address, were that a party.
+    function _signed(bytes32 digest, Signature calldata signature, address expected)
+        private
+        pure
+        returns (bool ok, address recovered)
+    {
         (recovered,,) = ECDSA.tryRecover(digest, signature.v, signature.r, signature.s);
+        ok = recovered == expected && recovered != address(0);
     }
 
     function _checkpointDigest(bytes32 channelId, uint32 index, bytes32 word, bytes32 locksRoot)

@@ -13,6 +13,12 @@
     reason = "these are tests: a failure is to stop them where it happens"
 )]
 
+mod channel_bank;
+mod channel_client;
+pub mod channel_fixture;
+pub mod channel_model;
+mod channel_settle;
+mod channel_vendor;
 mod claims;
 pub mod fixture;
 mod fleet;
@@ -39,9 +45,16 @@ use crate::{
     Beat, Budget, ClaimId, ClaimStage, ClaimState, ClaimStore, FleetStore, Issue, MirrorStore, OrderFilter,
     OrderStage, OrderState, OrderStore, Outcome, Owner, Result, SeedStore, Store, StoreError, StoreIdentity,
     Total, WinFilter, WinStage, WinState, WinStore,
+    channel::{
+        BankStore, ChannelDomainStore, ChannelMirrorStore, ClientChannelStore, SettlementStore,
+        VendorChannelStore,
+    },
 };
 
-pub use self::{claims::*, fleet::*, orders::*, store::*, wins::*};
+pub use self::{
+    channel_bank::*, channel_client::*, channel_settle::*, channel_vendor::*, claims::*, fleet::*, orders::*,
+    store::*, wins::*,
+};
 
 /// How the suite gets stores of one backend.
 pub trait Backend: Sized + Send + Sync + 'static {
@@ -111,9 +124,44 @@ macro_rules! conformance {
             concurrent_processes_have_one_claimer
             fleet_survives_a_restart
             mirror_moves_forward_only
+            channels_are_of_one_contract
+            channel_mirror_moves_forward_only
+            channel_is_saved_once
+            client_channels_are_listed
+            known_channel_order_gives_back_its_payment
+            payment_stands_on_the_delivered_one
+            failed_payment_is_replaced_without_a_second_charge
+            one_payment_is_under_way_per_channel
+            wrongly_signed_payment_changes_nothing
+            payment_over_budget_changes_nothing
+            payments_only_move_forward
+            position_moves_forward_only
+            topped_up_channel_pays_from_the_new_chain
+            concurrent_payments_never_share_an_index
+            payment_is_stored_once
+            taken_payment_counts_after_a_restart
+            payment_from_an_old_state_is_stale
+            failed_payment_gives_its_place_delivered_never
+            payment_that_stands_on_a_failed_one_confirms_it
+            buried_payment_cannot_fail
+            closing_channel_takes_no_payment
+            concurrent_payments_of_one_channel_take_turns
+            checkpoints_are_kept
+            opening_result_is_kept
+            payments_are_totalled
+            settlement_runs_from_queue_to_final
+            settlement_goes_back_on_reorg_and_drop
+            illegal_settlement_moves_name_both_states
+            channel_is_in_one_settlement_at_a_time
+            permit_is_issued_once
+            permit_with_other_terms_is_refused
+            top_ups_have_permits_of_their_own
+            permits_of_a_client_are_limited
+            bank_keys_are_kept_by_epoch
             everything_survives_a_restart
             store_of_another_identity_is_refused
             random_requests_match_the_model
+            random_channel_requests_match_the_model
         );
     };
     (@tests $backend:ty: $($case:ident)*) => {$(
@@ -128,6 +176,19 @@ async fn fresh<B: Backend>() -> (B, B::Store) {
     let place = B::place().await;
     let store = place.open(identity()).await.unwrap();
     (place, store)
+}
+
+/// As [`fresh`], with channels of the fixture's contract.
+async fn fresh_channels<B: Backend>() -> (B, B::Store) {
+    let place = B::place().await;
+    let store = open_channels(&place).await;
+    (place, store)
+}
+
+async fn open_channels<B: Backend>(place: &B) -> B::Store {
+    let store = place.open(identity()).await.unwrap();
+    store.use_channels(channel_fixture::domain()).await.unwrap();
+    store
 }
 
 /// The error of a request that must fail.

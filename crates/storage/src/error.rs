@@ -3,9 +3,18 @@
 use std::{error::Error, path::PathBuf, sync::Arc};
 
 use alloy_primitives::{Address, B256};
-use protocol::ticket::{Amount, BlockRef, Nonce, OrderId};
+use protocol::{
+    channel::{ChannelId, Index, PayError, Tag, Timestamp, Word},
+    ticket::{Amount, BlockRef, Nonce, OrderId},
+};
 
-use crate::{ClaimId, ClaimStage, ClaimState, OrderState, StoreIdentity, WinStage, WinState};
+use crate::{
+    ClaimId, ClaimStage, ClaimState, OrderState, StoreIdentity, WinStage, WinState,
+    channel::{
+        ChannelPhase, OtherChannels, PaymentState, SettlementId, SettlementStage, SettlementState,
+        VendorPaymentState,
+    },
+};
 
 /// What a store answers.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
@@ -164,6 +173,294 @@ pub enum StoreError {
     /// The signer panicked.
     #[error("signing for order {0} panicked")]
     SignPanicked(OrderId),
+    /// Nobody has said which contract the channels here are of.
+    #[error("the store was not told which contract its channels are of")]
+    ChannelsUnsaid,
+    /// The store has channels of another contract or chain.
+    #[error("{0}")]
+    OtherChannels(Box<OtherChannels>),
+    /// No such channel.
+    #[error("no channel {0} is stored")]
+    UnknownChannel(ChannelId),
+    /// The permit is for another channel than its parties and the salt name.
+    #[error("the permit is for channel {got}, its parties and the salt name {expected}")]
+    WrongChannelId {
+        /// The permit's channel.
+        got: ChannelId,
+        /// That of its parties and the salt.
+        expected: ChannelId,
+    },
+    /// The channel is stored with another permit or origin. Values are the permits' digests.
+    #[error("channel {channel} is stored with permit {stored}, not with {got}, or with another origin")]
+    ChannelExists {
+        /// The channel.
+        channel: ChannelId,
+        /// Digest of the permit that was to be stored.
+        got: B256,
+        /// Digest of the one that is.
+        stored: B256,
+    },
+    /// The payer has marked the channel as closed.
+    #[error("channel {channel} was closed at {closed_at}")]
+    ChannelClosed {
+        /// The channel.
+        channel: ChannelId,
+        /// When.
+        closed_at: Timestamp,
+    },
+    /// A payment of another order is under way; it has to be resolved before the next one.
+    #[error("on channel {channel} the payment of order {order} is under way")]
+    PaymentInFlight {
+        /// The channel.
+        channel: ChannelId,
+        /// The order.
+        order: OrderId,
+    },
+    /// The scheme's rules do not let this payment, or top-up, be made.
+    #[error("channel {channel}: {source}")]
+    PayRefused {
+        /// The channel.
+        channel: ChannelId,
+        /// The rule, with its values.
+        source: PayError,
+    },
+    /// A payment only moves forward.
+    #[error("the payment of order {order} is {from} and cannot become {to}")]
+    PaymentMove {
+        /// The order.
+        order: OrderId,
+        /// What it is.
+        from: PaymentState,
+        /// What it was to be.
+        to: PaymentState,
+    },
+    /// A position only moves forward.
+    #[error("the position of channel {channel} is at {stored} and cannot go to {got}")]
+    PositionBackwards {
+        /// The channel.
+        channel: ChannelId,
+        /// Index of the new position.
+        got: Index,
+        /// Index of the stored one.
+        stored: Index,
+    },
+    /// No such payment.
+    #[error("no payment with tag {tag} is stored for channel {channel}")]
+    UnknownPayment {
+        /// The channel.
+        channel: ChannelId,
+        /// The payment's tag.
+        tag: Tag,
+    },
+    /// The payment was accepted from an old state of the channel: load it and judge the payment again.
+    #[error("the payment stands on index {} of channel {channel} (tag {}), but {}", got.0, got.1, match stored {
+        Some((index, tag)) => format!("the last one stored is {index} (tag {tag})"),
+        None => "none is stored".to_owned(),
+    })]
+    PaymentStale {
+        /// The channel.
+        channel: ChannelId,
+        /// What it stands on: index and tag. Index 0 is the opening.
+        got: (Index, Tag),
+        /// The last stored payment that counts.
+        stored: Option<(Index, Tag)>,
+    },
+    /// This very payment paid for another order.
+    #[error("payment {index} of channel {channel} paid for order {stored}, not for {got}")]
+    PaymentOfOrder {
+        /// The channel.
+        channel: ChannelId,
+        /// The payment.
+        index: Index,
+        /// The order that it was now to pay for.
+        got: OrderId,
+        /// The order that it is stored for.
+        stored: OrderId,
+    },
+    /// Another payment stands on this one, so its good was delivered.
+    #[error("payment {got} of channel {channel} cannot fail: payment {above} stands on it")]
+    PaymentBuried {
+        /// The channel.
+        channel: ChannelId,
+        /// The payment.
+        got: Index,
+        /// A later one.
+        above: Index,
+    },
+    /// A payment's good is delivered or not, for good.
+    #[error("payment {index} of channel {channel} is {from} and cannot become {to}")]
+    VendorPaymentMove {
+        /// The channel.
+        channel: ChannelId,
+        /// The payment.
+        index: Index,
+        /// What it is.
+        from: VendorPaymentState,
+        /// What it was to be.
+        to: VendorPaymentState,
+    },
+    /// The channel takes no more payments and starts no more steps.
+    #[error("channel {channel} is {phase}")]
+    ChannelClosing {
+        /// The channel.
+        channel: ChannelId,
+        /// Where it stands.
+        phase: ChannelPhase,
+    },
+    /// Two checkpoints of one index.
+    #[error(
+        "channel {channel} has a checkpoint with word {stored} at index {index}; the other one has {got}"
+    )]
+    CheckpointExists {
+        /// The channel.
+        channel: ChannelId,
+        /// The index.
+        index: Index,
+        /// The other one's word. Where it is the same, the root or the signature differs.
+        got: Word,
+        /// The stored one's.
+        stored: Word,
+    },
+    /// A settlement has at least one channel.
+    #[error("a settlement needs at least one channel, got none")]
+    SettlementEmpty,
+    /// The channel is in a settlement that is not finished.
+    #[error("channel {channel} is in settlement {settlement}, which is not finished")]
+    SettlementBusy {
+        /// The channel.
+        channel: ChannelId,
+        /// The settlement.
+        settlement: SettlementId,
+    },
+    /// A close below what was paid would lose the rest.
+    #[error("channel {channel} cannot be closed at {got}: {stored} is paid")]
+    SettlementStale {
+        /// The channel.
+        channel: ChannelId,
+        /// The index to close at.
+        got: Index,
+        /// The highest index that is stored.
+        stored: Index,
+    },
+    /// No such settlement.
+    #[error("there is no settlement {0}")]
+    UnknownSettlement(SettlementId),
+    /// The transaction was never added to the settlement.
+    #[error("transaction {hash} is not one of settlement {settlement}")]
+    UnknownSettlementTransaction {
+        /// The settlement asked about.
+        settlement: SettlementId,
+        /// The transaction.
+        hash: B256,
+    },
+    /// A transaction is of one settlement.
+    #[error("transaction {hash} was added to settlement {got}, but is of settlement {stored}")]
+    SettlementTransactionTaken {
+        /// The transaction.
+        hash: B256,
+        /// The settlement it was now added to.
+        got: SettlementId,
+        /// The settlement it is of.
+        stored: SettlementId,
+    },
+    /// A settlement cannot take this step from where it stands.
+    #[error("settlement {settlement} is {from} and cannot become {to}")]
+    SettlementMove {
+        /// The settlement.
+        settlement: SettlementId,
+        /// Where it stands.
+        from: SettlementState,
+        /// Where it was to go.
+        to: SettlementStage,
+    },
+    /// Finalizing needs an outcome for every channel.
+    #[error("no outcome for channel {channel} of settlement {settlement}")]
+    SettlementOutcomeMissing {
+        /// The settlement.
+        settlement: SettlementId,
+        /// The channel.
+        channel: ChannelId,
+    },
+    /// An outcome for a channel that is not in the settlement, or a second one.
+    #[error("outcome for channel {channel}, which is not in settlement {settlement} or has one already")]
+    SettlementOutcomeStray {
+        /// The settlement.
+        settlement: SettlementId,
+        /// The channel.
+        channel: ChannelId,
+    },
+    /// An epoch has one key.
+    #[error("in epoch {epoch} permits are signed with key {stored}, not with {got}")]
+    BankKeyTaken {
+        /// The epoch.
+        epoch: u64,
+        /// The other key.
+        got: Address,
+        /// The key that is known.
+        stored: Address,
+    },
+    /// Epochs only rise.
+    #[error("the bank's key is that of epoch {newest}; epoch {got} is over")]
+    BankEpochBackwards {
+        /// The epoch.
+        got: u64,
+        /// The newest one.
+        newest: u64,
+    },
+    /// No key to sign permits with was named.
+    #[error("the bank has named no key that signs its permits")]
+    BankKeyMissing,
+    /// The channel has a permit with other terms.
+    #[error("channel {channel} has a permit {generation} whose {field} is {stored}, not {got}")]
+    PermitExists {
+        /// The channel.
+        channel: ChannelId,
+        /// Number of the permit: 0 opens, others top up.
+        generation: u32,
+        /// The field that differs.
+        field: &'static str,
+        /// Its value in the request.
+        got: String,
+        /// Its value in the permit.
+        stored: String,
+    },
+    /// Permits of a channel come one after the other.
+    #[error("the next permit of channel {channel} is number {next}, not {got}")]
+    PermitGap {
+        /// The channel.
+        channel: ChannelId,
+        /// Number of the permit asked for.
+        got: u32,
+        /// The next one.
+        next: u32,
+    },
+    /// The client has had as many permits as it may.
+    #[error("{client} has had {issued} of {limit} permits since {since}")]
+    PermitQuota {
+        /// The client.
+        client: Address,
+        /// How many it had.
+        issued: u64,
+        /// How many it may have.
+        limit: u32,
+        /// Since then.
+        since: Timestamp,
+    },
+    /// The signer returned another permit than the one asked for.
+    #[error("the permit of channel {channel} was to be signed with {field} {asked}, but has {signed}")]
+    PermitSignedOther {
+        /// The channel.
+        channel: ChannelId,
+        /// What differs.
+        field: &'static str,
+        /// Its value as signed.
+        signed: String,
+        /// Its value as asked.
+        asked: String,
+    },
+    /// The signer of a permit panicked.
+    #[error("signing a permit of channel {0} panicked")]
+    PermitSignPanicked(ChannelId),
     /// A final block does not change.
     #[error("the mirror is at block {} ({}), and cannot go to block {} ({})", stored.number, stored.hash, got.number, got.hash)]
     CursorBackwards {

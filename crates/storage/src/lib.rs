@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod channel;
 pub mod claims;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -13,6 +14,7 @@ pub mod seed;
 mod sql;
 pub mod wins;
 
+pub use channel::ChannelStore;
 pub use claims::{ClaimId, ClaimRecord, ClaimStage, ClaimState, ClaimStore, Outcome, TxRecord};
 pub use error::{Result, StoreError};
 pub use fleet::{Beat, FleetStore, Part};
@@ -28,7 +30,17 @@ pub use wins::{Total, WinFilter, WinRecord, WinStage, WinState, WinStore, WinTot
 
 /// Every capability at once: what a backend is. Roles ask for the capabilities that they need.
 pub trait Store:
-    SeedStore + OrderStore + WinStore + ClaimStore + MirrorStore + FleetStore + Clone + Send + Sync + 'static
+    SeedStore
+    + OrderStore
+    + WinStore
+    + ClaimStore
+    + MirrorStore
+    + FleetStore
+    + ChannelStore
+    + Clone
+    + Send
+    + Sync
+    + 'static
 {
 }
 
@@ -39,6 +51,7 @@ impl<T> Store for T where
         + ClaimStore
         + MirrorStore
         + FleetStore
+        + ChannelStore
         + Clone
         + Send
         + Sync

@@ -236,10 +236,10 @@ impl From<Address> for WinFilter {
     }
 }
 
-/// A number of tickets and what they were worth together.
+/// A number of tickets, or of payments, and what they were worth together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Total {
-    /// Tickets.
+    /// How many.
     pub count: u64,
     /// Sum of their prices, atomic units.
     pub price: Amount,

@@ -2,6 +2,8 @@
 pragma solidity ^0.8.30;
 
 import {Deploy} from "../../../script/Deploy.s.sol";
+import {IPaymentChannel} from "contracts/channel/IPaymentChannel.sol";
+import {PaymentChannel} from "contracts/channel/PaymentChannel.sol";
 import {ITicketEscrow} from "contracts/ticket/ITicketEscrow.sol";
 import {TicketEscrow} from "contracts/ticket/TicketEscrow.sol";
 import {Test} from "forge-std/Test.sol";
@@ -17,41 +19,48 @@ contract DeployTest is Test {
         vm.etch(script.FACTORY(), FACTORY_CODE);
     }
 
-    function test_run_DeploysAtThePredictedAddress() external {
-        address predicted = script.predicted();
-        assertEq(predicted.code.length, 0);
-        assertEq(script.run(), predicted);
-        assertEq(predicted.code, _expectedCode(predicted), "the contract, with the immutables of this address");
-        assertEq(ITicketEscrow(predicted).WITHDRAW_DELAY(), 3 days);
+    function test_run_DeploysAtThePredictedAddresses() external {
+        (address escrows, address channels) = script.predicted();
+        assertEq(escrows.code.length, 0);
+        assertEq(channels.code.length, 0);
+        (address first, address second) = script.run();
+        assertEq(first, escrows);
+        assertEq(second, channels);
+        assertEq(escrows.code, _expectedCode("TicketEscrow.sol:TicketEscrow", escrows), "with its own immutables");
+        assertEq(channels.code, _expectedCode("PaymentChannel.sol:PaymentChannel", channels), "with its own immutables");
+        assertEq(ITicketEscrow(escrows).WITHDRAW_DELAY(), 3 days);
+        assertEq(IPaymentChannel(channels).MAX_LENGTH(), 1 << 20);
     }
 
     function test_run_TwiceDoesNothing() external {
-        address first = script.run();
+        (address escrows, address channels) = script.run();
         uint64 nonce = vm.getNonce(script.FACTORY());
-        assertEq(script.run(), first);
+        (address first, address second) = script.run();
+        assertEq(first, escrows);
+        assertEq(second, channels);
         assertEq(vm.getNonce(script.FACTORY()), nonce, "no second creation");
     }
 
-    /// The same address on every chain, from every account.
+    /// What stands is left alone, what is missing comes beside it.
+    function test_run_AddsWhatIsMissing() external {
+        (address escrows, address channels) = script.predicted();
+        deployCodeTo("TicketEscrow.sol:TicketEscrow", escrows);
+        uint64 nonce = vm.getNonce(script.FACTORY());
+        script.run();
+        assertGt(channels.code.length, 0);
+        assertEq(vm.getNonce(script.FACTORY()), nonce + 1, "one creation");
+    }
+
+    /// The same addresses on every chain, from every account.
     function test_predicted_DependsOnTheCodeAlone() external {
-        address here = script.predicted();
+        (address escrows, address channels) = script.predicted();
         vm.chainId(1);
         vm.prank(makeAddr("somebody"));
-        assertEq(new Deploy().predicted(), here);
-        assertEq(
-            here,
-            address(
-                uint160(
-                    uint256(
-                        keccak256(
-                            abi.encodePacked(
-                                bytes1(0xff), script.FACTORY(), bytes32(0), keccak256(type(TicketEscrow).creationCode)
-                            )
-                        )
-                    )
-                )
-            )
-        );
+        (address first, address second) = new Deploy().predicted();
+        assertEq(first, escrows);
+        assertEq(second, channels);
+        assertEq(escrows, _create2(keccak256(type(TicketEscrow).creationCode)));
+        assertEq(channels, _create2(keccak256(type(PaymentChannel).creationCode)));
     }
 
     function test_run_RevertWhen_FactoryMissing() external {
@@ -64,14 +73,20 @@ contract DeployTest is Test {
     function test_run_RevertWhen_FactoryDeploysNothing() external {
         address factory = script.FACTORY();
         vm.etch(factory, hex"00");
-        vm.expectRevert(abi.encodeWithSelector(Deploy.NotDeployed.selector, script.predicted()));
+        (address escrows,) = script.predicted();
+        vm.expectRevert(abi.encodeWithSelector(Deploy.NotDeployed.selector, escrows));
         script.run();
     }
 
-    function _expectedCode(address at) private returns (bytes memory code) {
+    function _create2(bytes32 codeHash) private view returns (address) {
+        return
+            address(uint160(uint256(keccak256(abi.encodePacked(bytes1(0xff), script.FACTORY(), bytes32(0), codeHash)))));
+    }
+
+    function _expectedCode(string memory artifact, address at_) private returns (bytes memory code) {
         uint256 before = vm.snapshotState();
-        deployCodeTo("TicketEscrow.sol:TicketEscrow", at);
-        code = at.code;
+        deployCodeTo(artifact, at_);
+        code = at_.code;
         vm.revertToState(before);
     }
 }

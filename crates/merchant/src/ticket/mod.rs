@@ -15,11 +15,10 @@ mod book;
 mod claim;
 mod decide;
 mod fleet;
-mod follow;
 mod price;
 
+pub use crate::follow::{FollowError, follow, follow_once};
 pub use accept::{AcceptError, Admitted, Delivery, Merchant, OpenQuote, Receipt, StartError, WITHDRAW_DELAY};
 pub use claim::{ClaimStepError, Claimer, Settled, Step};
 pub use decide::{Because, ClaimPolicy, Decision, Market, Waiting, decide};
-pub use follow::{FollowError, follow, follow_once};
 pub use price::{Price, PriceError};

@@ -197,9 +197,9 @@ impl VendorChannel {
         Some(self.delivered(&payment))
     }
 
-    /// The channel with a checkpoint that the client signed: a close starts there. A checkpoint on a new chain, at what was
-    /// paid or above, moves the channel to that chain: the signature vouches for a word that would be too far from the new
-    /// anchor to walk.
+    /// The channel with a checkpoint that the client signed: a close starts there. One above what was paid pays for it, and
+    /// one of a new chain moves the channel there: the signature vouches for a word that would be too far from the anchor to
+    /// walk.
     ///
     /// In accountable mode `locks` are the index of the checkpoint before and the receipts since; else `None`. A pending
     /// payment that the checkpoint counts is confirmed first ([`VendorChannel::confirm`]). The caller stores the signed
@@ -213,36 +213,25 @@ impl VendorChannel {
     ) -> Result<Self, CheckpointError> {
         signed.check_signature(domain, self.id, record.opening().receiptKey)?;
         signed.check_locks(locks)?;
-        let (index, held) = (signed.index(), self.paid);
+        let (index, word, held) = (signed.index(), signed.word(), self.paid);
         let mut channel = *self;
-        let newest = record.chains.len() - 1;
-        let known = if index <= held.base {
+        let known = walk(held.word, self.id, held.index.above(index));
+        if index > held.base && index <= held.index && word == known {
+            channel.paid.base = index;
+            return Ok(channel);
+        }
+        // What is no word of the chain in use may be one of the newest chain, or is above all that was paid.
+        let on_newest = held.chain as usize + 1 >= record.chains.len();
+        if on_newest && index <= held.base {
             return Err(CheckpointError::IndexNotAboveLast {
                 got: index,
                 last: held.base,
             });
-        } else if index <= held.index {
-            walk(held.word, self.id, held.index.above(index))
-        } else {
-            held.word
-        };
-        if index <= held.index && known == signed.word() {
-            channel.paid.base = index;
-            return Ok(channel);
         }
-        if held.chain as usize >= newest {
-            return Err(if index > held.index {
-                CheckpointError::IndexAbovePaid {
-                    got: index,
-                    paid: held.index,
-                }
-            } else {
-                CheckpointError::WrongWord {
-                    got: signed.word(),
-                    known,
-                }
-            });
+        if on_newest && index <= held.index {
+            return Err(CheckpointError::WrongWord { got: word, known });
         }
+        // The contract takes the signature for the walk, so that this word is as good as one that walks.
         if index < held.index || index > record.length() {
             return Err(CheckpointError::IndexOutOfRange {
                 got: index,
@@ -252,8 +241,8 @@ impl VendorChannel {
         }
         channel.paid = Paid {
             index,
-            word: signed.word(),
-            chain: chain_number(newest),
+            word,
+            chain: chain_number(record.chains.len() - 1),
             base: index,
         };
         Ok(channel)

@@ -5,7 +5,8 @@ use alloy_primitives::B256;
 use bindings::channel::{LastReceipt, Proof, Signature as SolSignature, Terms};
 
 use super::{
-    Admitted, CloseError, Domain, Index, Key, OpenedReceipt, Paid, Permit, Signature, SignedCheckpoint, walk,
+    Admitted, CloseError, Domain, Index, Key, OpenedReceipt, Paid, Permit, Signature, SignedCheckpoint, Word,
+    walk,
 };
 
 /// What steps of a close cost, in gas: measured, and passed in.
@@ -44,16 +45,16 @@ pub struct Close {
 }
 
 impl Close {
-    /// The cheapest proof of what the vendor was paid.
+    /// The cheapest proof of what the vendor was paid, among those that the contract takes.
     ///
-    /// `terms` are the channel's permits on chain, the opening one first; `anchor` is the index at which the contract's
-    /// anchor of the word's chain stands (`anchorOf`; 0 is always safe to assume where no checkpoint was sent), `settled`
-    /// what it has credited. A signed checkpoint of another chain, or one that the word does not lead to, is not used.
+    /// `terms` are the channel's permits on chain, the opening one first. `anchor` is where the contract's anchor of the
+    /// word's chain stands, if a checkpoint has moved it; `settled` is what the contract has credited. The walk of either
+    /// proof is gone here first: a word that a checkpoint vouches for need not lead to the anchor.
     pub fn plan(
         terms: &[Admitted],
         paid: &Paid,
         signed: Option<&SignedCheckpoint>,
-        anchor: Index,
+        anchor: Option<(Index, Word)>,
         settled: Index,
         gas: &CloseGas,
     ) -> Result<Self, CloseError> {
@@ -68,48 +69,54 @@ impl Close {
             });
         }
         let channel = admitted.permit().channel();
-        let from_anchor = paid.index.above(anchor);
-        let from_signed = signed
-            .filter(|signed| signed.index() > Index::ZERO && signed.index() <= paid.index)
-            .map(|signed| (signed, paid.index.above(signed.index())));
+        let (at, anchor) = anchor.unwrap_or((Index::ZERO, admitted.permit().anchor()));
+        let from_anchor = paid.index.above(at);
         let cost = |steps: u32| gas.base + u64::from(steps) * gas.per_step;
-        if let Some((signed, steps)) = from_signed
-            && cost(steps) + gas.signature < cost(from_anchor)
-            && walk(paid.word, channel, steps) == signed.word()
-        {
-            return Ok(Self {
-                terms: admitted.terms(),
-                proof: Proof {
+        let make = |proof: Proof, evidence, steps, gas| Self {
+            terms: admitted.terms(),
+            proof,
+            evidence,
+            steps,
+            gas,
+        };
+        let by_signature = signed
+            .filter(|signed| signed.index() > Index::ZERO && signed.index() <= paid.index)
+            .map(|signed| (signed, paid.index.above(signed.index())))
+            .filter(|(signed, steps)| walk(paid.word, channel, *steps) == signed.word())
+            .map(|(signed, steps)| {
+                let proof = Proof {
                     index: paid.index.0,
                     word: paid.word.0,
                     signedIndex: signed.fields.index,
                     signedWord: signed.fields.word,
                     locksRoot: signed.fields.locksRoot,
                     signature: signed.signature.to_sol(),
-                },
-                evidence: Evidence::Signed,
-                steps,
-                gas: cost(steps) + gas.signature,
+                };
+                make(proof, Evidence::Signed, steps, cost(steps) + gas.signature)
             });
+        if let Some(close) = &by_signature
+            && close.gas < cost(from_anchor)
+        {
+            return Ok(close.clone());
         }
-        Ok(Self {
-            terms: admitted.terms(),
-            proof: Proof {
+        let walked = walk(paid.word, channel, from_anchor);
+        if walked == anchor {
+            let proof = Proof {
                 index: paid.index.0,
                 word: paid.word.0,
                 signedIndex: 0,
                 signedWord: B256::ZERO,
                 locksRoot: B256::ZERO,
                 signature: no_signature(),
-            },
-            evidence: Evidence::Anchor,
-            steps: from_anchor,
-            gas: cost(from_anchor),
-        })
+            };
+            return Ok(make(proof, Evidence::Anchor, from_anchor, cost(from_anchor)));
+        }
+        by_signature.ok_or(CloseError::WordNotInChain { walked, anchor })
     }
 }
 
-/// The last receipt as a close shows it, or none.
+/// The last receipt as a close shows it, or none. The contract takes one of the index that is closed at, and no other: while
+/// a payment is pending there is none to show.
 pub fn last_receipt(permit: &Permit, opened: Option<&OpenedReceipt>) -> LastReceipt {
     let shown = opened.and_then(|opened| {
         let (signature, _) = opened.sigma.signed_by(opened.digest, permit.receipt_key())?;

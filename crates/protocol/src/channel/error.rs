@@ -214,6 +214,16 @@ pub enum PayError {
         /// Number of payments under way.
         in_flight: usize,
     },
+    /// The vendor shows a word that is not of this chain.
+    #[error("the word of index {index} is {got}, mine is {mine}")]
+    NotMyWord {
+        /// The index.
+        index: Index,
+        /// What the vendor shows.
+        got: Word,
+        /// The chain's word.
+        mine: Word,
+    },
     /// A top-up has to be longer.
     #[error("a top-up to {got} words, the channel has {length}")]
     NotLonger {
@@ -390,7 +400,7 @@ pub enum Refusal {
         /// The most.
         limit: u32,
     },
-    /// The word does not lead to one that is known.
+    /// The word does not lead to one that is known. It may be of a top-up that is not final yet, or of the chain before it.
     #[error("the word of index {index} leads to {walked}, known is {known}")]
     WordNotInChain {
         /// The payment's index.
@@ -441,14 +451,6 @@ pub enum CheckpointError {
         /// The channel's receipt key.
         receipt_key: Address,
     },
-    /// The vendor was not paid so much.
-    #[error("checkpoint is at {got}, paid is {paid}")]
-    IndexAbovePaid {
-        /// The checkpoint's index.
-        got: Index,
-        /// The highest word's index.
-        paid: Index,
-    },
     /// It is an old one, or of nothing.
     #[error("checkpoint is at {got}, not above {last}")]
     IndexNotAboveLast {
@@ -457,8 +459,8 @@ pub enum CheckpointError {
         /// The last checkpoint's.
         last: Index,
     },
-    /// A new chain is taken up at what was paid or above, and within its length.
-    #[error("checkpoint on a new chain is at {got}, not {low} to {high}")]
+    /// A checkpoint that pays, or moves to a new chain, is at what was paid or above, and within the chain's length.
+    #[error("checkpoint of a new word is at {got}, not {low} to {high}")]
     IndexOutOfRange {
         /// The checkpoint's index.
         got: Index,
@@ -575,9 +577,17 @@ pub enum ReceiptsError {
         /// The least.
         needed: usize,
     },
-    /// The bank did not sign.
+    /// A signature of the bank is malformed, or no key's.
     #[error(transparent)]
-    Permit(#[from] PermitError),
+    Signature(#[from] SignatureError),
+    /// A permit is signed by somebody else than a bank that the reader trusts.
+    #[error("permit is signed by {got}, none of the {trusted} keys that are trusted")]
+    BankNotTrusted {
+        /// The address that the signature recovers.
+        got: Address,
+        /// How many keys are trusted.
+        trusted: usize,
+    },
     /// Parts of two channels.
     #[error("file is of channel {channel}, a part of it of {got}")]
     WrongChannel {
@@ -710,6 +720,26 @@ pub enum FoldError {
         /// The one before.
         known: Timestamp,
     },
+    /// A bank set what is no reputation.
+    #[error("{customer} has a reputation of {got}, the highest is {high}")]
+    ReputationOutOfRange {
+        /// The bank's customer.
+        customer: Address,
+        /// Its reputation.
+        got: u8,
+        /// The highest.
+        high: Reputation,
+    },
+    /// A change of a bank's key was missed.
+    #[error("bank {bank} has its key of epoch {got}, known was {known}")]
+    EpochSkipped {
+        /// The bank.
+        bank: Address,
+        /// The event's epoch.
+        got: u64,
+        /// The one before.
+        known: u64,
+    },
     /// Reputation falls once for each kind of proof.
     #[error("channel {channel}: proven a second time")]
     ProvenTwice {
@@ -754,7 +784,10 @@ impl Refusal {
             | Self::PaysTooLittle { .. }
             | Self::PaysTooMuch { .. } => Retry::NewPayment,
             // A block, a delivery, or a top-up that becomes final helps.
-            Self::MirrorStale { .. } | Self::ChannelMissing { .. } | Self::Busy { .. } => Retry::Later,
+            Self::MirrorStale { .. }
+            | Self::ChannelMissing { .. }
+            | Self::Busy { .. }
+            | Self::WordNotInChain { .. } => Retry::Later,
             // More length, more time, or a reputation that rose.
             Self::PastLength { got, .. } if *got <= MAX_LENGTH => Retry::TopUp,
             Self::TooLate { .. } | Self::ReputationTooLow { .. } => Retry::TopUp,
@@ -766,8 +799,7 @@ impl Refusal {
             | Self::BankNotAccepted { .. }
             | Self::WrongAsset { .. }
             | Self::PastLength { .. }
-            | Self::JumpTooFar { .. }
-            | Self::WordNotInChain { .. } => Retry::Never,
+            | Self::JumpTooFar { .. } => Retry::Never,
         }
     }
 }

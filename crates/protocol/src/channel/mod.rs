@@ -12,6 +12,7 @@ mod pay;
 mod permit;
 mod receipt;
 mod record;
+pub mod reputation;
 mod units;
 mod watch;
 mod word;

@@ -241,14 +241,15 @@ fn highest_wrong(key: &PublicKey, start: usize, receipts: &[OpenedReceipt]) -> O
 }
 
 impl ReceiptsFile {
-    /// Checks the file against the key of a bank that the reader trusts, and opens it.
+    /// Checks the file against a bank that the reader trusts, and opens it. `bank_keys` are the keys that signed for the bank
+    /// at any time (C-19).
     pub fn verify(
         &self,
         domain: &Domain,
-        bank_key: Address,
+        bank_keys: &[Address],
         threads: usize,
     ) -> Result<Opened, ReceiptsError> {
-        let length = self.check_terms(bank_key)?;
+        let length = self.check_terms(bank_keys)?;
         let opening = &self.terms[0];
         let channel = opening.permit().channel();
         if self.opener.channel != channel {
@@ -272,10 +273,16 @@ impl ReceiptsFile {
         ))
     }
 
-    fn check_terms(&self, bank_key: Address) -> Result<Index, ReceiptsError> {
+    fn check_terms(&self, bank_keys: &[Address]) -> Result<Index, ReceiptsError> {
         let mut length = Index::ZERO;
         for (number, admitted) in self.terms.iter().enumerate() {
-            admitted.check(bank_key)?;
+            let signer = admitted.signer()?;
+            if !bank_keys.contains(&signer) {
+                return Err(ReceiptsError::BankNotTrusted {
+                    got: signer,
+                    trusted: bank_keys.len(),
+                });
+            }
             let (permit, opening) = (admitted.permit(), self.terms[0].permit());
             if permit.channel() != opening.channel() {
                 return Err(ReceiptsError::WrongChannel {

@@ -226,16 +226,24 @@ impl ClientChannel {
         })
     }
 
+    /// A payment under way as it is sent again: the same receipt, with the word of the newest chain. Nothing is revealed that
+    /// was not counted before, so that nothing has to be saved.
+    pub fn send_again(&self, chain: &mut Chain, tag: Tag) -> Result<Payment, PayError> {
+        let permit = self.newest().permit();
+        if chain.anchor() != permit.anchor() {
+            return Err(PayError::WrongChain {
+                got: chain.anchor(),
+                anchor: permit.anchor(),
+            });
+        }
+        let mut payment = self.find(tag)?.payment;
+        payment.word = chain.word(payment.index)?;
+        Ok(payment)
+    }
+
     /// The good of the payment with this tag arrived, or the vendor says so: the next payment builds on it.
     pub fn acknowledge(&self, tag: Tag) -> Result<Self, PayError> {
-        let found = self
-            .in_flight
-            .iter()
-            .find(|in_flight| in_flight.payment.tag == tag)
-            .ok_or(PayError::UnknownPayment {
-                got: tag,
-                in_flight: self.in_flight.len(),
-            })?;
+        let found = self.find(tag)?;
         Ok(Self {
             terms: self.terms.clone(),
             acknowledged: Acknowledged {
@@ -323,6 +331,22 @@ impl ClientChannel {
         Ok(channel)
     }
 
+    /// The channel after the vendor has shown the highest word that it holds: so much is revealed, and so much it can take.
+    /// Only the client can have made the word; a vendor that shows a lower one than it holds gives away the rest.
+    pub fn shown(&self, chain: &mut Chain, index: Index, word: Word) -> Result<Self, PayError> {
+        let mine = chain.word(index)?;
+        if word != mine {
+            return Err(PayError::NotMyWord {
+                index,
+                got: word,
+                mine,
+            });
+        }
+        let mut channel = self.clone();
+        channel.revealed = self.revealed.max(index);
+        Ok(channel)
+    }
+
     fn sign(
         &self,
         domain: &Domain,
@@ -358,6 +382,16 @@ impl ClientChannel {
             transcript,
             sigma,
         }
+    }
+
+    fn find(&self, tag: Tag) -> Result<&InFlight, PayError> {
+        self.in_flight
+            .iter()
+            .find(|in_flight| in_flight.payment.tag == tag)
+            .ok_or(PayError::UnknownPayment {
+                got: tag,
+                in_flight: self.in_flight.len(),
+            })
     }
 
     fn newest(&self) -> &Admitted {

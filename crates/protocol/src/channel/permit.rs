@@ -7,7 +7,7 @@ use bindings::channel::{OpenPermit, Terms};
 
 use super::{
     AdmitRefusal, Amount, ChannelId, Domain, Index, Key, MAX_LENGTH, MIN_REPUTATION, PermitError, Reputation,
-    Seconds, Sigma, Signature, Tag, Timestamp, Transcript, Word, recover,
+    Seconds, Sigma, Signature, SignatureError, Tag, Timestamp, Transcript, Word, recover,
 };
 
 /// A permit with its digest. Nobody has signed it.
@@ -332,11 +332,16 @@ impl Admitted {
 
     /// Whether the key at `bank_key` signed it.
     pub fn check(&self, bank_key: Address) -> Result<(), PermitError> {
-        let recovered = recover(self.permit.digest, &self.signature)?.address();
+        let recovered = self.signer()?;
         if recovered != bank_key {
             return Err(PermitError::WrongSigner { recovered, bank_key });
         }
         Ok(())
+    }
+
+    /// Address of the key that signed.
+    pub fn signer(&self) -> Result<Address, SignatureError> {
+        Ok(recover(self.permit.digest, &self.signature)?.address())
     }
 
     /// What was signed.

@@ -179,6 +179,21 @@ impl Reputation {
     pub const fn get(self) -> u8 {
         self.0
     }
+
+    /// Raised, to no more than [`Reputation::MAX`].
+    pub const fn raised(self, by: u8) -> Self {
+        let raised = self.0.saturating_add(by);
+        if raised < Self::MAX.0 {
+            Self(raised)
+        } else {
+            Self::MAX
+        }
+    }
+
+    /// Lowered, to no less than 0.
+    pub const fn lowered(self, by: u8) -> Self {
+        Self(self.0.saturating_sub(by))
+    }
 }
 
 impl TryFrom<u32> for Index {

@@ -2,14 +2,17 @@
 //! the anchor `w_0` is on chain, and `w_i` is worth `i` units. Whoever sees `w_i` can hash down and never up (C-2).
 //!
 //! The payer reveals upwards what it can only hash downwards. [`Chain`] keeps `⌈log2 n⌉` pebbles (Jakobsson's fractal
-//! traversal): a payment costs at most `2 ⌈log2 n⌉ + 1` hashes and half of `⌈log2 n⌉` on average, instead of `n` words or
-//! `n` hashes.
+//! traversal): a payment costs at most `⌈log2 n⌉ + 1` hashes and less than half of that on average, instead of `n` words or
+//! `n` hashes. For n = 2^20: 23 words in 800 bytes, at most 19 hashes, 9 on average.
 //!
 //! ```text
 //! level 1:  . ● . . . ● . . . ● . . .      pebble j waits at the next odd multiple of 2^j above the position, having come
 //! level 2:  . . . ● . . . . . . . ● .      down from the next multiple of 2^(j+1), two links a step: there it met a
 //! level 3:  . . . . . . . ● . . . . .      pebble of a higher level, whose word it copied
 //! ```
+//!
+//! Why the bound: pebble j is on its way while bit j of the position is 1 and bit j − 1 is 0. So no two neighbours move at
+//! once: at most half of the levels, two hashes each, and one hash more for the word of an odd index.
 
 use core::fmt;
 
@@ -184,7 +187,7 @@ impl Chain {
         size_of::<Self>() + self.pebbles.capacity() * size_of::<Word>()
     }
 
-    /// The word of `index`. Above the position the traversal goes on, at most `2 ⌈log2 n⌉ + 1` hashes for each index; at or
+    /// The word of `index`. Above the position the traversal goes on, at most `⌈log2 n⌉ + 1` hashes for each index; at or
     /// below it, the current word is hashed down.
     pub fn word(&mut self, index: Index) -> Result<Word, ChainError> {
         Ok(self.word_counted(index)?.0)
@@ -217,9 +220,11 @@ impl Chain {
         let level = at.trailing_zeros() as usize;
         let mut hashes = 0;
         for (i, word) in self.pebbles.iter_mut().enumerate() {
-            // The pebble that lies at `at` waits for what is below.
-            if i + 1 != level {
-                let steps = place(i, from).min(length) - place(i, at).min(length);
+            // The pebble that lies at `at` waits for what is below; others come down by two until they rest.
+            let above_rest = on_its_way(i, from);
+            if i + 1 != level && above_rest > 0 {
+                let before = rest(i, from) + above_rest;
+                let steps = before.min(length) - (before - 2).min(length);
                 *word = walk(*word, self.channel, steps);
                 hashes += steps;
             }
@@ -272,11 +277,21 @@ fn levels(length: Index) -> usize {
     length.0.next_power_of_two().trailing_zeros() as usize
 }
 
-/// Where the pebble of level `i + 1` lies after `position` was given, on a chain without end: it starts at a multiple of
-/// `2 × step`, comes down two links for each index given, and rests at the odd multiple of `step` below.
+/// Where the pebble of level `i + 1` lies after `position` was given, on a chain without end.
 fn place(i: usize, position: u32) -> u32 {
-    let step = 2u32 << i;
-    let rest = step + 2 * step * ((position + step) / (2 * step));
-    let age = position + 2 * step - rest;
-    rest + step.saturating_sub(2 * age)
+    rest(i, position) + on_its_way(i, position)
+}
+
+/// Where it rests: the next odd multiple of `step = 2^(i + 1)`.
+fn rest(i: usize, position: u32) -> u32 {
+    let step = 2 << i;
+    step + 2 * step * ((position + step) / (2 * step))
+}
+
+/// How far above it still is: it starts `step` above its rest when that of before was passed, and comes down two links for
+/// each index given. It is there after a quarter of its time, so that others find a word where they are to start.
+fn on_its_way(i: usize, position: u32) -> u32 {
+    let step: u32 = 2 << i;
+    let age = position + 2 * step - rest(i, position);
+    step.saturating_sub(2 * age)
 }

@@ -193,9 +193,7 @@ pub(crate) fn check_bank_key(
     match (stored, newest) {
         (Some(stored), _) if stored == got => Ok(false),
         (Some(stored), _) => Err(StoreError::BankKeyTaken { epoch, got, stored }),
-        (None, Some(newest)) if epoch < newest => {
-            Err(StoreError::BankEpochBackwards { got: epoch, newest })
-        }
+        (None, Some(newest)) if epoch < newest => Err(StoreError::BankEpochBackwards { got: epoch, newest }),
         (None, _) => Ok(true),
     }
 }

@@ -30,11 +30,8 @@ pub trait ClientChannelStore {
 
     /// A top-up: the chain of this permit pays from now on. To be called when it is on chain. True if it is new. A permit of
     /// another channel or one that is no longer than the newest is [`PayRefused`](StoreError::PayRefused).
-    fn topped_up(
-        &self,
-        channel: ChannelId,
-        admitted: &Admitted,
-    ) -> impl Future<Output = Result<bool>> + Send;
+    fn topped_up(&self, channel: ChannelId, admitted: &Admitted)
+    -> impl Future<Output = Result<bool>> + Send;
 
     /// The channel is closed or refunded, or not used any more: no payment over it. True if it was open.
     fn close_client_channel(
@@ -366,7 +363,7 @@ impl ClientChannelRecord {
         &self,
         request: &PayRequest,
         index: Index,
-        prepared: &Prepared,
+        prepared: Prepared,
     ) -> Result<InFlight> {
         let order = request.order;
         let differs = |field, signed: String, asked: String| {
@@ -377,10 +374,12 @@ impl ClientChannelRecord {
                 asked,
             })
         };
-        let Some(made) = prepared.channel().in_flight().last() else {
-            return differs("payment", "nothing".to_owned(), "one payment".to_owned());
+        let (channel, payment) = prepared.send();
+        let from = self.channel.acknowledged();
+        let mut made = channel.in_flight().iter();
+        let Some(made) = made.find(|made| made.payment == payment) else {
+            return differs("payment", "nothing".to_owned(), payment.tag.to_string());
         };
-        let (payment, from) = (&made.payment, self.channel.acknowledged());
         if payment.channel != request.channel {
             return differs(
                 "channel",
@@ -485,8 +484,8 @@ impl PaymentRecord {
             ) => Ok(true),
             (from, to) => Err(StoreError::PaymentMove {
                 order: self.order,
-                from: from.to_string(),
-                to: to.to_string(),
+                from: from.clone(),
+                to: to.clone(),
             }),
         }
     }

@@ -25,8 +25,14 @@ pub use settle::{
     SettlementState, SettlementStep, SettlementStore,
 };
 
+pub use vendor::{
+    ChannelPhase, Opening, PaymentFate, PaymentSum, VendorChannelRecord, VendorChannelStore, VendorPayment,
+    VendorPaymentState, VendorTotals,
+};
+
 pub(crate) use bank::check_bank_key;
-pub(crate) use settle::check_outcomes as check_settlement_outcomes;
+pub(crate) use settle::{check_outcomes as check_settlement_outcomes, check_settlement};
+pub(crate) use vendor::check_checkpoint;
 
 use crate::Result;
 
@@ -36,6 +42,27 @@ pub trait ChannelDomainStore {
     /// [`OtherChannels`](crate::StoreError::OtherChannels). Until it is said, what needs it is
     /// [`ChannelsUnsaid`](crate::StoreError::ChannelsUnsaid).
     fn use_channels(&self, domain: Domain) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// Every capability of the scheme at once.
+pub trait ChannelStore:
+    ChannelDomainStore
+    + ChannelMirrorStore
+    + ClientChannelStore
+    + VendorChannelStore
+    + SettlementStore
+    + BankStore
+{
+}
+
+impl<T> ChannelStore for T where
+    T: ChannelDomainStore
+        + ChannelMirrorStore
+        + ClientChannelStore
+        + VendorChannelStore
+        + SettlementStore
+        + BankStore
+{
 }
 
 /// Two contracts, where there can be one.

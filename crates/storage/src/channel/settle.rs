@@ -278,12 +278,7 @@ impl SettlementState {
         }
     }
 
-    pub(crate) fn finalize(
-        self,
-        id: SettlementId,
-        gas_used: u64,
-        effective_gas_price: u128,
-    ) -> Result<Self> {
+    pub(crate) fn finalize(self, id: SettlementId, gas_used: u64, effective_gas_price: u128) -> Result<Self> {
         match self {
             Self::Mined { hash, block } => Ok(Self::Final {
                 hash,

@@ -382,10 +382,10 @@ pub(crate) fn check_checkpoint(got: &SignedCheckpoint, stored: &SignedCheckpoint
         return Ok(());
     }
     Err(StoreError::CheckpointExists {
-        channel: got.channel,
-        index: got.index,
-        got: got.word,
-        stored: stored.word,
+        channel: ChannelId(got.fields.channelId),
+        index: got.index(),
+        got: got.word(),
+        stored: stored.word(),
     })
 }
 

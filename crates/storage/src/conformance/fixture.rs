@@ -180,7 +180,7 @@ fn won(e: u64, fields: ticket::Ticket) -> Ticket<Won> {
     .expect("every draw but one is below the largest threshold")
 }
 
-fn hash(what: &str, numbers: &[u64]) -> B256 {
+pub(crate) fn hash(what: &str, numbers: &[u64]) -> B256 {
     let mut bytes = what.as_bytes().to_vec();
     bytes.extend(numbers.iter().flat_map(|number| number.to_be_bytes()));
     keccak256(bytes)

@@ -13,12 +13,13 @@ use protocol::ticket::{Amount, Nonce, Seed, Timestamp};
 use tokio::runtime::Handle;
 
 use super::{
-    Backend,
+    Backend, channel_fixture,
+    channel_model::{self, ChannelOp},
     fixture::{block, escrow, identity, issue, order, record, request, transaction, win},
 };
 use crate::{
     Budget, ClaimId, ClaimStage, MemoryStore, OrderFilter, OrderRequest, OrderState, Outcome, Part, Store,
-    TxRecord, WinFilter, WinStage,
+    TxRecord, WinFilter, WinStage, channel::ChannelDomainStore,
 };
 
 /// A claim, transaction or winner: so many before the latest one, or by number.
@@ -113,6 +114,7 @@ enum Op {
         record: u64,
     },
     ForgetMirror,
+    Channel(ChannelOp),
     Restart,
 }
 
@@ -165,12 +167,54 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Runs 32 random sequences (or as many as `PROPTEST_CASES` says).
+/// What must have been granted and refused in some run: runs that refuse everything would agree, too.
+const MUST: [&str; 19] = [
+    "Issue",
+    "IssueWithin",
+    "SaveWin",
+    "QueueWon",
+    "AddTransaction",
+    "Mined",
+    "Finalize",
+    "Resolve",
+    "GiveUp",
+    "MarkDelivered",
+    "Void",
+    "Beat",
+    "RaiseFloors",
+    "Acked",
+    "Leave",
+    "Unmined",
+    "Requeue",
+    "Release",
+    "SaveMirror",
+];
+
+/// Runs 32 random sequences of requests that have nothing to do with channels (or as many as `PROPTEST_CASES` says).
 pub async fn random_requests_match<B: Backend>() {
+    random_match::<B>(&prop::collection::vec(op(), 40..140), 32, &MUST);
+}
+
+/// Runs 16 random sequences of requests about channels, with tickets among them: accounts are shared.
+pub async fn random_channel_requests_match<B: Backend>() {
+    let ticket = (0..9u64, 0..3u64, 1..5u64).prop_map(|(order, account, limit)| Op::IssueWithin {
+        order,
+        account,
+        limit,
+    });
+    let op = prop_oneof![
+        60 => channel_model::op().prop_map(Op::Channel),
+        2 => ticket,
+        1 => Just(Op::Restart),
+    ];
+    random_match::<B>(&prop::collection::vec(op, 80..160), 16, &channel_model::MUST);
+}
+
+fn random_match<B: Backend>(sequences: &impl Strategy<Value = Vec<Op>>, cases: u32, must: &[&str]) {
     let cases = env::var("PROPTEST_CASES")
         .ok()
         .and_then(|cases| cases.parse().ok())
-        .unwrap_or(32);
+        .unwrap_or(cases);
     let config = Config {
         cases,
         failure_persistence: None,
@@ -179,40 +223,17 @@ pub async fn random_requests_match<B: Backend>() {
     let handle = Handle::current();
     let seen = Mutex::new(HashMap::new());
     tokio::task::block_in_place(|| {
-        let result = TestRunner::new(config).run(&prop::collection::vec(op(), 40..140), |ops| {
-            handle.block_on(compare::<B>(&ops, &seen))
-        });
+        let result = TestRunner::new(config).run(sequences, |ops| handle.block_on(compare::<B>(&ops, &seen)));
         if let Err(failure) = result {
             panic!("{failure}");
         }
-        // Runs that refuse everything would agree, too.
         let seen = seen.into_inner();
         let done = |kind: &str| seen.get(&(kind.to_owned(), true)).copied().unwrap_or(0_u32);
         // Nothing refuses these.
         let free = ["Issue", "RaiseFloors", "Acked", "Leave"];
         let refused_or_free =
             |kind: &str| free.contains(&kind) || seen.contains_key(&(kind.to_owned(), false));
-        let must = [
-            "Issue",
-            "IssueWithin",
-            "SaveWin",
-            "QueueWon",
-            "AddTransaction",
-            "Mined",
-            "Finalize",
-            "Resolve",
-            "GiveUp",
-            "MarkDelivered",
-            "Void",
-            "Beat",
-            "RaiseFloors",
-            "Acked",
-            "Leave",
-        ];
-        for kind in must
-            .into_iter()
-            .chain(["Unmined", "Requeue", "Release", "SaveMirror"])
-        {
+        for kind in must {
             assert!(
                 done(kind) > 0 && refused_or_free(kind),
                 "{kind}: {seen:?} in {cases} runs"
@@ -226,27 +247,29 @@ type Seen = Mutex<HashMap<(String, bool), u32>>;
 
 async fn compare<B: Backend>(ops: &[Op], seen: &Seen) -> Result<(), TestCaseError> {
     let place = B::place().await;
-    let mut store = place
-        .open(identity())
+    let mut store = open(&place).await?;
+    let model = MemoryStore::new(identity());
+    model
+        .use_channels(channel_fixture::domain())
         .await
         .map_err(|error| TestCaseError::fail(error.to_string()))?;
-    let model = MemoryStore::new(identity());
     for (n, op) in ops.iter().enumerate() {
         if matches!(op, Op::Restart) {
             store = restart(&place, store).await?;
             continue;
         }
-        let op = &if matches!(op, Op::Advance) {
-            next_step(&model).await
-        } else {
-            op.clone()
+        let op = &match op {
+            Op::Advance => next_step(&model).await,
+            Op::Channel(ChannelOp::AdvanceSettlement) => Op::Channel(channel_model::next_step(&model).await),
+            op => op.clone(),
         };
         let (expected, got) = (apply(&model, op).await, apply(&store, op).await);
         prop_assert_eq!(&expected, &got, "request {}: {:?}", n, op);
-        let kind = format!("{op:?}")
-            .chars()
-            .take_while(|letter| letter.is_alphabetic())
-            .collect();
+        let kind = match op {
+            Op::Channel(op) => format!("{op:?}"),
+            op => format!("{op:?}"),
+        };
+        let kind = kind.chars().take_while(|letter| letter.is_alphabetic()).collect();
         *seen.lock().entry((kind, expected.is_ok())).or_default() += 1;
     }
     let expected = dump(&model).await;
@@ -259,7 +282,17 @@ async fn compare<B: Backend>(ops: &[Op], seen: &Seen) -> Result<(), TestCaseErro
 async fn restart<B: Backend>(place: &B, store: B::Store) -> Result<B::Store, TestCaseError> {
     let failed = |error: crate::StoreError| TestCaseError::fail(error.to_string());
     place.close(store).await.map_err(failed)?;
-    place.open(identity()).await.map_err(failed)
+    open(place).await
+}
+
+async fn open<B: Backend>(place: &B) -> Result<B::Store, TestCaseError> {
+    let failed = |error: crate::StoreError| TestCaseError::fail(error.to_string());
+    let store = place.open(identity()).await.map_err(failed)?;
+    store
+        .use_channels(channel_fixture::domain())
+        .await
+        .map_err(failed)?;
+    Ok(store)
 }
 
 async fn next_step(model: &impl Store) -> Op {
@@ -446,6 +479,7 @@ async fn apply(store: &impl Store, op: &Op) -> Result<String, String> {
             show(store.save_mirror(block(number), &changed).await)
         }
         Op::ForgetMirror => show(store.forget_mirror().await),
+        Op::Channel(op) => channel_model::apply(store, &op).await,
         Op::Advance | Op::Restart => Ok(String::new()),
     }
 }
@@ -476,7 +510,7 @@ async fn pick_win(store: &impl Store, e: u64, pick: Pick) -> B256 {
     win(e, pick_nonce(store, e, pick).await, 0).digest()
 }
 
-fn account_name(n: u64) -> String {
+pub(super) fn account_name(n: u64) -> String {
     format!("account {n}")
 }
 
@@ -516,6 +550,7 @@ pub async fn dump(store: &impl Store) -> String {
         })
     });
     lines.push(show(mirror));
+    lines.extend(channel_model::dump(store).await);
     lines
         .into_iter()
         .map(|line| line.unwrap_or_else(|error| error))
@@ -523,7 +558,7 @@ pub async fn dump(store: &impl Store) -> String {
         .join("\n")
 }
 
-fn show<T: std::fmt::Debug>(result: crate::Result<T>) -> Result<String, String> {
+pub(super) fn show<T: std::fmt::Debug>(result: crate::Result<T>) -> Result<String, String> {
     result
         .map(|value| format!("{value:?}"))
         .map_err(|error| error.to_string())

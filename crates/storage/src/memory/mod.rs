@@ -1,5 +1,6 @@
 //! Everything in memory: for tests, simulation and benchmarks. Gone with the process.
 
+mod channel;
 mod claims;
 mod fleet;
 mod orders;
@@ -44,6 +45,7 @@ struct Tables {
     floors: BTreeMap<Address, Floor>,
     members: BTreeMap<u64, Member>,
     mirror: Option<(BlockRef, Escrows)>,
+    channels: channel::Tables,
 }
 
 #[derive(Debug)]

@@ -58,7 +58,13 @@ macro_rules! newtype_blob {
     )*};
 }
 newtype_blob!(Amount(u128), Nonce(u64), Timestamp(u64), OrderId(B256));
-newtype_blob!(ChannelId(B256), Word(B256), ItemHash(B256), Transcript(B256), Tag(B256));
+newtype_blob!(
+    ChannelId(B256),
+    Word(B256),
+    ItemHash(B256),
+    Transcript(B256),
+    Tag(B256)
+);
 
 impl Blob for U256 {
     const WIDTH: usize = 32;

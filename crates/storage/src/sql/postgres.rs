@@ -6,6 +6,20 @@
     reason = "each backend compiles the tables for its own sqlx types, see the module above"
 )]
 
+#[path = "tables/channel_bank.rs"]
+mod channel_bank;
+#[path = "tables/channel_client.rs"]
+mod channel_client;
+#[path = "tables/channel_domain.rs"]
+mod channel_domain;
+#[path = "tables/channel_mirror.rs"]
+mod channel_mirror;
+#[path = "tables/channel_permit.rs"]
+mod channel_permit;
+#[path = "tables/channel_settlements.rs"]
+mod channel_settlements;
+#[path = "tables/channel_vendor.rs"]
+mod channel_vendor;
 #[path = "tables/claims.rs"]
 mod claims;
 #[path = "tables/columns.rs"]
@@ -25,9 +39,13 @@ mod wins;
 #[path = "tables/writer.rs"]
 mod writer;
 
-use std::{str::FromStr, time::Duration};
+use std::{
+    str::FromStr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
-use protocol::ticket::Domain;
+use protocol::{channel, ticket::Domain};
 use sqlx::{
     Connection as _, PgConnection, PgPool, Row as _,
     migrate::Migrator,
@@ -88,6 +106,8 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 #[derive(Clone)]
 pub struct PostgresStore {
     identity: StoreIdentity,
+    /// The contract of the channels, once it is said.
+    channels: Arc<OnceLock<channel::Domain>>,
     place: String,
     writer: Writer,
     readers: PgPool,
@@ -147,6 +167,7 @@ impl PostgresStore {
         };
         Ok(Self {
             identity,
+            channels: Arc::default(),
             place,
             writer: Writer::start(link),
             readers,

@@ -4,6 +4,20 @@
     reason = "each backend compiles the tables for its own sqlx types, see the module above"
 )]
 
+#[path = "tables/channel_bank.rs"]
+mod channel_bank;
+#[path = "tables/channel_client.rs"]
+mod channel_client;
+#[path = "tables/channel_domain.rs"]
+mod channel_domain;
+#[path = "tables/channel_mirror.rs"]
+mod channel_mirror;
+#[path = "tables/channel_permit.rs"]
+mod channel_permit;
+#[path = "tables/channel_settlements.rs"]
+mod channel_settlements;
+#[path = "tables/channel_vendor.rs"]
+mod channel_vendor;
 #[path = "tables/claims.rs"]
 mod claims;
 #[path = "tables/columns.rs"]
@@ -30,11 +44,11 @@ use std::{
     fs::{File, OpenOptions},
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
-use protocol::ticket::Domain;
+use protocol::{channel, ticket::Domain};
 use sqlx::{
     Connection as _, Row as _, SqliteConnection, SqlitePool,
     migrate::Migrator,
@@ -75,6 +89,8 @@ pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 #[derive(Clone)]
 pub struct SqliteStore {
     identity: StoreIdentity,
+    /// The contract of the channels, once it is said.
+    channels: Arc<OnceLock<channel::Domain>>,
     path: Arc<Path>,
     writer: Writer,
     readers: SqlitePool,
@@ -128,6 +144,7 @@ impl SqliteStore {
             .map_err(failed)?;
         Ok(Self {
             identity,
+            channels: Arc::default(),
             path: path.into(),
             writer: Writer::start(Link(conn)),
             readers,

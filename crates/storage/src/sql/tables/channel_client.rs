@@ -127,8 +127,9 @@ impl ClientChannelStore for SqlStore {
     async fn client_payment_totals(&self, channel: Option<ChannelId>) -> Result<PaymentTotals> {
         in_time(async {
             // By amount, too: databases cannot add 128-bit numbers, and few prices are in use at a time.
-            let mut sql =
-                QueryBuilder::new("SELECT state, charged, COUNT(*) AS number FROM client_payments WHERE TRUE");
+            let mut sql = QueryBuilder::new(
+                "SELECT state, charged, COUNT(*) AS number FROM client_payments WHERE TRUE",
+            );
             push_equal(&mut sql, "channel", channel.as_ref());
             sql.push(" GROUP BY state, charged");
             let rows = sql
@@ -308,7 +309,7 @@ where
                 channel: request.channel,
                 source,
             })?;
-        let made = stored.check_signed(&request, index, &prepared)?;
+        let made = stored.check_signed(&request, index, prepared)?;
         for (account, spent) in accounts {
             store_spent(conn, account, spent).await?;
         }
@@ -481,7 +482,14 @@ async fn record(
     let parties = (fields.get("client")?, fields.get("vendor")?, fields.get("asset")?);
     let terms: Vec<Admitted> = permits
         .iter()
-        .map(|row| admitted(&Fields::new(row, "client_permits", "channel"), domain, id, parties))
+        .map(|row| {
+            admitted(
+                &Fields::new(row, "client_permits", "channel"),
+                domain,
+                id,
+                parties,
+            )
+        })
         .collect::<Result<_>>()?;
     let position = Acknowledged {
         index: fields.index("acked")?,
@@ -541,7 +549,9 @@ fn payment(row: &Row) -> Result<PaymentRecord> {
         charged: fields.get::<Amount>("charged")?,
         state,
     };
-    record.check_tag().map_err(|problem| fields.corrupt("tag", problem))?;
+    record
+        .check_tag()
+        .map_err(|problem| fields.corrupt("tag", problem))?;
     Ok(record)
 }
 

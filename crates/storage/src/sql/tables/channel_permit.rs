@@ -61,5 +61,9 @@ pub(super) fn admitted(
         let computed = permit.digest();
         return Err(fields.corrupt("digest", format!("{stored} stored, {computed} computed")));
     }
-    Ok(Admitted::restore(permit, fields.get("bank")?, fields.get("signature")?))
+    Ok(Admitted::restore(
+        permit,
+        fields.get("bank")?,
+        fields.get("signature")?,
+    ))
 }

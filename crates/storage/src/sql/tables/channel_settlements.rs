@@ -14,8 +14,7 @@ use crate::{
     Result, StoreError, TxRecord,
     channel::{
         SettlementId, SettlementItem, SettlementMove, SettlementOutcome, SettlementRecord, SettlementStage,
-        SettlementState, SettlementStep, SettlementStore, check_settlement,
-        check_settlement_outcomes,
+        SettlementState, SettlementStep, SettlementStore, check_settlement, check_settlement_outcomes,
     },
 };
 
@@ -210,13 +209,9 @@ impl Write for Move {
                 let mut revived = false;
                 if let SettlementMove::Mined { hash, .. } = to {
                     let known = known_transaction(conn, hash).await?;
-                    let (_, dropped) =
-                        known
-                            .filter(|(of, _)| *of == id)
-                            .ok_or(StoreError::UnknownSettlementTransaction {
-                                settlement: id,
-                                hash,
-                            })?;
+                    let (_, dropped) = known
+                        .filter(|(of, _)| *of == id)
+                        .ok_or(StoreError::UnknownSettlementTransaction { settlement: id, hash })?;
                     revived = dropped;
                 }
                 let state = from.go(id, to, revived)?;
@@ -366,10 +361,7 @@ async fn known_transaction(conn: &mut Connection, hash: B256) -> Result<Option<(
         .map_err(|error| database_error(READING, error))?;
     row.map(|row| {
         let fields = Fields::new(&row, "settlement_transactions", "hash");
-        Ok((
-            SettlementId(fields.count("settlement")?),
-            fields.flag("dropped")?,
-        ))
+        Ok((SettlementId(fields.count("settlement")?), fields.flag("dropped")?))
     })
     .transpose()
 }

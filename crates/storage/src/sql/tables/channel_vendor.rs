@@ -3,10 +3,9 @@
 use std::ops::RangeInclusive;
 
 use alloy_primitives::B256;
+use bindings::channel::Checkpoint;
 use protocol::{
-    channel::{
-        Accepted, Amount, ChannelId, Index, Opener, Payment, SignedCheckpoint, Tag, Timestamp,
-    },
+    channel::{Accepted, Amount, ChannelId, Index, Opener, Payment, SignedCheckpoint, Tag, Timestamp},
     ticket::OrderId,
 };
 use sqlx::{Connection as _, QueryBuilder};
@@ -58,8 +57,7 @@ impl VendorChannelStore for SqlStore {
     }
 
     async fn vendor_channels(&self) -> Result<Vec<VendorChannelRecord>> {
-        let sql =
-            QueryBuilder::new("SELECT * FROM vendor_channels WHERE phase <> 'closed' ORDER BY channel");
+        let sql = QueryBuilder::new("SELECT * FROM vendor_channels WHERE phase <> 'closed' ORDER BY channel");
         self.vendor_channel_records(sql).await
     }
 
@@ -91,7 +89,7 @@ impl VendorChannelStore for SqlStore {
 
     async fn save_checkpoint(&self, checkpoint: &SignedCheckpoint) -> Result<bool> {
         self.channels()?;
-        self.writer.write(SaveCheckpoint(*checkpoint)).await
+        self.writer.write(SaveCheckpoint(checkpoint.clone())).await
     }
 
     async fn checkpoints(&self, channel: ChannelId) -> Result<Vec<SignedCheckpoint>> {
@@ -108,13 +106,12 @@ impl VendorChannelStore for SqlStore {
 
     async fn latest_checkpoint(&self, channel: ChannelId) -> Result<Option<SignedCheckpoint>> {
         in_time(async {
-            let row = sqlx::query(
-                "SELECT * FROM vendor_checkpoints WHERE channel = $1 ORDER BY idx DESC LIMIT 1",
-            )
-            .blob(&channel)
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(|error| database_error(READING, error))?;
+            let row =
+                sqlx::query("SELECT * FROM vendor_checkpoints WHERE channel = $1 ORDER BY idx DESC LIMIT 1")
+                    .blob(&channel)
+                    .fetch_optional(&self.readers)
+                    .await
+                    .map_err(|error| database_error(READING, error))?;
             row.as_ref().map(checkpoint).transpose()
         })
         .await
@@ -354,15 +351,15 @@ impl Write for SaveCheckpoint {
     async fn apply(self, conn: &mut Connection) -> Result<bool> {
         let failed = |error| database_error(Self::DOING, error);
         let checkpoint = self.0;
-        let (channel, index) = (checkpoint.channel, checkpoint.index);
+        let (channel, index) = (ChannelId(checkpoint.fields.channelId), checkpoint.index());
         let done = sqlx::query(
             "INSERT INTO vendor_checkpoints (channel, idx, word, locks_root, signature) VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT DO NOTHING",
         )
         .blob(&channel)
         .bind(i64::from(index.0))
-        .blob(&checkpoint.word)
-        .blob(&checkpoint.locks_root)
+        .blob(&checkpoint.fields.word)
+        .blob(&checkpoint.fields.locksRoot)
         .blob(&checkpoint.signature)
         .execute(&mut *conn)
         .await
@@ -623,10 +620,12 @@ fn state(fields: &Fields<'_>) -> Result<VendorPaymentState> {
 fn checkpoint(row: &Row) -> Result<SignedCheckpoint> {
     let fields = Fields::new(row, "vendor_checkpoints", "channel");
     Ok(SignedCheckpoint {
-        channel: fields.get("channel")?,
-        index: fields.index("idx")?,
-        word: fields.get("word")?,
-        locks_root: fields.get("locks_root")?,
+        fields: Checkpoint {
+            channelId: fields.get("channel")?,
+            index: fields.index("idx")?.0,
+            word: fields.get("word")?,
+            locksRoot: fields.get("locks_root")?,
+        },
         signature: fields.get("signature")?,
     })
 }

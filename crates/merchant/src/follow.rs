@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use chain::{ChainError, Follower};
+use chain::{ChainError, Channels, Follower, Records, Scheme, Tickets};
+use protocol::block::BlockRef;
+use storage::channel::ChannelMirrorStore;
 use storage::{MirrorStore, StoreError};
 use tracing::{info, warn};
 
@@ -23,8 +25,42 @@ pub enum FollowError {
     Store(#[from] StoreError),
 }
 
+/// Where a mirror is saved. Each scheme has its own place in a store, and its own cursor.
+pub trait KeepMirror<S: Scheme>: Sync {
+    /// Moves the cursor and stores the records that changed since, atomically. A cursor behind the stored one, or another
+    /// block of the same height, is [`StoreError::CursorBackwards`].
+    fn keep(
+        &self,
+        cursor: BlockRef,
+        changed: &Records<S>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+impl<T: MirrorStore + Sync> KeepMirror<Tickets> for T {
+    fn keep(
+        &self,
+        cursor: BlockRef,
+        changed: &Records<Tickets>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        self.save_mirror(cursor, changed)
+    }
+}
+
+impl<T: ChannelMirrorStore + Sync> KeepMirror<Channels> for T {
+    fn keep(
+        &self,
+        cursor: BlockRef,
+        changed: &Records<Channels>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        self.save_channel_mirror(cursor, changed)
+    }
+}
+
 /// One look at the chain: load, decide (the follower folds), save. Returns whether the mirror has caught up.
-pub async fn follow_once(follower: &mut Follower, store: &impl MirrorStore) -> Result<bool, FollowError> {
+pub async fn follow_once<S: Scheme>(
+    follower: &mut Follower<S>,
+    store: &impl KeepMirror<S>,
+) -> Result<bool, FollowError> {
     let before = follower.mirror().final_block();
     let polled = follower.poll().await?;
     if polled.rolled_back > 0 {
@@ -36,7 +72,7 @@ pub async fn follow_once(follower: &mut Follower, store: &impl MirrorStore) -> R
     }
     if polled.final_block != before {
         // The follower tells each change once: one that is not saved would be missing after a restart, for ever.
-        while let Err(error) = store.save_mirror(polled.final_block, &polled.changed).await {
+        while let Err(error) = store.keep(polled.final_block, &polled.changed).await {
             if let StoreError::CursorBackwards { got, stored } = &error
                 && got.number < stored.number
             {
@@ -54,7 +90,11 @@ pub async fn follow_once(follower: &mut Follower, store: &impl MirrorStore) -> R
 
 /// Follows for ever, looking every `pause`. A node on another chain or behind a broken gateway is a node that fails: it may
 /// be replaced by a good one while we wait. Returns only when a final block is gone, or the mirror cannot be saved.
-pub async fn follow(mut follower: Follower, store: impl MirrorStore, pause: Duration) -> FollowError {
+pub async fn follow<S: Scheme>(
+    mut follower: Follower<S>,
+    store: impl KeepMirror<S>,
+    pause: Duration,
+) -> FollowError {
     let mut failures = 0u32;
     loop {
         match follow_once(&mut follower, &store).await {
