@@ -38,6 +38,8 @@ pub(crate) struct Config {
     pub(crate) password_file: Option<PathBuf>,
     /// Name of the escrow key that `get` pays with.
     pub(crate) escrow: Option<String>,
+    /// Name of the key that signs the receipts of channels; `channel open` makes it.
+    pub(crate) receipts: String,
 }
 
 /// What the command line says; absent values leave the other sources alone.
@@ -102,6 +104,7 @@ impl Config {
             request_timeout_secs: 10,
             password_file: None,
             escrow: None,
+            receipts: "receipts".into(),
         };
         let file = match file {
             Some(file) => {
@@ -129,6 +132,7 @@ impl Config {
             "request_timeout_secs",
             "password_file",
             "escrow",
+            "receipts",
         ];
         figment
             .merge(Env::prefixed("MICROPAY_").only(&known))

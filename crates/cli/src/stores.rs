@@ -63,7 +63,8 @@ pub(crate) async fn merchant_in(
         .wrap_err("the PostgreSQL store") // without the address: it has a password
 }
 
-fn merchant_file(home: &Path, domain: Domain, recipient: Address) -> eyre::Result<PathBuf> {
+/// The file of a merchant's store.
+pub(crate) fn merchant_file(home: &Path, domain: Domain, recipient: Address) -> eyre::Result<PathBuf> {
     Ok(folder(home, domain.chain_id(), domain.contract())?.join(format!("merchant-{recipient:x}.sqlite")))
 }
 

@@ -130,7 +130,7 @@ async fn close_together(command: &Close, id: ChannelId, config: &Config, out: Ou
             ("closed", how),
             ("vendor was paid", worth(&asset, unit, closed.index.0)),
             ("your credit", worth(&asset, unit, rest)),
-            ("to get it", format!("micropay credit withdraw --contract channel --from {}", command.from)),
+            ("to get it", format!("micropay credit withdraw --channel --from {}", command.from)),
         ]),
     )
 }
@@ -216,7 +216,7 @@ async fn settle(
             if step.closes() {
                 text.push(("back to the client", worth(&asset, unit, rest)));
             }
-            text.push(("to get it", "micropay credit withdraw --contract channel".to_owned()));
+            text.push(("to get it", "micropay credit withdraw --channel".to_owned()));
             out.answer(&value, rows(&text))
         }
     }

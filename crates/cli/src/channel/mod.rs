@@ -1,6 +1,7 @@
 //! `micropay channel`: many payments to one seller over one deposit. A file for each group of verbs; here is what they share.
 
 mod advise;
+mod ask;
 mod bank;
 mod close;
 mod file;
@@ -30,7 +31,9 @@ use crate::output::{Output, ether};
 use crate::units::Asset;
 use crate::{keys, stores};
 
-pub(crate) use bank::{BankProcess, admit};
+pub(crate) use ask::BankClient;
+pub(crate) use bank::admit;
+pub(crate) use close::Asks;
 pub(crate) use file::ReceiptsJson;
 pub(crate) use open::{Wish, find_or_ask};
 pub(crate) use receipts::Verified;
