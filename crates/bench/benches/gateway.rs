@@ -10,10 +10,12 @@ use std::time::{Duration, Instant};
 use alloy_primitives::B256;
 use eyre::{Result, ensure};
 use micropay_bench::http::calls::World;
+use micropay_bench::http::inside;
 use micropay_bench::http::load::{Target, Times, closed, open};
 use micropay_bench::http::nginx::Nginx;
 use micropay_bench::http::proxy;
 use micropay_bench::market::Market;
+use mimalloc::MiMalloc;
 use protocol::ticket::{OrderId, verify};
 use serde_json::{Value, json};
 use storage::{MemoryStore, StoreIdentity};
@@ -22,8 +24,15 @@ const CONNECTIONS: usize = 64;
 const ROUNDS: usize = 9;
 const REQUESTS: usize = 3_000;
 const PAYERS: u64 = 8;
-/// Requests at half load.
-const PACED: usize = 6_000;
+/// Requests at half load, in each of so many turns.
+const PACED: usize = 2_000;
+const TURNS: usize = 5;
+/// Calls of the gate in this process.
+const INSIDE: usize = 2_000;
+/// As the command has it.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
 /// The paper's web server, requests per second: without payments, and with.
 const PAPER: (f64, f64) = (534.0, 497.0);
 const KNOWN_PAYERS: u64 = 100_000;
@@ -69,7 +78,11 @@ fn row(rows: &mut Vec<Row>, name: impl Into<String>, value: f64, unit: &str, tar
 fn throughput(rows: &mut Vec<Row>) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let market = Market::new(PAYERS);
-    let (behind, before, client) = (proxy::runtime()?, proxy::runtime()?, proxy::runtime()?);
+    let (behind, before, client) = (
+        proxy::small_runtime()?,
+        proxy::runtime()?,
+        proxy::small_runtime()?,
+    );
     let upstream = behind.block_on(proxy::upstream())?;
     let merchant = before.block_on(proxy::merchant(&market, folder.path()))?;
     let gateway = before.block_on(proxy::gateway(
@@ -80,11 +93,18 @@ fn throughput(rows: &mut Vec<Row>) -> Result<()> {
     ))?;
     let nginx = Nginx::before(upstream)?;
     let terms = client.block_on(proxy::terms(gateway, &market))?;
-    let paid_requests = (ROUNDS + 1) * REQUESTS + PACED;
-    let payments = proxy::payments(&market, &merchant, &terms, 1, paid_requests)?;
+    let paid_requests = (ROUNDS + 1) * REQUESTS + TURNS * PACED;
+    let mut payments = proxy::payments(&market, &merchant, &terms, 1, paid_requests + INSIDE)?;
+    let inside = client.block_on(inside::added(
+        &market,
+        &merchant,
+        &payments.split_off(paid_requests),
+    ))?;
     let direct = Target::new(upstream, "/x", Vec::new());
     let free = Target::new(gateway, "/free/x", Vec::new());
     let paid = Target::new(gateway, "/x", payments);
+    // Payments are for nothing there, and come and go as large as they are.
+    let filled = paid.on(proxy::FILLED);
     let plain = nginx
         .as_ref()
         .map(|nginx| Target::new(nginx.address, "/x", Vec::new()));
@@ -92,15 +112,22 @@ fn throughput(rows: &mut Vec<Row>) -> Result<()> {
     let run = |target: &Target| -> Result<f64> {
         Ok(client.block_on(closed(target, CONNECTIONS, REQUESTS))?.rate())
     };
-    let (mut of_free, mut of_nginx, mut of_direct, mut paid_rate, mut free_rate) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut of_free, mut filled_of_free, mut of_nginx, mut of_direct, mut paid_rate, mut free_rate) = (
+        Vec::new(),
+        Vec::new(),
+        Vec::new(),
+        Vec::new(),
+        Vec::new(),
+        Vec::new(),
+    );
     for round in 0..=ROUNDS {
         let (direct, free, paid) = (run(&direct)?, run(&free)?, run(&paid)?);
-        let nginx = plain.as_ref().map(&run).transpose()?;
+        let (filled, nginx) = (run(&filled)?, plain.as_ref().map(&run).transpose()?);
         if round == 0 {
             continue; // warms up
         }
         of_free.push(paid / free);
+        filled_of_free.push(filled / free);
         of_direct.push(paid / direct);
         of_nginx.extend(nginx.map(|nginx| paid / nginx));
         paid_rate.push(paid);
@@ -113,6 +140,13 @@ fn throughput(rows: &mut Vec<Row>) -> Result<()> {
         median(&mut of_free),
         " x",
         ">= 0.5",
+    );
+    row(
+        rows,
+        "free route with headers as large as a payment's / free route",
+        median(&mut filled_of_free),
+        " x",
+        "",
     );
     if of_nginx.is_empty() {
         rows.push((
@@ -153,10 +187,15 @@ fn throughput(rows: &mut Vec<Row>) -> Result<()> {
     );
 
     let half = rate.min(free_rate) / 2.0;
-    let paced =
-        |target: &Target| -> Result<Times> { client.block_on(open(target, CONNECTIONS, half, PACED)) };
-    let (without, with) = (paced(&free)?, paced(&paid)?);
-    let added = |part| micros(with.quantile(part)) - micros(without.quantile(part));
+    let mut paced: [Vec<Times>; 3] = Default::default();
+    for _ in 0..TURNS {
+        for (times, target) in paced.iter_mut().zip([&free, &filled, &paid]) {
+            times.push(client.block_on(open(target, CONNECTIONS, half, PACED))?);
+        }
+    }
+    let [without, filled, with] = paced.map(Times::pooled);
+    let less = |times: &Times, part| micros(times.quantile(part)) - micros(without.quantile(part));
+    let added = |part| less(&with, part);
     let signature = micros(verification(&market)?);
     row(
         rows,
@@ -172,6 +211,21 @@ fn throughput(rows: &mut Vec<Row>) -> Result<()> {
         added(0.99) / 1000.0,
         " ms",
         "<= 5",
+    );
+    let headers = less(&filled, 0.5) / signature;
+    row(
+        rows,
+        "of which with headers as large on a free route, p50",
+        headers,
+        " x",
+        "",
+    );
+    row(
+        rows,
+        "the gate alone, called in one process, paid less free",
+        micros(inside) / signature,
+        " x",
+        "",
     );
     row(rows, "bare signature verification", signature, " us", "");
     Ok(())

@@ -1,6 +1,6 @@
 //! The payment channel: its scheme, and what one reads from it besides events.
 
-use alloy::primitives::{Address, B256, Bytes};
+use alloy::primitives::{Address, B256, Bytes, FixedBytes};
 use bindings::channel::PaymentChannel::{self, PaymentChannelErrors};
 use bindings::channel::{Channel, Terms};
 use protocol::channel::{
@@ -81,6 +81,13 @@ impl Client<Channels> {
         let terms = terms.clone();
         let got = self.view(PaymentChannel::channelOfCall { terms }, at).await?;
         Ok(status("channelOf", got.status)?.map(|_| got))
+    }
+
+    /// Where a proof that starts from the anchor of these terms' chain starts: its index, and the upper 224 bits of its word.
+    pub async fn anchor_of(&self, terms: &Terms, at: At) -> Result<(Index, FixedBytes<28>), ChainError> {
+        let terms = terms.clone();
+        let got = self.view(PaymentChannel::anchorOfCall { terms }, at).await?;
+        Ok((Index(got.index), got.word))
     }
 
     /// What the ledger of `bank` says of `customer`; 0 also where it says nothing.

@@ -3,10 +3,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use protocol::block::BlockRef;
+use tokio::time::Instant;
 
 use crate::{ChainError, ChainEvent, Records, Scheme, Tickets};
 
@@ -20,6 +21,7 @@ pub struct Mirror<S: Scheme = Tickets> {
 struct State<S: Scheme> {
     final_block: BlockRef,
     head: BlockRef,
+    /// By tokio's clock, which tests put forward.
     refreshed_at: Option<Instant>,
     finals: HashMap<S::Id, Arc<S::Record>>,
     /// Only the records that differ after the non-final blocks.

@@ -170,7 +170,7 @@ async fn claim_sender(
 }
 
 /// Renews the lease. While the store cannot be reached nothing is renewed, and the merchant stops accepting by itself.
-async fn beat_for_ever<S: Store>(merchant: &Merchant<S>, lease: Duration) -> eyre::Report {
+pub(crate) async fn beat_for_ever<S: Store>(merchant: &Merchant<S>, lease: Duration) -> eyre::Report {
     loop {
         tokio::time::sleep(Merchant::<S>::beat_pause(lease)).await;
         if let Err(error) = merchant.beat().await {

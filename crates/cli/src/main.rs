@@ -27,10 +27,16 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+use mimalloc::MiMalloc;
 use tracing_subscriber::EnvFilter;
 
 use config::{Config, Overrides};
 use output::Output;
+
+/// Serving takes many small pieces of memory from many threads, which the system's allocator is slow at: a paid request costs
+/// a tenth more with it.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Payments of a hundredth of a cent on an EVM chain.
 #[derive(Debug, Parser)]

@@ -28,7 +28,7 @@ use crate::business::{Business, ChannelSetup, Setup};
 use crate::channel::Asks;
 use crate::config::Config;
 use crate::output::{Output, count, rows, span};
-use crate::stores::{self, Locked};
+use crate::stores::{self, Locked, Place};
 use crate::units::Asset;
 use crate::{clock, keys};
 use settings::{ChannelTerms, Settings};
@@ -56,19 +56,16 @@ pub(crate) async fn run(serve: &Serve, config: &Config, out: Output) -> eyre::Re
     // Before the lock, which tells others to send it: unheard, it would end the process.
     let signals = Signals::new()?;
     let domain = config.domain().await?;
-    match settings.storage.clone().as_deref() {
-        Some(url) if url.starts_with("postgres:") || url.starts_with("postgresql:") => {
+    match Place::of(settings.storage.as_deref(), &config.home, domain, recipient)? {
+        Place::Database(url) => {
             let lease = settings.lease()?;
-            let store = stores::merchant_in(url, domain, recipient).await?;
+            let store = stores::merchant_in(&url, domain, recipient).await?;
             Shop::open(serve, config, settings, recipient, store, Some(lease), out)
                 .await?
                 .run(signals)
                 .await
         }
-        Some(path) if !path.starts_with("sqlite:") => Err(crate::exit::usage(format!(
-            "storage is sqlite:PATH or postgres://…, got {path:?}"
-        ))),
-        path => {
+        Place::File(path) => {
             let _lock = match stores::lock_merchant(&config.home, domain, recipient)? {
                 Locked::Ours(lock) => lock,
                 Locked::Held { pid } => {
@@ -76,11 +73,7 @@ pub(crate) async fn run(serve: &Serve, config: &Config, out: Output) -> eyre::Re
                     bail!("another process of merchant {recipient} is running{pid}")
                 }
             };
-            let path = path.map(|path| PathBuf::from(path.trim_start_matches("sqlite:")));
-            let store = match path {
-                Some(path) => stores::merchant_at(&path, domain, recipient).await?,
-                None => stores::merchant(&config.home, domain, recipient).await?,
-            };
+            let store = stores::merchant_at(&path, domain, recipient).await?;
             Shop::open(serve, config, settings, recipient, store, None, out)
                 .await?
                 .run(signals)

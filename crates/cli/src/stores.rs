@@ -1,5 +1,7 @@
-//! Where the stores are: one SQLite file per payer, per merchant and per bank, under the home folder, named by chain and contract. A
-//! lock file beside it keeps a second process away, which could otherwise bury a winner that the first is judging.
+//! Where the stores are: one SQLite file per payer, per merchant and per bank, under the home folder, named by
+//! chain and contract. A
+//! lock file beside it keeps a second process away, which could otherwise bury a winner that the first is judging. Several
+//! processes of one merchant share a PostgreSQL database, where leases take the lock's place.
 
 use std::fs::{File, TryLockError};
 use std::io::{Read, Write};
@@ -12,7 +14,37 @@ use protocol::ticket::Domain;
 use storage::channel::ChannelDomainStore;
 use storage::{PostgresStore, SqliteStore, StoreIdentity};
 
+use crate::exit::usage;
 use crate::keys::private_folder;
+
+/// Where a merchant's store is.
+pub(crate) enum Place {
+    /// An SQLite file.
+    File(PathBuf),
+    /// The address of a PostgreSQL database, with its password.
+    Database(String),
+}
+
+impl Place {
+    /// What `--storage` says; without it the file in the home folder.
+    pub(crate) fn of(
+        storage: Option<&str>,
+        home: &Path,
+        domain: Domain,
+        recipient: Address,
+    ) -> eyre::Result<Self> {
+        let Some(text) = storage else {
+            return Ok(Self::File(merchant_file(home, domain, recipient)?));
+        };
+        if text.starts_with("postgres:") || text.starts_with("postgresql:") {
+            return Ok(Self::Database(text.to_owned()));
+        }
+        let path = text
+            .strip_prefix("sqlite:")
+            .ok_or_else(|| usage(format!("storage is sqlite:PATH or postgres://…, got {text:?}")))?;
+        Ok(Self::File(path.into()))
+    }
+}
 
 /// The payer's store.
 pub(crate) async fn payer(home: &Path, domain: Domain) -> eyre::Result<SqliteStore> {

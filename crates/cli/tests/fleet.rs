@@ -305,6 +305,58 @@ fn a_gateway_without_a_key_leaves_the_claims_to_another() {
     fleet.claim_all(&keyed);
 }
 
+/// `claim list` and `claim now` see what the gateways on a database won. While one of these claims, `claim now` leaves it to
+/// that one; among gateways that only sell it claims itself, and these sell on.
+#[test]
+fn winners_in_a_database_are_listed_and_claimed_by_hand() {
+    let fleet = Fleet::new();
+    let sell = |address: SocketAddr, calls: usize| {
+        block_on(async {
+            let client = fleet.payer().await;
+            for call in 0..calls {
+                client
+                    .get(format!("http://{address}/by-hand/{call}"))
+                    .send()
+                    .await
+                    .unwrap();
+            }
+        });
+    };
+    let storage = ["--storage", fleet.url.as_str()];
+    let list = || {
+        fleet
+            .world
+            .json(&[&["claim", "list", SHOP][..], &storage].concat())
+    };
+    let now = [&["claim", "now", "--from", SHOP][..], &storage].concat();
+
+    let (keyed, a) = fleet.gateway(SHOP, &CALM);
+    sell(a, 40);
+    let won = fleet.unclaimed();
+    assert!(won > 2);
+    assert_eq!(list()["wins"]["won"], won);
+    let error = fleet.world.error(4, &now);
+    assert!(
+        error.contains("another process on this database claims"),
+        "{error}"
+    );
+    assert_eq!(fleet.unclaimed(), won);
+    assert_eq!(keyed.stop(), Some(0));
+
+    let address = fleet.world.shop().to_string();
+    let (_keyless, b) = fleet.gateway(&address, &CALM);
+    sell(b, 40);
+    let won = fleet.unclaimed();
+    assert_eq!(fleet.world.json(&now)["claimed"], won);
+    let listed = list();
+    assert_eq!(
+        (&listed["wins"]["won"], &listed["wins"]["final"]),
+        (&0.into(), &won.into())
+    );
+    assert_eq!(listed["claims"][0]["state"], "final");
+    sell(b, 8);
+}
+
 /// The database is restarted as by a crash, and is away for longer than a lease; gateways are killed, the claimer first of
 /// all. All under load, and every call gets its answer.
 #[test]

@@ -1,12 +1,13 @@
 //! The node is down, or hangs: payments go on while the mirror is young enough, claims wait, and all of it recovers.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use chain::{ChainClient, ChainConfig, ChainError, Finality, Follower, FollowerConfig, Start};
-use merchant::ticket::{ClaimStepError, FollowError, Step, follow_once};
-use micropay_e2e::{Counter, Mode, NATIVE, Odds, PRIZE, Setup, Switch, World, hash, terms};
+use merchant::ticket::{AcceptError, ClaimStepError, FollowError, Step, follow_once};
+use micropay_e2e::{Counter, Escrow, Mode, NATIVE, Odds, PRIZE, Setup, Switch, World, hash, terms};
 use payer::ticket::{PayError, Purchase, Seller};
 use protocol::ticket::{BlockRef, Escrows, OrderId, Seconds};
 use storage::{MemoryStore, MirrorStore, StoreError, WinStage};
@@ -83,6 +84,91 @@ async fn payments_go_on_while_the_mirror_is_young_and_claims_wait() {
             (3, 3 * PRIZE.0, 0)
         );
     }
+}
+
+/// Ten minutes without a node, as the default policy has it, and a payer with a bound on what it may owe. The clock that the
+/// mirror ages by is put forward, as is the merchant's, a second at a time with a look at the chain in each.
+#[tokio::test]
+async fn selling_goes_on_through_ten_minutes_without_a_node() {
+    const EXPOSURE: u64 = 12;
+    let world = World::new().await;
+    let switch = Switch::start(world.anvil.url()).await;
+    let config = ChainConfig {
+        request_timeout: Duration::from_secs(1),
+        ..ChainConfig::new(world.anvil.chain_id())
+    };
+    let client = ChainClient::connect(switch.url.clone(), config).await.unwrap();
+    let opening = terms(NATIVE, 100, 40);
+    let (steady, greedy) = (
+        world.open(0, "steady", &opening).await,
+        world.open(2, "greedy", &opening).await,
+    );
+    let mut setup = Setup::new(1).odds(Odds::Sure);
+    setup.policy.exposure_cap = u32::try_from(EXPOSURE).ok();
+    let limit = setup.policy.max_mirror_age.0;
+    assert!(limit > 600, "{limit} s");
+    let store = MemoryStore::new(world.merchant_identity(1));
+    let shop = world.shop_on(&client, setup, store).await;
+    world.finalize(&shop).await;
+
+    switch.set(Mode::Cut);
+    tokio::time::pause();
+    let (down, forwarded) = (tokio::time::Instant::now(), Cell::new(0));
+    let age = || shop.merchant.mirror().age().unwrap();
+    let wait_until = async |second: u64| {
+        let end = Duration::from_secs(second);
+        while let Some(left) = end.checked_sub(age()).filter(|left| !left.is_zero()) {
+            // A look takes as long as the node may take to answer, too.
+            if left > Duration::from_secs(2) {
+                let error = shop.try_follow().await.unwrap_err();
+                assert!(
+                    matches!(&error, FollowError::Chain(error) if is_outage(error)),
+                    "{error}"
+                );
+            }
+            tokio::time::advance(left.min(Duration::from_secs(1))).await;
+            let seconds = down.elapsed().as_secs();
+            world.clock.forward(seconds - forwarded.replace(seconds));
+        }
+    };
+    let buy = async |escrow: &Escrow, nonce: u64| {
+        let order = OrderId(hash(
+            "outage/order",
+            nonce + 1_000 * u64::from(escrow.address()[0]),
+        ));
+        shop.accept(order, shop.ticket(escrow, nonce)).await
+    };
+    let rule = |refused: Result<_, AcceptError>| match refused {
+        Err(AcceptError::Refused(refusal)) => refusal.rule(),
+        other => panic!("{other:?}"),
+    };
+    // One who pays each minute is served each minute. One who would owe more than it may is not, at any time.
+    for nonce in 1..=EXPOSURE {
+        buy(&greedy, nonce).await.unwrap();
+    }
+    for minute in 0..10 {
+        wait_until(minute * 60).await;
+        assert!(buy(&steady, minute + 1).await.unwrap().won);
+        assert_eq!(rule(buy(&greedy, EXPOSURE + 1).await), "exposure-too-high");
+    }
+    wait_until(600).await;
+    assert!(buy(&steady, 11).await.unwrap().won);
+    // On both sides of the age.
+    wait_until(limit).await;
+    assert_eq!(age(), Duration::from_secs(limit));
+    assert!(buy(&steady, 12).await.unwrap().won);
+    assert_eq!(rule(buy(&steady, 13).await), "exposure-too-high");
+    wait_until(limit + 1).await;
+    assert_eq!(rule(buy(&steady, 13).await), "mirror-stale");
+    assert_eq!(shop.wins().await.len() as u64, 2 * EXPOSURE);
+
+    // The node is back; all that was won is paid, and who owed too much buys again.
+    tokio::time::resume();
+    switch.set(Mode::Pass);
+    while shop.try_follow().await.is_err() {}
+    let settled = world.settle(&shop).await;
+    assert_eq!(u64::from(settled.claimed), 2 * EXPOSURE);
+    buy(&greedy, EXPOSURE + 1).await.unwrap();
 }
 
 #[tokio::test]

@@ -52,7 +52,7 @@ fn it_reads_our_challenge_and_we_read_its_credential() {
     let header = format_authorization(&credential).unwrap();
     let token = header.strip_prefix("Payment ").unwrap();
     let read = read_credential(token, &seller::key(), &seller::domain()).unwrap();
-    assert_eq!(read.payment, payment);
+    assert_eq!(read.payment, payment.into());
 }
 
 #[test]

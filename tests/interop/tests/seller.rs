@@ -11,9 +11,9 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use gateway::wire::{
-    Challenge, ChallengeKey, Extra, Opening, PAYMENT_RECEIPT, PAYMENT_REQUIRED, PAYMENT_RESPONSE,
-    PAYMENT_SIGNATURE, Payment, PaymentRequired, PaymentResponse, Receipt, Requirements, Resource, SCHEME,
-    network, read_credential, read_signature,
+    Challenge, ChallengeKey, ChannelExtra, ChannelRequirements, Extra, Kind, Opening, PAYMENT_RECEIPT,
+    PAYMENT_REQUIRED, PAYMENT_RESPONSE, PAYMENT_SIGNATURE, Payload, Payment, PaymentRequired,
+    PaymentResponse, Receipt, Requirements, Resource, SCHEME, network, read_credential, read_signature,
 };
 use protocol::ticket::{
     Amount, Domain, EscrowKey, EscrowRecord, Nonce, Status, Ticket, Timestamp, WinThreshold, recover,
@@ -66,8 +66,35 @@ pub(crate) fn required(url: &str) -> PaymentRequired {
             url: url.to_owned(),
             description: None,
         },
-        accepts: vec![terms()],
+        accepts: vec![terms().into(), channel_terms().into()],
     }
+}
+
+/// The other kind, which these clients do not know and must not stumble over.
+pub(crate) fn channel_terms() -> ChannelRequirements {
+    ChannelRequirements {
+        scheme: Kind::Channel.scheme().to_owned(),
+        network: network(domain().chain_id()),
+        amount: PRICE,
+        asset: Address::ZERO,
+        pay_to: Address::repeat_byte(0xdd),
+        max_timeout_seconds: 600,
+        extra: ChannelExtra {
+            contract: Address::repeat_byte(0xce),
+            banks: vec![Address::repeat_byte(0xba)],
+            min_reputation: 50,
+            margin: 21_600,
+            max_jump: 4_096,
+            checkpoint_every: 64,
+            accountable: false,
+            route: "GET /*".to_owned(),
+        },
+    }
+}
+
+pub(crate) fn channel_challenge() -> Challenge {
+    let expires = "2099-01-01T00:00:00Z".to_owned();
+    Challenge::new(&key(), "127.0.0.1:8402", &channel_terms(), expires)
 }
 
 pub(crate) fn challenge() -> Challenge {
@@ -80,7 +107,7 @@ pub(crate) fn challenge() -> Challenge {
 }
 
 pub(crate) fn response(payment: &Payment, digest: B256) -> PaymentResponse {
-    PaymentResponse::taken(payment, digest, PRICE, terms())
+    PaymentResponse::taken(payment, &domain(), digest, PRICE, terms())
 }
 
 pub(crate) fn receipt(digest: B256) -> Receipt {
@@ -148,8 +175,12 @@ async fn serve(request: Request) -> Response {
             .status(402)
             .header(PAYMENT_REQUIRED, required)
             .header("www-authenticate", challenge().header())
+            .header("www-authenticate", channel_challenge().header())
             .body(Body::empty())
             .unwrap();
+    };
+    let Payload::Ticket(payment) = payment else {
+        panic!("a channel pays: {payment:?}")
     };
     let ticket = payment.ticket(&domain()).unwrap();
     let signer = recover(ticket.digest(), ticket.signature()).unwrap();

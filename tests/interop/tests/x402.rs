@@ -55,7 +55,7 @@ impl PaymentCandidateSigner for Signer {
     async fn sign_payment(&self) -> Result<String, X402Error> {
         let payment = seller::pay(&self.0);
         let signature = PaymentSignature {
-            payment,
+            payment: payment.into(),
             identifier: None,
         };
         Ok(signature.header(&self.0))

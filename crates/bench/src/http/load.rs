@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use eyre::{Result, ensure, eyre};
@@ -12,6 +13,7 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 /// Requests of one kind.
@@ -47,6 +49,16 @@ impl Target {
         }
     }
 
+    /// The same requests on another path.
+    #[must_use]
+    pub fn on(&self, path: &'static str) -> Self {
+        Self {
+            path,
+            next: Arc::default(),
+            ..self.clone()
+        }
+    }
+
     fn request(&self) -> Result<Request<Empty<Bytes>>> {
         let mut request = Request::get(self.path).header("host", "bench");
         if !self.payments.is_empty() {
@@ -73,6 +85,13 @@ impl Times {
             .get(((last as f64) * part).round() as usize)
             .copied()
             .unwrap_or_default()
+    }
+
+    /// Several runs as one.
+    #[must_use]
+    pub fn pooled(runs: Vec<Self>) -> Self {
+        let wall = runs.iter().map(|run| run.wall).sum();
+        Self::of(runs.into_iter().flat_map(|run| run.each).collect(), wall)
     }
 
     fn of(mut each: Vec<Duration>, wall: Duration) -> Self {
@@ -130,27 +149,36 @@ pub async fn closed(target: &Target, connections: usize, requests: usize) -> Res
 }
 
 /// Requests at a fixed rate, whether or not the ones before are answered: counted from when each is due, so that a stall is
-/// not hidden by its own delay.
+/// not hidden by its own delay. A thread of its own keeps the time: tokio's timers have a grain of a millisecond, which would
+/// make bursts of all that is due within one.
 ///
 /// # Errors
 /// When one is not answered with 200.
 pub async fn open(target: &Target, connections: usize, rate: f64, requests: usize) -> Result<Times> {
-    let begun = Instant::now();
     let mut workers = JoinSet::new();
-    for worker in 0..connections {
-        let target = target.clone();
+    let mut bells = Vec::new();
+    for _ in 0..connections {
+        let (bell, mut rings) = mpsc::unbounded_channel::<Instant>();
+        bells.push(bell);
+        let (mut sender, target) = (connect(target.address).await?, target.clone());
         workers.spawn(async move {
-            let mut sender = connect(target.address).await?;
             let mut each = Vec::new();
-            for number in (worker..requests).step_by(connections) {
-                let due = begun + Duration::from_secs_f64(0.05 + number as f64 / rate);
-                tokio::time::sleep_until(due.into()).await;
+            while let Some(due) = rings.recv().await {
                 ask(&mut sender, &target).await?;
                 each.push(due.elapsed());
             }
             Ok::<_, eyre::Report>(each)
         });
     }
+    let begun = Instant::now();
+    thread::spawn(move || {
+        for number in 0..requests {
+            let due = begun + Duration::from_secs_f64(number as f64 / rate);
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+            // A connection that failed has its error gathered below.
+            let _ = bells[number % connections].send(due);
+        }
+    });
     Ok(Times::of(gather(workers).await?, begun.elapsed()))
 }
 

@@ -1,4 +1,6 @@
-//! A gateway before an upstream, each with a runtime of its own.
+//! A gateway before an upstream, each with a runtime of its own: the gateway with a thread for each core, as it has in
+//! service; the upstream, as the load, with one, which is enough to answer several times as much as they are asked. More
+//! threads of theirs would only take turns with the gateway's on the same cores.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -22,7 +24,11 @@ use tower::Layer;
 use crate::market::Market;
 
 /// Bytes of the upstream's answer.
-const ANSWER_BYTES: usize = 1024;
+pub const ANSWER_BYTES: usize = 1024;
+/// A free path whose answers have a header as large as a receipt.
+pub const FILLED: &str = "/free/filled";
+/// Bytes of that header.
+const RECEIPT_BYTES: usize = 1156;
 
 /// A runtime of its own, with a thread for each core.
 ///
@@ -32,15 +38,29 @@ pub fn runtime() -> Result<Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
 }
 
-/// A server that answers everything with the same kilobyte.
+/// A runtime of its own, with one thread.
+///
+/// # Errors
+/// When the system gives no thread.
+pub fn small_runtime() -> Result<Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?)
+}
+
+/// A server that answers everything with the same kilobyte, and on one path with a large header.
 ///
 /// # Errors
 /// When it finds no port.
 pub async fn upstream() -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    let answer = any(|| async { axum::body::Bytes::from_static(&[b'x'; ANSWER_BYTES]) });
-    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
+    let answer = || async { axum::body::Bytes::from_static(&[b'x'; ANSWER_BYTES]) };
+    let filler = "x".repeat(RECEIPT_BYTES);
+    let filled = move || async move { ([("filler", filler)], answer().await) };
+    let router = Router::new().route(FILLED, any(filled)).fallback(any(answer));
+    tokio::spawn(async move { axum::serve(listener, router).await });
     Ok(address)
 }
 
@@ -61,6 +81,27 @@ pub async fn merchant(market: &Market, folder: &Path) -> Result<Arc<Merchant<Sql
         .await
 }
 
+/// A gate for everything but `/free/*`.
+///
+/// # Errors
+/// When a pattern is none.
+pub fn gate<S: Store>(
+    merchant: Arc<Merchant<S>>,
+    price: Price,
+    config: GateConfig,
+    now: fn() -> Timestamp,
+) -> Result<GateLayer<S>> {
+    let free = Route {
+        pattern: "* /free/*".parse()?,
+        charge: Charge::Free,
+        description: None,
+    };
+    let table = Table::new(vec![free], Charge::Price(price));
+    let listing = Listing::new(&Service::default(), table, RateLimits::default());
+    let key = ChallengeKey::new([7; 32]);
+    Ok(GateLayer::new(Gate::new(merchant, listing, config, key, now)))
+}
+
 /// A gateway on a free port: everything has the price, but `/free/*`.
 ///
 /// # Errors
@@ -71,26 +112,14 @@ pub async fn gateway<S: Store>(
     upstream: SocketAddr,
     now: fn() -> Timestamp,
 ) -> Result<SocketAddr> {
-    let free = Route {
-        pattern: "* /free/*".parse()?,
-        charge: Charge::Free,
-        description: None,
-    };
-    let table = Table::new(vec![free], Charge::Price(price));
     let config = GateConfig::default();
-    let gate = Gate::new(
-        merchant,
-        Listing::new(&Service::default(), table, RateLimits::default()),
-        config,
-        ChallengeKey::new([7; 32]),
-        now,
-    );
     let limits = UpstreamLimits {
         connect: config.upstream_timeout,
         idle: config.upstream_timeout,
         body_bytes: config.body_bytes,
     };
-    let service = GateLayer::new(gate).layer(Upstream::new(&format!("http://{upstream}").parse()?, limits)?);
+    let upstream = Upstream::new(&format!("http://{upstream}").parse()?, limits)?;
+    let service = gate(merchant, price, config, now)?.layer(upstream);
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     tokio::spawn(listen(
@@ -129,7 +158,7 @@ pub fn payments<S: Store>(
 fn header(ticket: &Ticket<Issued>, terms: &Requirements) -> String {
     let payment = Payment::from(ticket);
     PaymentSignature {
-        payment,
+        payment: payment.into(),
         identifier: None,
     }
     .header(terms)
@@ -146,5 +175,8 @@ pub async fn terms(address: SocketAddr, market: &Market) -> Result<Requirements>
         .get("payment-required")
         .map(|value| value.to_str());
     let header = header.transpose()?.unwrap_or_default();
-    read_required(header, &market.domain)?.ok_or_else(|| eyre::eyre!("no terms of ours in the 402"))
+    let offers = read_required(header, &market.domain)?;
+    offers
+        .ticket
+        .ok_or_else(|| eyre::eyre!("no terms of ours in the 402"))
 }

@@ -15,8 +15,8 @@ use gateway::wire::MAX_BANKS;
 use http::{Method, Uri};
 use merchant::channel::{Accountability, ClosePolicy, VendorConfig};
 use merchant::ticket::{ClaimPolicy, Price};
-use protocol::channel::{Policy, WatchPolicy};
-use protocol::ticket::{Amount, Seconds};
+use protocol::channel::{self, WatchPolicy};
+use protocol::ticket::{Amount, Policy, Seconds};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
@@ -69,7 +69,7 @@ pub(crate) struct Settings {
     /// Most unclaimed wins of one payer [default: any number]
     #[arg(long)]
     pub(crate) exposure: Option<u32>,
-    /// Accept tickets while the view of the chain is at most this old [default: 5m]
+    /// Accept tickets while the view of the chain is at most this old [default: 15m]
     #[arg(long, value_name = "SPAN")]
     max_mirror_age: Option<String>,
     /// Claim as soon as so many winners wait [default: 32]
@@ -251,7 +251,7 @@ impl Settings {
         span(
             "max-mirror-age",
             self.max_mirror_age.as_deref(),
-            Seconds::MINUTE.times(5),
+            Policy::default().max_mirror_age,
         )
     }
 
@@ -284,7 +284,7 @@ impl Settings {
 
     /// How to sell by channel, if a bank is named.
     pub(super) fn channels(&self, asset: &Asset) -> eyre::Result<Option<ChannelTerms>> {
-        let (own, policy, closes) = (&self.channels, Policy::default(), ClosePolicy::default());
+        let (own, policy, closes) = (&self.channels, channel::Policy::default(), ClosePolicy::default());
         let banks: Vec<Address> = self.bank.iter().chain(&own.banks).copied().collect();
         if banks.is_empty() {
             return Ok(None);
@@ -313,7 +313,7 @@ impl Settings {
         let max_idle = own.max_idle.as_deref();
         Ok(Some(ChannelTerms {
             vendor: VendorConfig {
-                policy: Policy {
+                policy: channel::Policy {
                     banks,
                     margin,
                     max_jump: own.max_jump.unwrap_or(policy.max_jump),

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use reqwest::{Method, Request, Url};
 
 use crate::route::Pattern;
-use crate::wire::Requirements;
+use crate::wire::{Offers, Requirements};
 
 /// Most origins remembered. Beyond it the one that was asked least recently is forgotten.
 const MAX_ORIGINS: usize = 128;
@@ -57,7 +57,7 @@ struct Route {
     pattern: Pattern,
     /// The pattern as the server wrote it.
     text: String,
-    terms: Requirements,
+    offers: Offers,
 }
 
 impl Origin {
@@ -90,7 +90,7 @@ impl From<&Request> for Target {
 
 impl Cache {
     /// Terms for a request, if any are known.
-    pub(super) fn find(&self, target: &Target) -> Option<Requirements> {
+    pub(super) fn find(&self, target: &Target) -> Option<Offers> {
         let mut shelves = self.shelves.lock();
         shelves.clock += 1;
         let clock = shelves.clock;
@@ -103,14 +103,16 @@ impl Cache {
                 .find(|route| Some(&route.text) == text.as_ref()),
             None => shelf.guess(target),
         };
-        route.map(|route| route.terms.clone())
+        route.map(|route| route.offers.clone())
     }
 
     /// Remembers the terms that came with the answer to a request. A session belongs to a merchant and an escrow, so that a
     /// new commitment holds for all routes of this origin that pay the same merchant. Terms for a route that is not the
     /// request's own are not remembered. Returns whether they are.
-    pub(super) fn learn(&self, target: &Target, terms: &Requirements) -> bool {
-        let text = terms.extra.route.clone();
+    pub(super) fn learn(&self, target: &Target, offers: &Offers) -> bool {
+        let Some(text) = offers.route().map(str::to_owned) else {
+            return false;
+        };
         let Ok(pattern) = text.parse::<Pattern>() else {
             return false;
         };
@@ -123,20 +125,38 @@ impl Cache {
         if shelf.routes.len() >= MAX_ROUTES {
             shelf.routes.remove(0);
         }
-        for Route { terms: known, .. } in &mut shelf.routes {
-            if known.pay_to == terms.pay_to && known.extra.contract == terms.extra.contract {
-                known.extra.commitment = terms.extra.commitment;
-                known.extra.nonce_floor = terms.extra.nonce_floor;
+        if let Some(terms) = &offers.ticket {
+            let known = shelf.routes.iter_mut().filter_map(|route| route.offers.ticket.as_mut());
+            for known in known {
+                if known.pay_to == terms.pay_to && known.extra.contract == terms.extra.contract {
+                    known.extra.commitment = terms.extra.commitment;
+                    known.extra.nonce_floor = terms.extra.nonce_floor;
+                }
             }
         }
-        let terms = terms.clone();
         shelf.routes.push(Route {
             pattern,
             text: text.clone(),
-            terms,
+            offers: offers.clone(),
         });
         shelf.correct(target, Some(text));
         true
+    }
+
+    /// Remembers the terms of the next ticket. The price is the same by channel.
+    pub(super) fn renew(&self, target: &Target, terms: &Requirements) -> bool {
+        let mut channel = self.find(target).and_then(|offers| offers.channel);
+        if let Some(channel) = &mut channel {
+            channel.amount = terms.amount;
+        }
+        let channel = channel.filter(|channel| {
+            (channel.asset, channel.extra.route.as_str()) == (terms.asset, terms.extra.route.as_str())
+        });
+        let offers = Offers {
+            ticket: Some(terms.clone()),
+            channel,
+        };
+        self.learn(target, &offers)
     }
 
     /// A request that terms are known for was not charged for.
@@ -145,9 +165,9 @@ impl Cache {
     }
 
     /// Terms that are not acceptable: the server is to be asked again.
-    pub(super) fn forget(&self, target: &Target, terms: &Requirements) {
+    pub(super) fn forget(&self, target: &Target, offers: &Offers) {
         if let Some(shelf) = self.shelves.lock().origins.get_mut(&target.origin) {
-            shelf.routes.retain(|route| route.text != terms.extra.route);
+            shelf.routes.retain(|route| Some(route.text.as_str()) != offers.route());
         }
     }
 }
@@ -218,8 +238,8 @@ mod tests {
         ))
     }
 
-    fn terms(route: &str, commitment: u8) -> Requirements {
-        Requirements {
+    fn terms(route: &str, commitment: u8) -> Offers {
+        let terms = Requirements {
             scheme: String::new(),
             network: String::new(),
             amount: 1,
@@ -240,6 +260,10 @@ mod tests {
                 escrow: None,
                 route: route.into(),
             },
+        };
+        Offers {
+            ticket: Some(terms),
+            channel: None,
         }
     }
 
@@ -287,13 +311,15 @@ mod tests {
     fn a_new_commitment_is_for_the_same_merchant_only() {
         let cache = Cache::default();
         let mut other = terms("GET /other", 1);
-        other.pay_to = Address::repeat_byte(9);
+        other.ticket.as_mut().unwrap().pay_to = Address::repeat_byte(9);
         cache.learn(&target("https://a.example", "/other"), &other);
         cache.learn(&target("https://a.example", "/same"), &terms("GET /same", 1));
         cache.learn(&target("https://a.example", "/new"), &terms("GET /new", 2));
         let commitment = |path| {
             cache
                 .find(&target("https://a.example", path))
+                .unwrap()
+                .ticket
                 .unwrap()
                 .extra
                 .commitment

@@ -249,7 +249,7 @@ impl<S: OrderStore + Send + Sync + 'static> Terms for MicropayMiddleware<S> {
             .and_then(|value| value.to_str().ok())
             .ok_or_else(|| unreadable(WireError::Base64("bytes that are no text".into())))?;
         let domain = self.payer.domain();
-        let Some(terms) = read_required(header, domain).map_err(unreadable)? else {
+        let Some(terms) = read_required(header, domain).map_err(unreadable)?.ticket else {
             return Err(ClientError::NoCommonWay {
                 origin: target.origin.to_string(),
                 offered: offered(header).map_err(unreadable)?,

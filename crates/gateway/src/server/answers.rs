@@ -1,18 +1,20 @@
 //! Answers that were paid for, kept a while for payers whose connection broke: the same payment for the same request gets
 //! the same answer, and is charged once. Bounded in bytes and in time; of an answer too large to keep only the status is.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alloy_primitives::map::FbBuildHasher;
 use alloy_primitives::{Address, B256};
 use axum::body::{Body, Bytes};
-use http::{HeaderMap, Response, StatusCode};
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
+
+/// What an answer takes besides its head and body, and what a name takes: about, bytes.
+const ENTRY_BYTES: u32 = 256;
 
 /// Bounds of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,11 +41,18 @@ impl Default for AnswerLimits {
 #[derive(Debug)]
 pub(super) struct Answer {
     status: StatusCode,
-    headers: HeaderMap,
+    head: Head,
     /// `None`: too large to keep, or broken off.
     body: OnceLock<Option<Bytes>>,
-    /// Bytes that it may take at most.
-    weight: u32,
+}
+
+/// Headers in a piece of memory of their own. A copy of the map would hold on to the buffer that they were read into, which
+/// is several times as large.
+#[derive(Debug)]
+struct Head {
+    /// Names, each with the end of its value.
+    names: Box<[(HeaderName, usize)]>,
+    values: Bytes,
 }
 
 /// What a payer gets who asks again.
@@ -78,10 +87,28 @@ pub(super) struct NamedCall {
 
 pub(super) struct Answers {
     limits: AnswerLimits,
-    by_ticket: Cache<B256, Arc<Answer>, FbBuildHasher<32>>,
-    by_name: Cache<CallName, NamedCall>,
+    by_ticket: Mutex<Shelf<B256, Arc<Answer>, FbBuildHasher<32>>>,
+    by_name: Mutex<Shelf<CallName, NamedCall, RandomState>>,
     /// Named calls that are at the upstream.
     begun: Mutex<HashSet<CallName>>,
+}
+
+/// Values that are kept for the same time each, as long as all together are not too heavy. The eldest goes first: by any
+/// other order a payer that asks for its answers often could keep others' out.
+struct Shelf<K, V, H> {
+    keep: Duration,
+    most: u64,
+    weight: u64,
+    values: HashMap<K, (Instant, V), H>,
+    /// In the order in which they came.
+    lines: VecDeque<Line<K>>,
+}
+
+/// When a value came, and how heavy it is.
+struct Line<K> {
+    key: K,
+    since: Instant,
+    weight: u32,
 }
 
 /// A named call that is at the upstream: until this is dropped no other has its name.
@@ -92,21 +119,10 @@ pub(super) struct Begun {
 
 impl Answers {
     pub(super) fn new(limits: AnswerLimits) -> Self {
-        // The eldest goes first. By any other order a payer that asks for its answers often could keep others' out.
         Self {
             limits,
-            by_ticket: Cache::builder()
-                .weigher(|_: &B256, answer: &Arc<Answer>| answer.weight)
-                .max_capacity(limits.total_bytes)
-                .eviction_policy(EvictionPolicy::lru())
-                .time_to_live(limits.keep)
-                .build_with_hasher(FbBuildHasher::default()),
-            // A name is about as heavy as the smallest answer.
-            by_name: Cache::builder()
-                .max_capacity(limits.total_bytes / 256)
-                .eviction_policy(EvictionPolicy::lru())
-                .time_to_live(limits.keep)
-                .build(),
+            by_ticket: Mutex::new(Shelf::new(limits)),
+            by_name: Mutex::new(Shelf::new(limits)),
             begun: Mutex::default(),
         }
     }
@@ -116,23 +132,25 @@ impl Answers {
         &self,
         ticket: B256,
         status: StatusCode,
-        headers: HeaderMap,
+        headers: &HeaderMap,
         length: Option<u64>,
     ) -> Arc<Answer> {
         let limit = self.limits.answer_bytes as u64;
         // Beyond the limit nothing but the head is kept.
         let body = length.map_or(limit, |length| if length > limit { 0 } else { length });
-        let head: usize = headers
-            .iter()
-            .map(|(name, value)| name.as_str().len() + value.len())
-            .sum();
+        let head = Head::of(headers);
+        let weight = u64::from(ENTRY_BYTES) + head.bytes() as u64 + body;
         let answer = Arc::new(Answer {
             status,
-            headers,
+            head,
             body: OnceLock::new(),
-            weight: u32::try_from(256 + head as u64 + body).unwrap_or(u32::MAX),
         });
-        self.by_ticket.insert(ticket, Arc::clone(&answer));
+        self.by_ticket.lock().put(
+            ticket,
+            Arc::clone(&answer),
+            u32::try_from(weight).unwrap_or(u32::MAX),
+            Instant::now(),
+        );
         answer
     }
 
@@ -144,11 +162,11 @@ impl Answers {
     }
 
     pub(super) fn named(&self, name: CallName) -> Option<NamedCall> {
-        self.by_name.get(&name)
+        self.by_name.lock().get(&name, Instant::now())
     }
 
     pub(super) fn get(&self, ticket: B256) -> Option<Arc<Answer>> {
-        self.by_ticket.get(&ticket)
+        self.by_ticket.lock().get(&ticket, Instant::now())
     }
 }
 
@@ -159,7 +177,8 @@ impl Begun {
 
     /// It was paid for.
     pub(super) fn paid(self, call: NamedCall) {
-        self.answers.by_name.insert(self.name, call);
+        let mut named = self.answers.by_name.lock();
+        named.put(self.name, call, ENTRY_BYTES, Instant::now());
     }
 }
 
@@ -181,11 +200,146 @@ impl Answer {
             Some(Some(body)) => {
                 let mut response = Response::new(Body::from(body.clone()));
                 *response.status_mut() = self.status;
-                *response.headers_mut() = self.headers.clone();
+                *response.headers_mut() = self.head.map();
                 Again::Whole(response)
             }
             Some(None) => Again::Gone(self.status),
             None => Again::Passing,
         }
+    }
+}
+
+impl Head {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut values = Vec::with_capacity(headers.values().map(HeaderValue::len).sum());
+        let names = headers.iter().map(|(name, value)| {
+            values.extend_from_slice(value.as_bytes());
+            (name.clone(), values.len())
+        });
+        Self {
+            names: names.collect(),
+            values: values.into(),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let names = self.names.iter().map(|(name, _)| name.as_str().len());
+        names.sum::<usize>() + self.values.len()
+    }
+
+    fn map(&self) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(self.names.len());
+        let mut begin = 0;
+        for (name, end) in &self.names {
+            let value = HeaderValue::from_maybe_shared(self.values.slice(begin..*end));
+            headers.append(name, value.expect("it was a header's value"));
+            begin = *end;
+        }
+        headers
+    }
+}
+
+impl<K: Copy + Eq + Hash, V: Clone, H: BuildHasher + Default> Shelf<K, V, H> {
+    fn new(limits: AnswerLimits) -> Self {
+        Self {
+            keep: limits.keep,
+            most: limits.total_bytes,
+            weight: 0,
+            values: HashMap::default(),
+            lines: VecDeque::new(),
+        }
+    }
+
+    fn get(&self, key: &K, now: Instant) -> Option<V> {
+        let (since, value) = self.values.get(key)?;
+        self.is_kept(*since, now).then(|| value.clone())
+    }
+
+    fn put(&mut self, key: K, value: V, weight: u32, now: Instant) {
+        self.values.insert(key, (now, value));
+        self.lines.push_back(Line {
+            key,
+            since: now,
+            weight,
+        });
+        self.weight += u64::from(weight);
+        while let Some(eldest) = self.lines.front()
+            && (self.weight > self.most || !self.is_kept(eldest.since, now))
+        {
+            self.weight -= u64::from(eldest.weight);
+            // Another value may have taken its place.
+            if self
+                .values
+                .get(&eldest.key)
+                .is_some_and(|(since, _)| *since == eldest.since)
+            {
+                self.values.remove(&eldest.key);
+            }
+            self.lines.pop_front();
+        }
+    }
+
+    fn is_kept(&self, since: Instant, now: Instant) -> bool {
+        now.duration_since(since) < self.keep
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shelf(most: u64) -> Shelf<u8, &'static str, RandomState> {
+        Shelf::new(AnswerLimits {
+            total_bytes: most,
+            keep: Duration::from_secs(10),
+            ..AnswerLimits::default()
+        })
+    }
+
+    #[test]
+    fn the_eldest_makes_room_however_often_it_is_asked_for() {
+        let (mut shelf, now) = (shelf(100), Instant::now());
+        for key in 0..4 {
+            shelf.put(key, "kept", 30, now);
+            assert_eq!(shelf.get(&0, now).is_some(), key < 3);
+        }
+        assert_eq!((shelf.get(&1, now), shelf.weight), (Some("kept"), 90));
+        shelf.put(9, "too heavy", 101, now);
+        assert_eq!((shelf.values.len(), shelf.lines.len(), shelf.weight), (0, 0, 0));
+    }
+
+    #[test]
+    fn nothing_is_kept_for_longer_than_the_rest() {
+        let (mut shelf, begun) = (shelf(100), Instant::now());
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        shelf.put(1, "first", 30, at(0));
+        shelf.put(2, "second", 30, at(5));
+        assert_eq!(
+            (shelf.get(&1, at(9)), shelf.get(&1, at(10))),
+            (Some("first"), None)
+        );
+        // Put again, it counts from then.
+        shelf.put(2, "again", 30, at(11));
+        assert_eq!((shelf.values.len(), shelf.weight), (1, 60));
+        assert_eq!(shelf.get(&2, at(20)), Some("again"));
+        shelf.put(3, "third", 30, at(16));
+        assert_eq!((shelf.get(&2, at(16)), shelf.weight), (Some("again"), 60));
+    }
+
+    #[test]
+    fn headers_come_back_as_they_were() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("set-cookie", "a"),
+            ("x-own", ""),
+            ("set-cookie", "b"),
+            ("date", "now"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        headers.append("x-bytes", HeaderValue::from_bytes(b"\xff").unwrap());
+        let head = Head::of(&headers);
+        assert_eq!(head.map(), headers);
+        assert_eq!(head.bytes(), 2 * 10 + 5 + 4 + 7 + 1 + 1 + 3 + 1);
     }
 }

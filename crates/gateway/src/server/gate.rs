@@ -1,12 +1,12 @@
 //! The payment path: looks up the price, reads the payment, admits it, asks the upstream, and adds the receipt. No chain
-//! call, and no lock while the upstream works.
+//! call, and no lock while the upstream works. It is one path for every kind of payment; what differs is in `kind`.
 //!
 //! ```text
 //!   request ─▶ free? ──────────────────────────────────────────────▶ upstream
 //!     └▶ payment? ─no─▶ 402 with terms
 //!          └▶ this call was paid before? ─▶ its answer again
-//!               └▶ admit (winner on disk) ─▶ upstream ─▶ below 500: consumed, receipt, answer kept
-//!                    │                           └─────▶ 5xx, time-out, no answer: not consumed
+//!               └▶ admit (winner, word on disk) ─▶ upstream ─▶ below 500: consumed, receipt, answer kept
+//!                    │                                 └─────▶ 5xx, time-out, no answer: not consumed
 //!                    └▶ refused: 402 with fresh terms and what to do
 //! ```
 
@@ -21,10 +21,12 @@ use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, HOST, TRANSF
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::Limited;
-use merchant::ticket::{AcceptError, Admitted, Delivery, Merchant, Price, Receipt};
-use moka::sync::Cache;
-use protocol::ticket::{Amount, Issued, OrderId, Quote, Refusal, Ticket, Timestamp, odds};
+use merchant::channel::Vendor;
+use merchant::ticket::{Merchant, Price};
+use protocol::channel::Key;
+use protocol::ticket::{OrderId, Quote, Timestamp};
 use sha2::{Digest, Sha256};
+use storage::channel::{ChannelDomainStore, SettlementStore, VendorChannelStore};
 use storage::{ClaimStore, SeedStore, WinStore};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt;
@@ -33,39 +35,110 @@ use tracing::{debug, warn};
 use super::answers::{Again, AnswerLimits, Answers, Begun, CallName, NamedCall};
 use super::detach::Detach;
 use super::discovery::{Discovery, Service};
+use super::kind::ticket::Terms;
+use super::kind::{ChannelSeller, Desks, Goods, Paying, Refused, Sold, Taken, Target, TicketSeller};
 use super::limits::{Limiters, RateLimits};
 use super::meter::Meter;
 use super::operator::{Counters, Upstream as Outcome};
 use super::reply::{
-    Protocol, add_cors, add_receipt, announced_escrow, payment_required, payment_token, preflight, problem,
-    rfc3339, strip_request, strip_response,
+    Asked, Protocol, add_cors, announced_escrow, payment_required, payment_token, preflight, problem, rfc3339,
+    strip_request, strip_response,
 };
-use super::table::{Charge, Listed, Table};
+use super::table::{Charge, Kinds, Listed, Table};
 use super::tee::Tee;
 use super::upload::{BodyError, Upload, fingerprint};
 use super::upstream::{Peer, UpstreamError, upgrade_of};
 use crate::wire::{
-    Advice, Challenge, ChallengeKey, Extra, IDEMPOTENCY_KEY, Opening, PAYMENT_AUTHORIZATION,
-    PAYMENT_SIGNATURE, Payment, Problem, Requirements, SCHEME, WireError, network, read_credential,
-    read_signature,
+    Advice, CHANNELS, Challenge, ChallengeKey, Contracts, IDEMPOTENCY_KEY, PAYMENT_AUTHORIZATION,
+    PAYMENT_SIGNATURE, Payload, Problem, Way, WireError, read_credential, read_signature,
 };
 
+/// What is said of payment where none was made.
+const UNPAID: &str = "nothing is charged";
 /// How long a challenge of the `Payment` scheme can be answered, seconds.
 const CHALLENGE_SECONDS: u64 = 600;
-/// Prices whose example escrow is remembered.
-const PRICES_KEPT: u64 = 1_000;
 /// Longest name of a server (253 bytes, and a port).
 const REALM_BYTES: usize = 261;
 /// Longest pattern, path and description that a 402 repeats, bytes: its headers must pass through proxies that take 4 KB.
 const REPEATED_BYTES: usize = 96;
 /// A pattern that no path matches.
 const NO_OTHER_PATH: &str = r"~[^\s\S]";
-/// The cap of the escrow that a first 402 names as an example.
-const EXAMPLE_CAP: protocol::ticket::Nonce = protocol::ticket::Nonce(10_000);
 
 /// What a gateway's stores must be able to do.
-pub trait GateStore: SeedStore + WinStore + ClaimStore + Clone + Send + Sync + 'static {}
-impl<S: SeedStore + WinStore + ClaimStore + Clone + Send + Sync + 'static> GateStore for S {}
+pub trait GateStore:
+    SeedStore
+    + WinStore
+    + ClaimStore
+    + ChannelDomainStore
+    + VendorChannelStore
+    + SettlementStore
+    + Clone
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<S> GateStore for S where
+    S: SeedStore
+        + WinStore
+        + ClaimStore
+        + ChannelDomainStore
+        + VendorChannelStore
+        + SettlementStore
+        + Clone
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// Who is behind a gate: what it sells by.
+pub struct Sellers<S> {
+    tickets: Option<Arc<Merchant<S>>>,
+    channels: Option<Arc<Vendor<S>>>,
+    account: Option<Key>,
+}
+
+impl<S> Sellers<S> {
+    /// Nobody yet.
+    fn none() -> Self {
+        Self {
+            tickets: None,
+            channels: None,
+            account: None,
+        }
+    }
+
+    /// By channels alone.
+    pub fn channels(vendor: Arc<Vendor<S>>) -> Self {
+        Self::none().and_channels(vendor)
+    }
+
+    /// By channels, too.
+    #[must_use]
+    pub fn and_channels(mut self, vendor: Arc<Vendor<S>>) -> Self {
+        self.channels = Some(vendor);
+        self
+    }
+
+    /// With the key of the account that is paid, channels are closed together with their clients when these ask for it.
+    #[must_use]
+    pub fn closing_with(mut self, account: Key) -> Self {
+        self.account = Some(account);
+        self
+    }
+}
+
+impl<S> From<Arc<Merchant<S>>> for Sellers<S> {
+    /// By tickets.
+    fn from(merchant: Arc<Merchant<S>>) -> Self {
+        Self {
+            tickets: Some(merchant),
+            ..Self::none()
+        }
+    }
+}
 
 /// How a gate works, besides its prices.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +159,7 @@ pub struct GateConfig {
 
 /// What can change while a gate works.
 pub struct Listing {
+    service: Service,
     table: Table,
     discovery: Discovery,
     limiters: Limiters,
@@ -95,10 +169,17 @@ impl Listing {
     /// A price list with its documents and limits.
     pub fn new(service: &Service, table: Table, rates: RateLimits) -> Self {
         Self {
-            discovery: Discovery::new(service, &table),
+            discovery: Discovery::new(service, &table, Kinds::TICKET),
             limiters: Limiters::new(rates),
+            service: service.clone(),
             table,
         }
+    }
+
+    /// The documents say what the gate sells by.
+    fn sold_by(mut self, kinds: Kinds) -> Self {
+        self.discovery = Discovery::new(&self.service, &self.table, kinds);
+        self
     }
 }
 
@@ -117,22 +198,20 @@ impl Default for GateConfig {
 
 /// Charges for what is behind it. Shared by all requests.
 pub struct Gate<S> {
-    merchant: Arc<Merchant<S>>,
+    desks: Desks<S>,
+    contracts: Contracts,
     listing: ArcSwap<Listing>,
     config: GateConfig,
     answers: Arc<Answers>,
     calls: Arc<Semaphore>,
-    /// Of the escrows named as examples, by price and prize: a binomial tail takes longer than all the rest.
-    penalties: Cache<(Amount, Amount), u128>,
     challenge_key: ChallengeKey,
     counters: Arc<Counters>,
     now: fn() -> Timestamp,
 }
 
 /// A payment as it came.
-struct Paid {
-    payment: Payment,
-    ticket: Ticket<Issued>,
+struct Paid<S> {
+    paying: Paying<S>,
     /// The payer's name for the call.
     name: Option<Vec<u8>>,
     protocol: Protocol,
@@ -140,8 +219,7 @@ struct Paid {
 
 /// A payment that was taken, and what for.
 struct Sale<S: GateStore> {
-    delivery: Box<Delivery<S>>,
-    payment: Payment,
+    goods: Goods<S>,
     price: Price,
     route: String,
     /// The payer's name for the call, and what the call is.
@@ -157,26 +235,37 @@ struct Call<'a> {
     realm: &'a str,
     price: Price,
     listed: Listed<'a>,
+    /// What it can be paid with.
+    kinds: Kinds,
 }
 
 impl<S: GateStore> Gate<S> {
-    /// A gate. `challenge_key` is secret randomness; processes that share a merchant share it, too. `now` is the system's
+    /// A gate before these sellers. `challenge_key` is secret randomness; processes that share a seller share it, too. `now` is the system's
     /// clock.
     pub fn new(
-        merchant: Arc<Merchant<S>>,
+        sellers: impl Into<Sellers<S>>,
         listing: Listing,
         config: GateConfig,
         challenge_key: ChallengeKey,
         now: fn() -> Timestamp,
     ) -> Arc<Self> {
         let counters = Arc::new(Counters::new(now()));
+        let Sellers {
+            tickets,
+            channels,
+            account,
+        } = sellers.into();
+        let desks = Desks {
+            tickets: tickets.map(TicketSeller::new),
+            channels: channels.map(|vendor| ChannelSeller::new(vendor, account)),
+        };
         Arc::new(Self {
-            merchant,
-            listing: ArcSwap::from_pointee(listing),
+            contracts: desks.contracts(),
+            listing: ArcSwap::from_pointee(listing.sold_by(desks.kinds())),
+            desks,
             config,
             answers: Arc::new(Answers::new(config.answers)),
             calls: Arc::new(Semaphore::new(config.calls)),
-            penalties: Cache::new(PRICES_KEPT),
             challenge_key,
             counters,
             now,
@@ -190,7 +279,7 @@ impl<S: GateStore> Gate<S> {
 
     /// Replaces the price list. Requests under way keep the one they began with.
     pub fn set_listing(&self, listing: Listing) {
-        self.listing.store(Arc::new(listing));
+        self.listing.store(Arc::new(listing.sold_by(self.desks.kinds())));
     }
 
     /// Answers one request, with the help of `upstream` where it is free or paid for.
@@ -241,6 +330,13 @@ impl<S: GateStore> Gate<S> {
         if let Some(document) = found {
             return document;
         }
+        if let Some(channels) = &self.desks.channels
+            && let Some(question) = parts.uri.path().strip_prefix(CHANNELS)
+        {
+            let limit = self.config.upstream_timeout;
+            let now = (self.now)();
+            return channels.desk(&parts.method, question, body, limit, now).await;
+        }
         let listed = match listing.table.look_up(&parts) {
             Ok(listed) => listed,
             Err(error) => {
@@ -274,6 +370,7 @@ impl<S: GateStore> Gate<S> {
             parts: &parts,
             realm: &realm,
             price,
+            kinds: listed.kinds().and(self.desks.kinds()),
             listed,
         };
         if upgrade_of(&parts.headers).is_some() {
@@ -289,6 +386,13 @@ impl<S: GateStore> Gate<S> {
                 return problem(&Problem::new(400, "payment-malformed", Advice::Stop, detail));
             }
         };
+        let kind = paid.paying.kind();
+        if !call.kinds.contains(kind) {
+            self.counters.refused("kind-not-taken");
+            let detail = format!("{} is not taken for this", kind.scheme());
+            let why = Problem::new(402, "kind-not-taken", Advice::NewNonce, detail);
+            return self.required(&call, &why, None);
+        }
         // Before anything is drawn: a payer must not learn of tickets that it can take back.
         if let Err(refused) = self.check_share(&listing, &paid) {
             return problem(&refused);
@@ -305,46 +409,39 @@ impl<S: GateStore> Gate<S> {
             let detail = format!("{} calls are under way; wait a moment", self.config.calls);
             return problem(&Problem::new(503, "too-many-calls", Advice::Retry, detail));
         };
-        let order = OrderId(fingerprint);
-        let admitted = self
-            .merchant
-            .admit(order, paid.ticket.clone(), &price, (self.now)())
-            .await;
-        match admitted {
-            Ok(Admitted::Deliver(delivery)) => {
-                let begun_call = match &paid.name {
-                    None => None,
-                    Some(name) => match self.begin(CallName::new(paid.payment.escrow, name)) {
-                        Some(begun) => Some((begun, fingerprint)),
-                        None => {
-                            delivery.failed().await; // its ticket is not consumed
-                            self.counters.refused("in-progress");
-                            let detail = "this call is under way with another ticket; ask again";
-                            return problem(&Problem::new(409, "in-progress", Advice::Retry, detail));
-                        }
-                    },
-                };
-                let sale = Sale {
-                    delivery,
-                    route: route_of(&call),
-                    payment: paid.payment,
-                    price,
-                    name: begun_call,
-                    protocol: paid.protocol,
-                    begun,
-                    place,
-                };
-                self.deliver(Request::from_parts(parts, body), upstream, sale)
-                    .await
-            }
-            Ok(Admitted::Repeat(receipt)) if receipt.public => {
-                let ticket = receipt.ticket;
-                let detail = format!("ticket {ticket} won and is being claimed: it is no secret any more");
-                problem(&Problem::new(410, "answer-not-kept", Advice::Stop, detail))
-            }
-            Ok(Admitted::Repeat(receipt)) => self.again(receipt.ticket),
-            Err(error) => self.refuse(&call, &paid, &error),
-        }
+        let target = Target {
+            method: parts.method.as_str(),
+            target: parts.uri.path_and_query().map_or("/", |target| target.as_str()),
+        };
+        let (order, now) = (OrderId(fingerprint), (self.now)());
+        let goods = match paid.paying.admit(order, &target, &price, now).await {
+            Ok(Taken::Deliver(goods)) => goods,
+            Ok(Taken::Repeat(answer)) => return self.again(answer),
+            Err(refused) => return self.refuse(&call, *refused),
+        };
+        let begun_call = match paid.call() {
+            None => None,
+            Some(name) => match self.begin(name) {
+                Some(begun) => Some((begun, fingerprint)),
+                None => {
+                    goods.failed().await; // its ticket is not consumed
+                    self.counters.refused("in-progress");
+                    let detail = "this call is under way with another ticket; ask again";
+                    return problem(&Problem::new(409, "in-progress", Advice::Retry, detail));
+                }
+            },
+        };
+        let sale = Sale {
+            goods,
+            route: route_of(&call),
+            price,
+            name: begun_call,
+            protocol: paid.protocol,
+            begun,
+            place,
+        };
+        self.deliver(Request::from_parts(parts, body), upstream, sale)
+            .await
     }
 
     fn client_ip(&self, parts: &Parts) -> Option<IpAddr> {
@@ -366,13 +463,22 @@ impl<S: GateStore> Gate<S> {
         let scheme = parts.uri.scheme_str().unwrap_or("http");
         let resources = table.routes().iter().filter_map(|route| {
             let Charge::Price(price) = route.charge else { return None };
-            let terms = self.requirements(&price, Terms::Open, route.pattern.to_string());
+            let kinds = route.kinds.and(self.desks.kinds());
+            let ways = self.desks.ways(kinds, &price, None, route.pattern.to_string());
             Some(serde_json::json!({
                 "resource": format!("{scheme}://{realm}{}", route.pattern.path()), "type": "http", "x402Version": 2,
-                "accepts": [terms], "metadata": { "description": route.description },
+                "accepts": ways, "metadata": { "description": route.description },
             }))
         });
-        serde_json::json!({ "x402Version": 2, "items": resources.collect::<Vec<_>>() })
+        let mut document = serde_json::json!({ "x402Version": 2, "items": resources.collect::<Vec<_>>() });
+        if self.desks.channels.is_some() {
+            let address = |question| format!("{scheme}://{realm}{CHANNELS}{{channel}}/{question}");
+            document["channels"] = serde_json::json!({
+                "position": address("position"), "opener": address("opener"), "close": address("close"),
+                "payments": address("payments"),
+            });
+        }
+        document
     }
 
     /// Free: what comes from the upstream, without a trace of payments.
@@ -402,8 +508,8 @@ impl<S: GateStore> Gate<S> {
                 strip_response(response.headers_mut());
                 response
             }
-            Ok(Err(error)) => problem(&self.upstream_failed(&error.into(), &upload)),
-            Err(_) => problem(&self.timed_out(&upload)),
+            Ok(Err(error)) => problem(&self.upstream_failed(&error.into(), &upload, UNPAID)),
+            Err(_) => problem(&self.timed_out(&upload, UNPAID)),
         }
     }
 
@@ -426,14 +532,12 @@ impl<S: GateStore> Gate<S> {
     }
 
     /// A payer's share of requests. It is counted where the payer itself signed, or one could use up another's.
-    fn check_share(&self, listing: &Listing, paid: &Paid) -> Result<(), Problem> {
+    fn check_share(&self, listing: &Listing, paid: &Paid<S>) -> Result<(), Problem> {
         if !listing.limiters.limit_payers() {
             return Ok(());
         }
-        match self.merchant.payer(paid.payment.escrow) {
-            Some(payer)
-                if self.merchant.is_of_payer(&paid.ticket) && !listing.limiters.admits_payer(payer) =>
-            {
+        match paid.paying.signer() {
+            Some(payer) if !listing.limiters.admits_payer(payer) => {
                 self.counters.refused("too-many-requests");
                 Err(too_many(&format!("payer {payer}")))
             }
@@ -452,14 +556,12 @@ impl<S: GateStore> Gate<S> {
         Ok(())
     }
 
-    fn read_payment(&self, headers: &HeaderMap) -> Result<Option<Paid>, WireError> {
-        let domain = self.merchant.domain();
+    fn read_payment(&self, headers: &HeaderMap) -> Result<Option<Paid<S>>, WireError> {
         let named = headers.get(IDEMPOTENCY_KEY).map(|name| name.as_bytes().to_vec());
         if let Some(value) = headers.get(PAYMENT_SIGNATURE) {
-            let read = read_signature(value.to_str().unwrap_or_default(), domain)?;
+            let read = read_signature(value.to_str().unwrap_or_default(), self.contracts)?;
             return Ok(Some(Paid {
-                ticket: read.payment.ticket(domain)?,
-                payment: read.payment,
+                paying: self.desks.read(read.payment)?,
                 name: read.identifier.map(String::into_bytes).or(named),
                 protocol: Protocol::X402,
             }));
@@ -468,10 +570,9 @@ impl<S: GateStore> Gate<S> {
             .iter()
             .find_map(|name| headers.get(name).and_then(payment_token));
         let Some(token) = token else { return Ok(None) };
-        let read = read_credential(token, &self.challenge_key, domain)?;
+        let read = read_credential(token, &self.challenge_key, self.contracts)?;
         Ok(Some(Paid {
-            ticket: read.payment.ticket(domain)?,
-            payment: read.payment,
+            paying: self.desks.read(read.payment)?,
             name: named,
             protocol: Protocol::Payment,
         }))
@@ -498,13 +599,10 @@ impl<S: GateStore> Gate<S> {
     }
 
     /// A call that its payer named, and paid for before with whatever ticket.
-    fn known_call(&self, call: &Call<'_>, paid: &Paid, fingerprint: B256) -> Option<Response<Body>> {
-        let name = paid.name.as_ref()?;
-        let known = self.answers.named(CallName::new(paid.payment.escrow, name))?;
+    fn known_call(&self, call: &Call<'_>, paid: &Paid<S>, fingerprint: B256) -> Option<Response<Body>> {
+        let known = self.answers.named(paid.call()?)?;
         // The name alone is nobody's, and old winners with their signatures are on the chain.
-        if !self.merchant.is_of_payer(&paid.ticket) {
-            return None;
-        }
+        paid.paying.signer()?;
         if known.fingerprint != fingerprint {
             let detail = format!("a call of this name was another request, {}", known.fingerprint);
             return Some(problem(&Problem::new(
@@ -525,11 +623,11 @@ impl<S: GateStore> Gate<S> {
     }
 
     /// The answer that was paid for before.
-    fn again(&self, ticket: B256) -> Response<Body> {
+    fn again(&self, payment: B256) -> Response<Body> {
         let gone = |detail| problem(&Problem::new(410, "answer-not-kept", Advice::Stop, detail));
-        let Some(answer) = self.answers.get(ticket) else {
+        let Some(answer) = self.answers.get(payment) else {
             return gone(format!(
-                "ticket {ticket} paid for an answer that is no longer kept"
+                "payment {payment} paid for an answer that is no longer kept"
             ));
         };
         match answer.again() {
@@ -538,11 +636,11 @@ impl<S: GateStore> Gate<S> {
                 response
             }
             Again::Passing => {
-                let detail = format!("the answer that ticket {ticket} paid for is still on its way");
+                let detail = format!("the answer that payment {payment} paid for is still on its way");
                 problem(&Problem::new(409, "in-progress", Advice::Retry, detail))
             }
             Again::Gone(status) => gone(format!(
-                "ticket {ticket} paid for an answer with status {}, which broke off or was too large to keep",
+                "payment {payment} paid for an answer with status {}, which broke off or was too large to keep",
                 status.as_u16()
             )),
         }
@@ -584,68 +682,64 @@ impl<S: GateStore> Gate<S> {
                 }
                 Ok(Err(error)) => (
                     upload.is_broken(),
-                    problem(&gate.upstream_failed(&error.into(), &upload)),
+                    problem(&gate.upstream_failed(&error.into(), &upload, sale.goods.fate())),
                 ),
-                Err(_) => (upload.is_late(), problem(&gate.timed_out(&upload))),
+                Err(_) => (
+                    upload.is_late(),
+                    problem(&gate.timed_out(&upload, sale.goods.fate())),
+                ),
             };
             if payer_failed {
-                sale.delivery.kept();
+                sale.goods.kept();
             } else {
-                sale.delivery.failed().await;
+                sale.goods.failed().await;
             }
             refusal
         });
         work.await
     }
 
-    /// The upstream answered: the ticket is consumed, and its receipt goes with the answer.
+    /// The upstream answered: the payment is consumed, and its receipt goes with the answer.
     async fn sold(&self, response: Response<Body>, sale: Sale<S>) -> Response<Body> {
-        let Sale {
-            delivery,
-            payment,
-            price,
-            route,
-            name,
-            protocol,
-            begun: _,
-            place,
-        } = sale;
         let (mut head, body) = response.into_parts();
         strip_response(&mut head.headers);
         let length = body.size_hint().exact();
         let mut answer = None;
-        let keep = |receipt: &Receipt| {
-            let next = self.requirements(&price, Terms::Known(payment.escrow, receipt.quote), route);
-            add_receipt(&mut head.headers, protocol, &payment, receipt, next, (self.now)());
-            let (ticket, headers) = (receipt.ticket, head.headers.clone());
-            answer = Some(self.answers.keep(ticket, head.status, headers, length));
-            if let Some((begun, fingerprint)) = name {
+        let keep = |payment: B256, headers: &HeaderMap| {
+            answer = Some(self.answers.keep(payment, head.status, headers, length));
+            if let Some((begun, fingerprint)) = sale.name {
+                let ticket = payment;
                 begun.paid(NamedCall { ticket, fingerprint });
             }
         };
-        let receipt = delivery.delivered(keep).await;
-        let (payer, escrow, worth) = (receipt.payer, payment.escrow, receipt.price);
-        self.counters
-            .accepted(payer, escrow, worth, receipt.probability, receipt.won);
+        let sold = Sold {
+            price: &sale.price,
+            route: sale.route,
+            protocol: sale.protocol,
+            now: (self.now)(),
+        };
+        sale.goods
+            .delivered(sold, &mut head.headers, &self.counters, keep)
+            .await;
         let answer = answer.expect("kept");
-        let body = Tee::new(body, answer, self.config.answers, place);
+        let body = Tee::new(body, answer, self.config.answers, sale.place);
         Response::from_parts(head, Body::new(body))
     }
 
     /// What a request is answered whose upstream did not answer in time.
-    fn timed_out(&self, upload: &Upload) -> Problem {
+    fn timed_out(&self, upload: &Upload, fate: &str) -> Problem {
         let limit = self.config.upstream_timeout;
         if upload.is_late() {
             return too_slow(limit);
         }
         self.counters.upstream(Outcome::TimedOut);
         let seconds = limit.as_secs();
-        let detail = format!("the upstream did not answer within {seconds} s; no ticket is consumed");
+        let detail = format!("the upstream did not answer within {seconds} s; {fate}");
         Problem::new(504, "upstream-timeout", Advice::Retry, detail)
     }
 
     /// What a request is answered whose upstream gave nothing.
-    fn upstream_failed(&self, error: &axum::BoxError, upload: &Upload) -> Problem {
+    fn upstream_failed(&self, error: &axum::BoxError, upload: &Upload, fate: &str) -> Problem {
         if let Some(UpstreamError::BodyTooLarge { limit }) = error.downcast_ref::<UpstreamError>() {
             return too_large(limit.saturating_add(1), *limit);
         }
@@ -657,7 +751,7 @@ impl<S: GateStore> Gate<S> {
         warn!(%error, "the upstream failed");
         self.counters.upstream(Outcome::Failed);
         self.counters.failed((self.now)(), "upstream", error);
-        let detail = "the upstream gave no answer; the ticket is not consumed";
+        let detail = format!("the upstream gave no answer; {fate}");
         Problem::new(502, "upstream-failed", Advice::Retry, detail)
     }
 
@@ -665,116 +759,103 @@ impl<S: GateStore> Gate<S> {
     fn ask(&self, call: &Call<'_>) -> Response<Body> {
         let detail = format!("this costs {} of asset {}", call.price.price, call.price.asset);
         let why = Problem::new(402, "payment-required", Advice::NewNonce, detail);
-        let escrow = announced_escrow(&call.parts.headers).filter(|escrow| self.merchant.knows(*escrow));
-        let known = escrow.and_then(|escrow| Some((escrow, self.merchant.quote(escrow, &call.price).ok()?)));
-        let terms = known.map_or(Terms::Open, |(escrow, quote)| Terms::Known(escrow, quote));
-        self.required(call, &why, terms)
+        let escrow = announced_escrow(&call.parts.headers);
+        let tickets = self.desks.tickets.as_ref();
+        let known = tickets.and_then(|tickets| tickets.known(escrow?, &call.price));
+        self.required(call, &why, known)
     }
 
-    fn refuse(&self, call: &Call<'_>, paid: &Paid, error: &AcceptError) -> Response<Body> {
-        let refusal = match error {
-            AcceptError::Refused(refusal) => refusal,
-            AcceptError::Busy(_) => {
-                self.counters.refused("in-progress");
-                return problem(&Problem::new(
-                    409,
-                    "in-progress",
-                    Advice::Retry,
-                    error.to_string(),
-                ));
-            }
-            AcceptError::Store(_) | AcceptError::LeaseOver { .. } => {
-                warn!(%error, "a ticket cannot be accepted now");
-                self.counters.refused("cannot-accept-now");
-                self.counters.failed((self.now)(), "accept", error);
-                return problem(&Problem::new(
-                    503,
-                    "cannot-accept-now",
-                    Advice::Retry,
-                    error.to_string(),
-                ));
-            }
-        };
-        debug!(rule = refusal.rule(), %refusal, escrow = %paid.payment.escrow, "refused");
-        self.counters.refused(refusal.rule());
-        let why = Problem::refused(refusal);
-        if why.status != 402 {
-            return problem(&why);
+    fn refuse(&self, call: &Call<'_>, refused: Refused) -> Response<Body> {
+        self.counters.refused(refused.rule);
+        if let Some(failure) = refused.failure {
+            self.counters.failed((self.now)(), "accept", failure);
         }
-        let quote = match refusal {
-            // Anybody can make up an address; only what is on the chain gets terms of its own.
-            Refusal::EscrowMissing { .. } => None,
-            _ => self.merchant.quote(paid.payment.escrow, &call.price).ok(),
-        };
-        let terms = quote.map_or(Terms::Open, |quote| Terms::Known(paid.payment.escrow, quote));
-        self.required(call, &why, terms)
+        if refused.why.status != 402 {
+            return problem(&refused.why);
+        }
+        self.required(call, &refused.why, refused.known)
     }
 
-    fn required(&self, call: &Call<'_>, why: &Problem, terms: Terms) -> Response<Body> {
-        let requirements = self.requirements(&call.price, terms, route_of(call));
+    fn required(
+        &self,
+        call: &Call<'_>,
+        why: &Problem,
+        known: Option<(Address, Quote)>,
+    ) -> Response<Body> {
+        let ways = self.desks.ways(call.kinds, &call.price, known, route_of(call));
         let expires = rfc3339((self.now)().0 + CHALLENGE_SECONDS);
-        let challenge = Challenge::new(&self.challenge_key, call.realm, &requirements, expires);
+        let challenge = |way: &Way| {
+            let (key, expires) = (&self.challenge_key, expires.clone());
+            match way {
+                Way::Ticket(terms) => Challenge::new(key, call.realm, &**terms, expires),
+                Way::Channel(terms) => Challenge::new(key, call.realm, &**terms, expires),
+            }
+        };
+        let challenges: Vec<_> = ways.iter().map(challenge).collect();
         let scheme = call.parts.uri.scheme_str().unwrap_or("http");
         let url = format!("{scheme}://{}{}", call.realm, beginning(call.parts.uri.path()));
         let description = call.listed.route.and_then(|route| route.description.as_deref());
-        let description = description.map(|text| beginning(text).to_owned());
-        payment_required(why, requirements, url, &challenge, description)
-    }
-
-    /// The terms of a price, as they travel.
-    fn requirements(&self, price: &Price, terms: Terms, route: String) -> Requirements {
-        let (domain, policy) = (self.merchant.domain(), self.merchant.policy());
-        let (escrow, commitment, prize, win_threshold, nonce_floor) = match terms {
-            Terms::Open => {
-                let open = self.merchant.open_quote(price);
-                (None, open.commitment, open.prize, open.win_threshold, 0)
-            }
-            Terms::Known(escrow, quote) => (
-                Some(escrow),
-                quote.commitment,
-                quote.prize,
-                quote.win_threshold,
-                quote.nonce_floor.0,
-            ),
+        let asked = Asked {
+            url,
+            description: description.map(|text| beginning(text).to_owned()),
         };
-        let opening = escrow.is_none().then(|| Opening {
-            ticket_cap: EXAMPLE_CAP.0,
-            min_penalty: self.penalties.get_with((price.price, prize), || {
-                odds::required_penalty(prize, EXAMPLE_CAP, win_threshold, policy.epsilon).0
-            }),
-        });
-        Requirements {
-            scheme: SCHEME.to_owned(),
-            network: network(domain.chain_id()),
-            amount: price.price.0,
-            asset: price.asset,
-            pay_to: self.merchant.recipient(),
-            max_timeout_seconds: policy.max_ticket_life.0,
-            extra: Extra {
-                contract: domain.contract(),
-                commitment,
-                prize: prize.0,
-                win_threshold: win_threshold.0,
-                min_prize: price.min_prize.0,
-                max_prize: price.max_prize.0,
-                opening,
-                min_ticket_life: policy.claim_margin.0,
-                max_ticket_life: policy.max_ticket_life.0,
-                nonce_floor,
-                escrow,
-                route,
-            },
-        }
+        payment_required(why, ways, &challenges, asked)
     }
 }
 
-/// Whom the terms are for.
-#[derive(Clone, Copy)]
-enum Terms {
-    /// Any escrow.
-    Open,
-    /// This one.
-    Known(Address, Quote),
+impl<S: GateStore> Paid<S> {
+    /// Which call it is, if its payer named it.
+    fn call(&self) -> Option<CallName> {
+        self.paying.call(self.name.as_ref()?)
+    }
+}
+
+impl<S: GateStore> Desks<S> {
+    fn kinds(&self) -> Kinds {
+        Kinds {
+            ticket: self.tickets.is_some(),
+            channel: self.channels.is_some(),
+        }
+    }
+
+    fn contracts(&self) -> Contracts {
+        Contracts {
+            ticket: self.tickets.as_ref().map(|seller| *seller.domain()),
+            channel: self.channels.as_ref().map(|seller| *seller.domain()),
+        }
+    }
+
+    /// The terms of a price, of these kinds. `known` is the escrow that will pay by ticket.
+    fn ways(&self, kinds: Kinds, price: &Price, known: Option<(Address, Quote)>, route: String) -> Vec<Way> {
+        let mut ways = Vec::with_capacity(2);
+        if let Some(seller) = self.tickets.as_ref().filter(|_| kinds.ticket) {
+            let terms = known.map_or(Terms::Open, |(escrow, quote)| Terms::Known(escrow, quote));
+            ways.push(seller.requirements(price, terms, route.clone()).into());
+        }
+        if let Some(seller) = self.channels.as_ref().filter(|_| kinds.channel) {
+            ways.push(seller.requirements(price, route).into());
+        }
+        ways
+    }
+
+    /// A payment for who takes its kind. Only what is sold by is read.
+    fn read(&self, payload: Payload) -> Result<Paying<S>, WireError> {
+        let none = |kind: crate::wire::Kind| WireError::Scheme {
+            got: kind.scheme().to_owned(),
+            expected: String::new(),
+        };
+        let kind = payload.kind();
+        match payload {
+            Payload::Ticket(payment) => {
+                let seller = self.tickets.as_ref().ok_or_else(|| none(kind))?;
+                seller.read(payment).map(Paying::Ticket)
+            }
+            Payload::Channel(payment) => {
+                let seller = self.channels.as_ref().ok_or_else(|| none(kind))?;
+                seller.read(&payment).map(Paying::Channel)
+            }
+        }
+    }
 }
 
 /// What the terms are for. A pricer looks at more than the path, so that its answer is for this request alone.

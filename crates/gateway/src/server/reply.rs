@@ -9,11 +9,12 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
-use protocol::ticket::Timestamp;
+use protocol::channel;
+use protocol::ticket::{Domain, Timestamp};
 
 use crate::wire::{
-    Advice, CORS_ALLOW, CORS_EXPOSE, Challenge, PAYMENT_HEADERS, PAYMENT_RECEIPT, PAYMENT_REQUIRED,
-    PAYMENT_RESPONSE, Payment, PaymentRequired, PaymentResponse, Problem, Receipt, Requirements, Resource,
+    Advice, CORS_ALLOW, CORS_EXPOSE, Challenge, ChannelPaymentReceipt, ChannelReceipt, PAYMENT_HEADERS, PAYMENT_RECEIPT, PAYMENT_REQUIRED,
+    PAYMENT_RESPONSE, Payment, PaymentRequired, PaymentResponse, Problem, Receipt, Resource, Way, Written,
 };
 
 /// Ask some servers to take a request for one with another method or path than the one that was priced.
@@ -43,23 +44,33 @@ pub(super) fn problem(problem: &Problem) -> Response<Body> {
     response
 }
 
+/// What was asked for, as a 402 repeats it.
+pub(super) struct Asked {
+    pub(super) url: String,
+    pub(super) description: Option<String>,
+}
+
 /// A 402: the problem, and the terms in both protocols.
 pub(super) fn payment_required(
     why: &Problem,
-    terms: Requirements,
-    url: String,
-    challenge: &Challenge,
-    description: Option<String>,
+    accepts: Vec<Way>,
+    challenges: &[Challenge],
+    asked: Asked,
 ) -> Response<Body> {
     let mut response = problem(why);
+    let Asked { url, description } = asked;
     let required = PaymentRequired {
         error: why.rule.clone(),
         resource: Resource { url, description },
-        accepts: vec![terms],
+        accepts,
     };
     let headers = response.headers_mut();
     insert(headers, PAYMENT_REQUIRED, required.header());
-    insert(headers, WWW_AUTHENTICATE, challenge.header());
+    for challenge in challenges {
+        if let Ok(value) = HeaderValue::try_from(challenge.header()) {
+            headers.append(WWW_AUTHENTICATE, value);
+        }
+    }
     response
 }
 
@@ -72,18 +83,19 @@ pub(super) enum Protocol {
     Payment,
 }
 
-/// Adds what became of the payment to an answer that was paid for.
+/// Adds what became of a ticket to an answer that was paid for.
 pub(super) fn add_receipt(
     headers: &mut HeaderMap,
     protocol: Protocol,
     payment: &Payment,
+    domain: &Domain,
     sold: &merchant::ticket::Receipt,
-    next: Requirements,
+    next: Written,
     now: Timestamp,
 ) {
     match protocol {
         Protocol::X402 => {
-            let response = PaymentResponse::taken(payment, sold.ticket, sold.price.0, next);
+            let response = PaymentResponse::taken(payment, domain, sold.ticket, sold.price.0, next);
             insert(headers, PAYMENT_RESPONSE, response.header());
         }
         Protocol::Payment => {
@@ -93,6 +105,38 @@ pub(super) fn add_receipt(
                 timestamp: rfc3339(now.0),
                 reference: sold.ticket,
                 next,
+            };
+            insert(headers, PAYMENT_RECEIPT, receipt.header());
+        }
+    }
+    make_private(headers);
+}
+
+/// Adds what became of a channel's payment to an answer that was paid for.
+pub(super) fn add_channel_receipt(
+    headers: &mut HeaderMap,
+    protocol: Protocol,
+    domain: &channel::Domain,
+    sold: &merchant::channel::Receipt,
+    now: Timestamp,
+) {
+    let extra = ChannelReceipt {
+        channel: sold.channel.0,
+        index: sold.index.0,
+        tag: sold.tag.0,
+    };
+    match protocol {
+        Protocol::X402 => {
+            let response = PaymentResponse::of_channel(sold.client, domain, sold.price.0, extra);
+            insert(headers, PAYMENT_RESPONSE, response.header());
+        }
+        Protocol::Payment => {
+            let receipt = ChannelPaymentReceipt {
+                status: "success",
+                method: crate::wire::METHOD,
+                timestamp: rfc3339(now.0),
+                reference: extra.tag,
+                extra,
             };
             insert(headers, PAYMENT_RECEIPT, receipt.header());
         }

@@ -5,6 +5,7 @@ use http::request::Parts;
 use merchant::ticket::Price;
 
 use crate::route::Pattern;
+use crate::wire::Kind;
 
 /// What a request costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,52 @@ pub struct Route {
     pub charge: Charge,
     /// What is sold, in words; for discovery.
     pub description: Option<String>,
+    /// What it can be paid with, as far as the gate sells by it.
+    pub kinds: Kinds,
+}
+
+/// Kinds of payment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kinds {
+    /// Tickets.
+    pub ticket: bool,
+    /// Channels.
+    pub channel: bool,
+}
+
+impl Kinds {
+    /// Every kind.
+    pub const ALL: Self = Self {
+        ticket: true,
+        channel: true,
+    };
+    /// Tickets alone.
+    pub const TICKET: Self = Self {
+        ticket: true,
+        channel: false,
+    };
+    /// Channels alone.
+    pub const CHANNEL: Self = Self {
+        ticket: false,
+        channel: true,
+    };
+
+    /// Those that are in both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            ticket: self.ticket && other.ticket,
+            channel: self.channel && other.channel,
+        }
+    }
+
+    /// Whether this one is among them.
+    pub fn contains(self, kind: Kind) -> bool {
+        match kind {
+            Kind::Ticket => self.ticket,
+            Kind::Channel => self.channel,
+        }
+    }
 }
 
 /// The price list.
@@ -54,6 +101,13 @@ pub struct Listed<'t> {
 #[error("path {0:?} can be read as another place")]
 pub struct PathError(pub String);
 
+impl Listed<'_> {
+    /// What it can be paid with, as far as the gate sells by it.
+    pub fn kinds(&self) -> Kinds {
+        self.route.map_or(Kinds::ALL, |route| route.kinds)
+    }
+}
+
 impl Table {
     /// A price list. What no route names is `default`.
     pub fn new(mut routes: Vec<Route>, default: Charge) -> Self {
@@ -62,6 +116,7 @@ impl Table {
             pattern: everything,
             charge: default,
             description: None,
+            kinds: Kinds::ALL,
         });
         let any_case = routes.iter().map(|route| route.pattern.of_any_case()).collect();
         Self {
@@ -253,6 +308,7 @@ mod tests {
             pattern: pattern.parse().unwrap(),
             charge,
             description: None,
+            kinds: Kinds::ALL,
         }
     }
 

@@ -36,13 +36,15 @@ impl Tee {
         place: OwnedSemaphorePermit,
     ) -> Self {
         // A large answer is known by its length, most of the time.
-        let whole = inner.size_hint().lower() <= limits.answer_bytes as u64;
+        let length = inner.size_hint();
+        let whole = length.lower() <= limits.answer_bytes as u64;
+        let exact = length.exact().filter(|_| whole).unwrap_or_default();
         Self {
             inner,
             kept: Some(Kept {
                 answer,
                 limits,
-                bytes: Vec::new(),
+                bytes: Vec::with_capacity(usize::try_from(exact).unwrap_or_default()),
                 whole,
                 _place: place,
             }),

@@ -36,12 +36,12 @@ pub enum WireError {
         expected: u64,
     },
     /// A way to pay that is not taken here.
-    #[error("the payment's scheme is {got:?}, I take {expected:?}")]
+    #[error("the payment's scheme is {got:?}, I take {expected}")]
     Scheme {
         /// What it says.
         got: String,
         /// What is taken here.
-        expected: &'static str,
+        expected: String,
     },
     /// Another chain.
     #[error("the payment is on network {got:?}, I take {expected:?}")]
@@ -62,6 +62,8 @@ pub enum WireError {
     Signature(#[from] protocol::ticket::SignatureError),
 }
 
+/// Room for the JSON of a receipt, which need not grow then.
+const USUAL_BYTES: usize = 1024;
 const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
     .with_decode_padding_mode(DecodePaddingMode::Indifferent)
     .with_decode_allow_trailing_bits(false);
@@ -70,7 +72,9 @@ const URL: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, LENIENT.with_encode_p
 
 /// x402's encoding: JSON in base64 with padding.
 pub(super) fn to_padded(value: &impl Serialize) -> String {
-    PADDED.encode(serde_json::to_vec(value).expect("our shapes are JSON"))
+    let mut json = Vec::with_capacity(USUAL_BYTES);
+    serde_json::to_writer(&mut json, value).expect("our shapes are JSON");
+    PADDED.encode(json)
 }
 
 /// The `Payment` scheme's encoding: JSON in base64url without padding.
@@ -86,9 +90,10 @@ pub(super) fn from_base64(text: &str) -> Result<Vec<u8>, WireError> {
             limit: MAX_HEADER_BYTES,
         });
     }
-    let engine = if text.contains(['-', '_']) { &URL } else { &PADDED };
-    engine
-        .decode(text.trim())
+    let text = text.trim();
+    PADDED
+        .decode(text)
+        .or_else(|_| URL.decode(text))
         .map_err(|error| WireError::Base64(error.to_string()))
 }
 
@@ -99,21 +104,16 @@ pub(super) fn from_base64_json<T: DeserializeOwned>(text: &str) -> Result<T, Wir
 
 /// Numbers as decimal strings, which JSON's readers do not round. Plain numbers are read, too.
 pub(super) mod decimal {
-    use std::fmt::Display;
+    use std::fmt::{self, Display};
+    use std::marker::PhantomData;
     use std::str::FromStr;
 
-    use super::{Deserialize, Deserializer, Serializer};
+    use serde::de::{Error, Visitor};
+
+    use super::{Deserializer, Serializer};
 
     pub(crate) fn serialize<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(value)
-    }
-
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Text<'a> {
-        Borrowed(&'a str),
-        Owned(String),
-        Number(u64),
     }
 
     pub(crate) fn deserialize<'de, D, T>(deserializer: D) -> Result<T, D::Error>
@@ -121,25 +121,31 @@ pub(super) mod decimal {
         D: Deserializer<'de>,
         T: FromStr<Err: Display>,
     {
-        let number;
-        let text = Text::deserialize(deserializer)?;
-        let digits = match &text {
-            Text::Borrowed(text) => text,
-            Text::Owned(text) => text.as_str(),
-            Text::Number(value) => {
-                number = value.to_string();
-                &number
-            }
-        };
-        // The readers of numbers take signs, underscores and hexadecimal; the wire does not.
-        if digits.is_empty() || digits.len() > 78 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(serde::de::Error::custom(format_args!(
-                "{digits:?} is not a decimal number"
-            )));
+        deserializer.deserialize_any(Digits(PhantomData))
+    }
+
+    struct Digits<T>(PhantomData<T>);
+
+    impl<T: FromStr<Err: Display>> Visitor<'_> for Digits<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a decimal number")
         }
-        digits
-            .parse()
-            .map_err(|error| serde::de::Error::custom(format_args!("{digits}: {error}")))
+
+        fn visit_u64<E: Error>(self, number: u64) -> Result<T, E> {
+            self.visit_str(&number.to_string())
+        }
+
+        fn visit_str<E: Error>(self, digits: &str) -> Result<T, E> {
+            // The readers of numbers take signs, underscores and hexadecimal; the wire does not.
+            if digits.is_empty() || digits.len() > 78 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+                return Err(E::custom(format_args!("{digits:?} is not a decimal number")));
+            }
+            digits
+                .parse()
+                .map_err(|error| E::custom(format_args!("{digits}: {error}")))
+        }
     }
 }
 

@@ -1,33 +1,45 @@
 //! Header names, encodings and JSON shapes: the only place that knows them. One 402 speaks two protocols (`http.md` §2):
 //! x402 v2 (`PAYMENT-REQUIRED` and its kin, base64 with padding) and the `Payment` authentication scheme (base64url
-//! without). Both carry the same terms and the same ticket. Everything here is pure; whatever comes from outside is bounded
+//! without). Both carry the same terms and the same payment, which is of one of our kinds: `kind`. Everything here is pure; whatever comes from outside is bounded
 //! before it is decoded, and refused with an error that says what was wrong.
 
+mod channel;
 mod encoding;
+mod kind;
 mod mpp;
 mod payment;
 mod problem;
 mod terms;
 mod x402;
 
+pub use channel::{
+    CHANNELS, ChannelExtra, ChannelPayment, ChannelReceipt, ChannelRequirements, CheckpointPayload,
+    CloseAnswer, CloseRequest, LastReceipt, LostPayment, MAX_BANKS, MAX_CHANNEL_BODY, MAX_LOST, OpenerAnswer, OpenerRequest,
+    PaymentsAnswer, PaymentsRequest,
+    POSITION_SECONDS, Position, PositionAnswer, PositionRequest, item_hash, position_digest,
+    read_channel_body,
+};
 pub use encoding::WireError;
-pub use mpp::{Challenge, ChallengeKey, Credential, Receipt, read_credential};
+pub use kind::{Contracts, Kind, Offers, Payload, Way};
+pub use mpp::{
+    Challenge, ChallengeKey, Challenged, ChannelPaymentReceipt, Credential, Receipt, read_credential,
+};
 pub use payment::Payment;
 pub use problem::{Advice, Problem};
-pub use terms::{Extra, Opening, Requirements, TermsError, network};
+pub use terms::{Extra, Opening, Requirements, TermsError, Written, network};
 pub use x402::{
-    PaymentRequired, PaymentResponse, PaymentSignature, Resource, offered, read_required, read_response,
-    read_signature,
+    PaymentRequired, PaymentResponse, PaymentSignature, Resource, ResponseExtra, offered,
+    read_channel_response, read_required, read_response, read_signature,
 };
 
 use http::HeaderName;
 
-/// Our scheme's name in x402.
-pub const SCHEME: &str = "micropay-ticket";
+/// The name in x402 of our scheme of tickets.
+pub const SCHEME: &str = Kind::Ticket.scheme();
 /// Our method's name in the `Payment` scheme.
 pub const METHOD: &str = "micropay";
-/// Our intent's name in the `Payment` scheme.
-pub const INTENT: &str = "ticket";
+/// The name in the `Payment` scheme of our intent of tickets.
+pub const INTENT: &str = Kind::Ticket.intent();
 /// Longest payment header that is read, bytes. Ours have under 2,000.
 pub const MAX_HEADER_BYTES: usize = 16 * 1024;
 

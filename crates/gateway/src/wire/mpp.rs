@@ -4,15 +4,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use alloy_primitives::B256;
+use alloy_primitives::{Address, B256};
 use hmac::{Hmac, KeyInit, Mac};
-use protocol::ticket::Domain;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use sha2::Sha256;
 
 use super::encoding::{from_base64_json, to_url};
-use super::{INTENT, METHOD, Payment, Requirements, SCHEME, WireError};
+use super::{ChannelReceipt, ChannelRequirements, Contracts, Kind, METHOD, Payload, Requirements, WireError};
 
 /// Key of the challenges' ids, 32 secret bytes.
 #[derive(Clone)]
@@ -40,7 +40,7 @@ pub struct Challenge {
     pub realm: String,
     /// [`METHOD`].
     pub method: String,
-    /// [`INTENT`].
+    /// Which kind of payment.
     pub intent: String,
     /// The terms, JSON in base64url.
     pub request: String,
@@ -51,15 +51,15 @@ pub struct Challenge {
 /// A payment as the `Payment` scheme has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {
-    /// The ticket.
-    pub payment: Payment,
+    /// What was paid with.
+    pub payment: Payload,
     /// When the challenge expires, RFC 3339.
     pub expires: String,
 }
 
-/// What became of a payment (`Payment-Receipt`).
+/// What became of a ticket (`Payment-Receipt`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Receipt {
+pub struct Receipt<N = Requirements> {
     /// Always `success`: a refusal is a 402.
     pub status: &'static str,
     /// [`METHOD`].
@@ -69,13 +69,73 @@ pub struct Receipt {
     /// Digest of the ticket.
     pub reference: B256,
     /// Terms of the next payment of this escrow on this route.
-    pub next: Requirements,
+    pub next: N,
+}
+
+/// What became of a channel's payment (`Payment-Receipt`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ChannelPaymentReceipt {
+    /// Always `success`: a refusal is a 402.
+    pub status: &'static str,
+    /// [`METHOD`].
+    pub method: &'static str,
+    /// RFC 3339.
+    pub timestamp: String,
+    /// The payment's tag.
+    pub reference: B256,
+    /// Ours.
+    pub extra: ChannelReceipt,
+}
+
+/// Terms of any kind, as far as a challenge goes.
+pub struct Challenged<'t> {
+    kind: Kind,
+    network: &'t str,
+    amount: u128,
+    asset: Address,
+    pay_to: Address,
+    max_timeout_seconds: u64,
+    extra: Value,
+}
+
+impl<'t> From<&'t Requirements> for Challenged<'t> {
+    fn from(terms: &'t Requirements) -> Self {
+        Self {
+            kind: Kind::Ticket,
+            network: &terms.network,
+            amount: terms.amount,
+            asset: terms.asset,
+            pay_to: terms.pay_to,
+            max_timeout_seconds: terms.max_timeout_seconds,
+            extra: json!(terms.extra),
+        }
+    }
+}
+
+impl<'t> From<&'t ChannelRequirements> for Challenged<'t> {
+    fn from(terms: &'t ChannelRequirements) -> Self {
+        Self {
+            kind: Kind::Channel,
+            network: &terms.network,
+            amount: terms.amount,
+            asset: terms.asset,
+            pay_to: terms.pay_to,
+            max_timeout_seconds: terms.max_timeout_seconds,
+            extra: json!(terms.extra),
+        }
+    }
 }
 
 impl Challenge {
     /// Makes a challenge for these terms.
-    pub fn new(key: &ChallengeKey, realm: &str, terms: &Requirements, expires: String) -> Self {
-        let mut details = serde_json::to_value(&terms.extra).expect("our shapes are JSON");
+    pub fn new<'t>(
+        key: &ChallengeKey,
+        realm: &str,
+        terms: impl Into<Challenged<'t>>,
+        expires: String,
+    ) -> Self {
+        let terms = terms.into();
+        let mut details = terms.extra;
         details["network"] = json!(terms.network);
         details["maxTimeoutSeconds"] = json!(terms.max_timeout_seconds);
         let request = canonical(json!({
@@ -86,7 +146,7 @@ impl Challenge {
             id: String::new(),
             realm: realm.to_owned(),
             method: METHOD.to_owned(),
-            intent: INTENT.to_owned(),
+            intent: terms.kind.intent().to_owned(),
             request: to_url(request.to_string().as_bytes()),
             expires,
         };
@@ -148,20 +208,26 @@ fn canonical(value: Value) -> Value {
     }
 }
 
-/// Reads the token of `Authorization: Payment <token>`.
-pub fn read_credential(token: &str, key: &ChallengeKey, domain: &Domain) -> Result<Credential, WireError> {
+/// Reads the token of `Authorization: Payment <token>`, for a gateway that is paid by these contracts.
+pub fn read_credential(
+    token: &str,
+    key: &ChallengeKey,
+    contracts: impl Into<Contracts>,
+) -> Result<Credential, WireError> {
     #[derive(Deserialize)]
     struct Envelope {
         challenge: Challenge,
-        payload: Value,
+        payload: Box<RawValue>,
     }
+    let contracts = contracts.into();
     let Envelope { challenge, payload } = from_base64_json(token)?;
-    if (challenge.method.as_str(), challenge.intent.as_str()) != (METHOD, INTENT) {
+    let kind = Kind::of_intent(&challenge.intent).filter(|_| challenge.method == METHOD);
+    let Some(kind) = kind else {
         return Err(WireError::Scheme {
             got: format!("{}/{}", challenge.method, challenge.intent),
-            expected: "micropay/ticket",
+            expected: contracts.schemes(),
         });
-    }
+    };
     if !challenge.verify(key) {
         return Err(WireError::Challenge { got: challenge.id });
     }
@@ -170,15 +236,22 @@ pub fn read_credential(token: &str, key: &ChallengeKey, domain: &Domain) -> Resu
         .pointer("/methodDetails/network")
         .and_then(Value::as_str)
         .unwrap_or_default();
-    Requirements::check_kind(SCHEME, network, domain)?;
-    let payment = serde_json::from_value(payload).map_err(|error| WireError::Json(error.to_string()))?;
+    contracts.check(Some(kind), kind.scheme(), network)?;
+    let payment = Payload::read(kind, payload.get())?;
     Ok(Credential {
         payment,
         expires: challenge.expires,
     })
 }
 
-impl Receipt {
+impl ChannelPaymentReceipt {
+    /// The header's value.
+    pub fn header(&self) -> String {
+        to_url(&serde_json::to_vec(self).expect("our shapes are JSON"))
+    }
+}
+
+impl<N: Serialize> Receipt<N> {
     /// The header's value.
     pub fn header(&self) -> String {
         to_url(&serde_json::to_vec(self).expect("our shapes are JSON"))

@@ -1,7 +1,10 @@
 //! Refusals that teach (RFC 9457): the rule, both values, and what to do next.
 
+use protocol::channel;
 use protocol::ticket::{Refusal, Retry};
 use serde::{Deserialize, Serialize};
+
+use super::Position;
 
 /// Where the problem types are described.
 const TYPES: &str = "https://micropay.dev/problems/";
@@ -12,11 +15,11 @@ const TYPES: &str = "https://micropay.dev/problems/";
 pub enum Advice {
     /// The same request with the same payment, later.
     Retry,
-    /// A new ticket for the terms that come with this answer.
+    /// A new payment for the terms that come with this answer.
     NewNonce,
-    /// More balance, cap or penalty; then the same again.
+    /// More balance, cap, penalty or length; then the same again.
     TopUp,
-    /// Nothing, with this escrow or this request.
+    /// Nothing, with this escrow, this channel or this request.
     Stop,
 }
 
@@ -35,6 +38,9 @@ pub struct Problem {
     pub rule: String,
     /// What can help.
     pub retry: Advice,
+    /// Where the vendor of the channel stands, if that is why: its client goes on from there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<Position>,
 }
 
 impl Problem {
@@ -51,6 +57,7 @@ impl Problem {
             detail: detail.into(),
             rule: rule.to_owned(),
             retry: advice,
+            position: None,
         }
     }
 
@@ -63,6 +70,44 @@ impl Problem {
             _ => 402,
         };
         Self::new(status, refusal.rule(), Advice::from(refusal), refusal.to_string())
+    }
+}
+
+impl Problem {
+    /// The vendor of a channel refuses a payment.
+    pub fn refused_channel(refusal: &channel::Refusal) -> Self {
+        use channel::Refusal::{AlreadyDelivered, Busy, IndexBackwards, WrongItem};
+        let status = match refusal {
+            // The same payment with another request, or one that has to wait its turn.
+            AlreadyDelivered { .. } | WrongItem { .. } | Busy { .. } => 409,
+            _ => 402,
+        };
+        let advice = match (refusal, refusal.retry()) {
+            // A client hashes the same request to the same item again: something on the way changed it.
+            (WrongItem { .. }, _) | (_, channel::Retry::Delivered | channel::Retry::Never) => Advice::Stop,
+            (_, channel::Retry::NewPayment) => Advice::NewNonce,
+            (_, channel::Retry::Later) => Advice::Retry,
+            (_, channel::Retry::TopUp) => Advice::TopUp,
+        };
+        let position = match refusal {
+            AlreadyDelivered { index, tag } => Some((index, tag)),
+            IndexBackwards { delivered, tag, .. } => Some((delivered, tag)),
+            _ => None,
+        };
+        Self {
+            position: position.map(|(index, tag)| Position {
+                index: index.0,
+                tag: tag.0,
+            }),
+            ..Self::new(status, refusal.rule(), advice, refusal.to_string())
+        }
+    }
+
+    /// With where the vendor stands.
+    #[must_use]
+    pub fn at(mut self, position: Position) -> Self {
+        self.position = Some(position);
+        self
     }
 }
 

@@ -1,12 +1,15 @@
 //! What a payment must be: x402's `PaymentRequirements` with ours in `extra` (`http.md` §1.1). Terms for no particular
 //! escrow serve any whose prize is within bounds; terms for an escrow bind to it.
 
+use std::sync::Arc;
+
 use alloy_primitives::{Address, B256, U256};
 use protocol::ticket::{Amount, Domain, EscrowRecord, Nonce, Quote, Seconds, UnitError, WinThreshold};
 use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::encoding::{checksummed, decimal};
-use super::{SCHEME, WireError};
+use super::{Contracts, Kind, WireError};
 
 /// One way to pay (x402 `PaymentRequirements`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +33,11 @@ pub struct Requirements {
     /// How the price is paid.
     pub extra: Extra,
 }
+
+/// Terms that are written already: nearly every receipt repeats its escrow's, and they seldom change.
+#[derive(Clone, Debug, Serialize)]
+#[serde(transparent)]
+pub struct Written(Arc<RawValue>);
 
 /// How the price is paid by a ticket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,28 +134,22 @@ pub enum TermsError {
     Unit(#[from] UnitError),
 }
 
+impl From<&Requirements> for Written {
+    fn from(terms: &Requirements) -> Self {
+        Self(to_raw_value(terms).expect("our shapes are JSON").into())
+    }
+}
+
 /// CAIP-2 name of a chain.
 pub fn network(chain_id: u64) -> String {
     format!("eip155:{chain_id}")
 }
 
 impl Requirements {
-    /// Whether this is our scheme on this chain. What a server says in a payment is checked by the same rule.
+    /// Whether this is our scheme on this chain.
     pub fn check_kind(scheme: &str, got: &str, domain: &Domain) -> Result<(), WireError> {
-        if scheme != SCHEME {
-            return Err(WireError::Scheme {
-                got: scheme.to_owned(),
-                expected: SCHEME,
-            });
-        }
-        let expected = network(domain.chain_id());
-        if got != expected {
-            return Err(WireError::Network {
-                got: got.to_owned(),
-                expected,
-            });
-        }
-        Ok(())
+        let kind = Kind::of_scheme(scheme);
+        Contracts::from(domain).check(kind, scheme, got).map(|_| ())
     }
 
     /// The quote that `escrow`, with this record, would sign. The threshold follows from the price: a server cannot name

@@ -1,12 +1,16 @@
 //! x402 v2 (`http.md` §2.1): `PAYMENT-REQUIRED`, `PAYMENT-SIGNATURE`, `PAYMENT-RESPONSE`.
 
 use alloy_primitives::{Address, B256};
-use protocol::ticket::Domain;
+use protocol::{channel, ticket};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::encoding::{checksummed, decimal, from_base64_json, to_padded};
-use super::{Payment, Requirements, WireError};
+use super::{
+    ChannelReceipt, Contracts, Kind, Offers, Payload, Payment, Requirements, Way, WireError, network,
+};
 
 const VERSION: u64 = 2;
 /// x402's extension for safe retries.
@@ -32,48 +36,48 @@ pub struct PaymentRequired {
     /// What is paid for.
     pub resource: Resource,
     /// Ways to pay; ours.
-    pub accepts: Vec<Requirements>,
+    pub accepts: Vec<Way>,
 }
 
 /// A payment (x402 `PaymentPayload`) as it arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PaymentSignature {
-    /// The ticket.
-    pub payment: Payment,
+    /// What was paid with.
+    pub payment: Payload,
     /// The call's name (`payment-identifier`), if the payer gave one.
     pub identifier: Option<String>,
 }
 
 /// What became of a payment (x402 `SettleResponse`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PaymentResponse {
+pub struct PaymentResponse<E = ResponseExtra> {
     /// Whether it was taken.
     pub success: bool,
     /// The rule that refused it.
     #[serde(rename = "errorReason", default, skip_serializing_if = "Option::is_none")]
     pub error_reason: Option<String>,
-    /// The escrow that paid.
+    /// Who paid: the escrow, or the channel's client.
     #[serde(with = "checksummed")]
     pub payer: Address,
-    /// Always empty: a ticket settles later, if it wins.
+    /// Always empty: a ticket settles later, if it wins, and a channel when it closes.
     pub transaction: String,
     /// CAIP-2 name of the chain.
     pub network: String,
-    /// What the ticket was worth, atomic units.
+    /// What the payment was worth, atomic units.
     #[serde(with = "decimal")]
     pub amount: u128,
     /// Ours.
-    pub extra: ResponseExtra,
+    pub extra: E,
 }
 
-/// [`PaymentResponse::extra`].
+/// [`PaymentResponse::extra`] of a ticket. (Of a channel it is [`ChannelReceipt`].)
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ResponseExtra {
+pub struct ResponseExtra<N = Requirements> {
     /// Digest of the ticket.
     pub ticket: B256,
     /// Terms of the next payment of this escrow on this route.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next: Option<Requirements>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<N>,
 }
 
 impl PaymentRequired {
@@ -102,25 +106,33 @@ impl PaymentRequired {
     }
 }
 
-/// Reads a 402: the way to pay that is ours on this chain, if there is one among others.
-pub fn read_required(header: &str, domain: &Domain) -> Result<Option<Requirements>, WireError> {
+/// Reads a 402: the ways to pay that are ours on our chains, the first of each kind, if there are any among others.
+pub fn read_required(header: &str, contracts: impl Into<Contracts>) -> Result<Offers, WireError> {
     #[derive(Deserialize)]
     struct Any {
         #[serde(rename = "x402Version")]
         version: u64,
         accepts: Vec<Value>,
     }
+    let contracts = contracts.into();
     let any: Any = from_base64_json(header)?;
     check_version(any.version)?;
-    let text = |value: &Value, field| value.get(field).and_then(Value::as_str).map(str::to_owned);
-    let ours = any.accepts.into_iter().find(|value| {
-        let (scheme, network) = (text(value, "scheme"), text(value, "network"));
-        scheme
-            .zip(network)
-            .is_some_and(|(scheme, network)| Requirements::check_kind(&scheme, &network, domain).is_ok())
-    });
-    ours.map(|value| serde_json::from_value(value).map_err(|error| WireError::Json(error.to_string())))
-        .transpose()
+    let mut offers = Offers::default();
+    for way in any.accepts {
+        let text = |field| way.get(field).and_then(Value::as_str).unwrap_or_default();
+        let scheme = text("scheme");
+        match contracts.check(Kind::of_scheme(scheme), scheme, text("network")) {
+            Ok(Kind::Ticket) if offers.ticket.is_none() => offers.ticket = Some(read_way(way)?),
+            Ok(Kind::Channel) if offers.channel.is_none() => offers.channel = Some(read_way(way)?),
+            // Another's, or a second one of ours.
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(offers)
+}
+
+fn read_way<T: DeserializeOwned>(way: Value) -> Result<T, WireError> {
+    serde_json::from_value(way).map_err(|error| WireError::Json(error.to_string()))
 }
 
 /// The ways to pay of a 402, in words: `exact on eip155:8453, …`.
@@ -152,7 +164,7 @@ pub fn offered(header: &str) -> Result<String, WireError> {
 
 impl PaymentSignature {
     /// The header's value. `accepted` are the terms as they came.
-    pub fn header(&self, accepted: &Requirements) -> String {
+    pub fn header(&self, accepted: &impl Serialize) -> String {
         let mut value = json!({ "x402Version": VERSION, "accepted": accepted, "payload": self.payment });
         if let Some(id) = &self.identifier {
             value["extensions"] = json!({ PAYMENT_IDENTIFIER: { "info": { "required": false, "id": id } } });
@@ -161,18 +173,18 @@ impl PaymentSignature {
     }
 }
 
-/// Reads a payment for a gateway on this chain.
-pub fn read_signature(header: &str, domain: &Domain) -> Result<PaymentSignature, WireError> {
+/// Reads a payment for a gateway that is paid by these contracts.
+pub fn read_signature(header: &str, contracts: impl Into<Contracts>) -> Result<PaymentSignature, WireError> {
     #[derive(Deserialize)]
     struct Envelope {
         #[serde(rename = "x402Version")]
         version: u64,
         accepted: Accepted,
-        payload: Payment,
+        payload: Box<RawValue>,
         #[serde(default)]
         extensions: Option<Value>,
     }
-    // The ticket says what is paid; of the echoed terms only the kind matters.
+    // The payload says what is paid; of the echoed terms only the kind matters.
     #[derive(Deserialize)]
     struct Accepted {
         scheme: String,
@@ -180,7 +192,8 @@ pub fn read_signature(header: &str, domain: &Domain) -> Result<PaymentSignature,
     }
     let envelope: Envelope = from_base64_json(header)?;
     check_version(envelope.version)?;
-    Requirements::check_kind(&envelope.accepted.scheme, &envelope.accepted.network, domain)?;
+    let Accepted { scheme, network } = &envelope.accepted;
+    let kind = contracts.into().check(Kind::of_scheme(scheme), scheme, network)?;
     let identifier = envelope
         .extensions
         .as_ref()
@@ -199,20 +212,20 @@ pub fn read_signature(header: &str, domain: &Domain) -> Result<PaymentSignature,
         })
         .transpose()?;
     Ok(PaymentSignature {
-        payment: envelope.payload,
+        payment: Payload::read(kind, envelope.payload.get())?,
         identifier,
     })
 }
 
-impl PaymentResponse {
-    /// A payment that was taken.
-    pub fn taken(payment: &Payment, ticket: B256, price: u128, next: Requirements) -> Self {
+impl<N> PaymentResponse<ResponseExtra<N>> {
+    /// A ticket that was taken on this chain.
+    pub fn taken(payment: &Payment, domain: &ticket::Domain, ticket: B256, price: u128, next: N) -> Self {
         Self {
             success: true,
             error_reason: None,
             payer: payment.escrow,
             transaction: String::new(),
-            network: next.network.clone(),
+            network: network(domain.chain_id()),
             amount: price,
             extra: ResponseExtra {
                 ticket,
@@ -220,15 +233,42 @@ impl PaymentResponse {
             },
         }
     }
+}
 
+impl PaymentResponse<ChannelReceipt> {
+    /// A channel's payment that was taken on this chain: `price` of `client`.
+    pub fn of_channel(
+        client: Address,
+        domain: &channel::Domain,
+        price: u128,
+        receipt: ChannelReceipt,
+    ) -> Self {
+        Self {
+            success: true,
+            error_reason: None,
+            payer: client,
+            transaction: String::new(),
+            network: network(domain.chain_id()),
+            amount: price,
+            extra: receipt,
+        }
+    }
+}
+
+impl<E: Serialize> PaymentResponse<E> {
     /// The header's value.
     pub fn header(&self) -> String {
         to_padded(self)
     }
 }
 
-/// Reads what became of a payment.
+/// Reads what became of a ticket.
 pub fn read_response(header: &str) -> Result<PaymentResponse, WireError> {
+    from_base64_json(header)
+}
+
+/// Reads what became of a channel's payment.
+pub fn read_channel_response(header: &str) -> Result<PaymentResponse<ChannelReceipt>, WireError> {
     from_base64_json(header)
 }
 

@@ -34,7 +34,7 @@ fn header(change: impl FnOnce(&mut Requirements)) -> String {
     micropay_gateway::wire::PaymentRequired {
         error: String::new(),
         resource: Default::default(),
-        accepts: vec![terms],
+        accepts: vec![terms.into()],
     }
     .header()
 }

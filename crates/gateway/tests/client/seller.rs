@@ -14,8 +14,9 @@ use axum::response::Response;
 use http::{HeaderMap, HeaderName, Method};
 use micropay_gateway::client::{Builder, Client, Paid};
 use micropay_gateway::wire::{
-    Advice, Extra, MICROPAY_ESCROW, PAYMENT_REQUIRED, PAYMENT_RESPONSE, PAYMENT_SIGNATURE, PaymentRequired,
-    PaymentResponse, PaymentSignature, Problem, Requirements, SCHEME, network, read_signature,
+    Advice, Extra, MICROPAY_ESCROW, PAYMENT_REQUIRED, PAYMENT_RESPONSE, PAYMENT_SIGNATURE, Payload,
+    PaymentRequired, PaymentResponse, PaymentSignature, Problem, Requirements, SCHEME, network,
+    read_signature,
 };
 use payer::ticket::{Edges, Limits, Payer};
 use protocol::ticket::{
@@ -228,7 +229,7 @@ impl Seller {
         let required = PaymentRequired {
             error: rule.into(),
             resource: Default::default(),
-            accepts: vec![terms],
+            accepts: vec![terms.into()],
         };
         let mut response = problem(402, rule, advice);
         set(&mut response, PAYMENT_REQUIRED, &required.header());
@@ -238,7 +239,10 @@ impl Seller {
     /// A good with a receipt for what paid, and these terms for the next.
     pub(crate) fn good(&self, seen: &Seen, next: Requirements) -> Response {
         let (payment, ticket) = seen.payment.as_ref().unwrap();
-        let receipt = PaymentResponse::taken(&payment.payment, ticket.digest(), next.amount, next);
+        let Payload::Ticket(payment) = &payment.payment else {
+            panic!("{payment:?}")
+        };
+        let receipt = PaymentResponse::taken(payment, &domain(), ticket.digest(), next.amount, next);
         let mut response = Response::new(Body::from(format!("good of {}", seen.target)));
         set(&mut response, PAYMENT_RESPONSE, &receipt.header());
         response
@@ -329,7 +333,10 @@ async fn serve(State(seller): State<Arc<Seller>>, request: Request) -> Response 
     let (parts, body) = request.into_parts();
     let payment = parts.headers.get(PAYMENT_SIGNATURE).map(|value| {
         let payment = read_signature(value.to_str().unwrap(), &domain()).unwrap();
-        let ticket = payment.payment.ticket(&domain()).unwrap();
+        let Payload::Ticket(ticket) = &payment.payment else {
+            panic!("{payment:?}")
+        };
+        let ticket = ticket.ticket(&domain()).unwrap();
         (payment, ticket)
     });
     // A balancer finds the payer there.

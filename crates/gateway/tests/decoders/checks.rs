@@ -7,12 +7,18 @@ use alloy_primitives::{Address, B256, U256};
 use http::Method;
 use merchant::ticket::Price;
 use micropay_gateway::route::Pattern;
-use micropay_gateway::server::{Charge, Route, Table};
+use micropay_gateway::server::{Charge, Kinds, Route, Table};
 use micropay_gateway::wire::{
-    ChallengeKey, Extra, PaymentRequired, PaymentSignature, Problem, Requirements, Resource, offered,
+    ChallengeKey, ChannelExtra, ChannelPayment, ChannelRequirements, CloseAnswer, CloseRequest, Contracts,
+    Extra, Kind, LastReceipt, OpenerAnswer, OpenerRequest, Payload, PaymentRequired, PaymentsRequest,
+    PositionAnswer,
+    PositionRequest, Problem, Requirements, Resource, Way, offered, read_channel_body, read_channel_response,
     read_credential, read_required, read_response, read_signature,
 };
+use protocol::channel::{self, ChannelId};
 use protocol::ticket::{Amount, Domain};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// What is said of an input is at most so many times as long.
 const FACTOR: usize = 16;
@@ -22,11 +28,13 @@ const SLACK: usize = 4096;
 pub(crate) type Check = fn(&[u8]) -> bool;
 
 /// Every decoder, by the name of its folder of seeds.
-pub(crate) const CHECKS: [(&str, Check); 8] = [
+pub(crate) const CHECKS: [(&str, Check); 10] = [
     ("required", required),
     ("signature", signature),
     ("credential", credential),
     ("response", response),
+    ("channel_response", channel_response),
+    ("channel_body", channel_body),
     ("pattern", pattern),
     ("problem", problem),
     ("path", path),
@@ -35,6 +43,40 @@ pub(crate) const CHECKS: [(&str, Check); 8] = [
 
 pub(crate) fn domain() -> Domain {
     Domain::new(31337, Address::repeat_byte(0xcc))
+}
+
+/// Of both kinds.
+pub(crate) fn contracts() -> Contracts {
+    Contracts {
+        ticket: Some(domain()),
+        channel: Some(channel_domain()),
+    }
+}
+
+pub(crate) fn channel_domain() -> channel::Domain {
+    channel::Domain::new(31337, Address::repeat_byte(0xce))
+}
+
+/// Terms of a channel to answer to.
+pub(crate) fn channel_terms() -> ChannelRequirements {
+    ChannelRequirements {
+        scheme: Kind::Channel.scheme().into(),
+        network: "eip155:31337".into(),
+        amount: 1_000_000,
+        asset: Address::ZERO,
+        pay_to: Address::repeat_byte(0xdd),
+        max_timeout_seconds: 600,
+        extra: ChannelExtra {
+            contract: channel_domain().contract(),
+            banks: vec![Address::repeat_byte(0xba), Address::repeat_byte(0xbb)],
+            min_reputation: 50,
+            margin: 21_600,
+            max_jump: 4096,
+            checkpoint_every: 64,
+            accountable: true,
+            route: "GET /v1/*".into(),
+        },
+    }
 }
 
 pub(crate) fn challenge_key() -> ChallengeKey {
@@ -86,32 +128,39 @@ pub(crate) fn required(data: &[u8]) -> bool {
         return false;
     };
     bounded(data, offered(text));
-    let Some(Some(terms)) = bounded(data, read_required(text, &domain())) else {
+    let Some(offers) = bounded(data, read_required(text, contracts())) else {
         return false;
     };
+    let ways = [
+        offers.ticket.clone().map(Way::from),
+        offers.channel.clone().map(Way::from),
+    ];
     let again = PaymentRequired {
         error: String::new(),
         resource: Resource::default(),
-        accepts: vec![terms.clone()],
+        accepts: ways.into_iter().flatten().collect(),
     };
-    if let Ok(again) = read_required(&again.header(), &domain()) {
-        assert_eq!(again, Some(terms));
+    if let Ok(again) = read_required(&again.header(), contracts()) {
+        assert_eq!(again, offers);
     }
-    true
+    !offers.is_empty()
 }
 
 pub(crate) fn signature(data: &[u8]) -> bool {
     let Ok(text) = str::from_utf8(data) else {
         return false;
     };
-    let Some(read) = bounded(data, read_signature(text, &domain())) else {
+    let Some(read) = bounded(data, read_signature(text, contracts())) else {
         return false;
     };
-    let header = PaymentSignature::header(&read, &terms());
-    if let Ok(again) = read_signature(&header, &domain()) {
+    let header = match read.payment.kind() {
+        Kind::Ticket => read.header(&terms()),
+        Kind::Channel => read.header(&channel_terms()),
+    };
+    if let Ok(again) = read_signature(&header, contracts()) {
         assert_eq!(again, read);
     }
-    bounded(data, read.payment.ticket(&domain()));
+    payload(data, &read.payment);
     true
 }
 
@@ -119,8 +168,24 @@ pub(crate) fn credential(data: &[u8]) -> bool {
     let Ok(text) = str::from_utf8(data) else {
         return false;
     };
-    let read = bounded(data, read_credential(text, &challenge_key(), &domain()));
-    read.is_some_and(|read| bounded(data, read.payment.ticket(&domain())).is_some())
+    let read = bounded(data, read_credential(text, &challenge_key(), contracts()));
+    read.is_some_and(|read| payload(data, &read.payment))
+}
+
+/// The payment in it, whichever kind it is.
+fn payload(data: &[u8], payload: &Payload) -> bool {
+    match payload {
+        Payload::Ticket(payment) => bounded(data, payment.ticket(&domain())).is_some(),
+        Payload::Channel(payment) => {
+            let Some(checkpoint) = bounded(data, payment.checkpoint()) else {
+                return false;
+            };
+            // There and back, strictly.
+            let again = ChannelPayment::new(&payment.payment(), checkpoint.as_ref());
+            assert_eq!(again, *payment);
+            true
+        }
+    }
 }
 
 pub(crate) fn response(data: &[u8]) -> bool {
@@ -134,6 +199,57 @@ pub(crate) fn response(data: &[u8]) -> bool {
         assert_eq!(again, read);
     }
     true
+}
+
+pub(crate) fn channel_response(data: &[u8]) -> bool {
+    let Ok(text) = str::from_utf8(data) else {
+        return false;
+    };
+    let Some(read) = bounded(data, read_channel_response(text)) else {
+        return false;
+    };
+    if let Ok(again) = read_channel_response(&read.header()) {
+        assert_eq!(again, read);
+    }
+    true
+}
+
+/// A name of a body about a channel, a line's end, and the body.
+pub(crate) fn channel_body(data: &[u8]) -> bool {
+    let Some(end) = data.iter().position(|byte| *byte == b'\n') else {
+        return false;
+    };
+    let (name, body) = (&data[..end], &data[end + 1..]);
+    match name {
+        b"position" => body_again::<PositionRequest>(data, body)
+            .is_some_and(|read| bounded(data, read.signer(ChannelId::default())).is_some()),
+        b"position-answer" => body_again::<PositionAnswer>(data, body).is_some_and(|read| {
+            if let Some(last) = read.last {
+                let (receipt, before) = last.parts();
+                assert_eq!(LastReceipt::new(&receipt, before), last);
+            }
+            true
+        }),
+        b"opener" => body_again::<OpenerRequest>(data, body)
+            .is_some_and(|read| bounded(data, read.opener(ChannelId::default())).is_some()),
+        b"opener-answer" => body_again::<OpenerAnswer>(data, body).is_some(),
+        b"close" => body_again::<CloseRequest>(data, body).is_some(),
+        b"payments" => body_again::<PaymentsRequest>(data, body).is_some(),
+        b"close-answer" => body_again::<CloseAnswer>(data, body).is_some(),
+        _ => false,
+    }
+}
+
+fn body_again<T>(data: &[u8], body: &[u8]) -> Option<T>
+where
+    T: Debug + PartialEq + Serialize + DeserializeOwned,
+{
+    let read: T = bounded(data, read_channel_body(body))?;
+    let again = serde_json::to_vec(&read).unwrap();
+    if let Ok(again) = read_channel_body::<T>(&again) {
+        assert_eq!(again, read);
+    }
+    Some(read)
 }
 
 pub(crate) fn problem(data: &[u8]) -> bool {
@@ -185,6 +301,7 @@ fn table() -> Table {
         pattern: pattern.parse().unwrap(),
         charge,
         description: None,
+        kinds: Kinds::ALL,
     });
     Table::new(routes.into(), Charge::Free)
 }

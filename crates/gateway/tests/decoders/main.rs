@@ -155,12 +155,13 @@ fn mutations_of_every_seed_break_nothing() {
 #[test]
 fn attack_what_is_too_long_is_refused_before_it_is_decoded() {
     let long = STANDARD.encode(vec![b'['; 1 << 20]);
-    let domain = checks::domain();
+    let contracts = checks::contracts();
     let errors = [
-        micropay_gateway::wire::read_required(&long, &domain).unwrap_err(),
-        micropay_gateway::wire::read_signature(&long, &domain).unwrap_err(),
+        micropay_gateway::wire::read_required(&long, contracts).unwrap_err(),
+        micropay_gateway::wire::read_signature(&long, contracts).unwrap_err(),
         micropay_gateway::wire::read_response(&long).unwrap_err(),
-        micropay_gateway::wire::read_credential(&long, &checks::challenge_key(), &domain).unwrap_err(),
+        micropay_gateway::wire::read_channel_response(&long).unwrap_err(),
+        micropay_gateway::wire::read_credential(&long, &checks::challenge_key(), contracts).unwrap_err(),
     ];
     for error in errors {
         assert!(error.to_string().contains("at most 16384 are read"), "{error}");

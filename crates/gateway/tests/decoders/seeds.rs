@@ -6,12 +6,17 @@ use alloy_primitives::{B256, U256};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use micropay_gateway::wire::{
-    Advice, Challenge, Payment, PaymentRequired, PaymentResponse, PaymentSignature, Problem, Resource,
+    Advice, Challenge, ChannelPayment, ChannelReceipt, CloseAnswer, CloseRequest, LastReceipt, LostPayment, OpenerAnswer,
+    OpenerRequest, Payload, Payment, PaymentRequired, PaymentResponse, PaymentSignature, PaymentsRequest, Position,
+    PositionAnswer, PositionRequest, Problem, Resource, Way,
+};
+use protocol::channel::{
+    ChannelId, Index, ItemHash, Key, Lock, Sigma, SignedCheckpoint, Tag, Transcript, Word,
 };
 use protocol::ticket::{Amount, EscrowKey, Nonce, Quote, Seconds, Ticket, Timestamp, WinThreshold};
 use serde_json::json;
 
-use super::checks::{challenge_key, domain, terms};
+use super::checks::{challenge_key, channel_domain, channel_terms, domain, terms};
 
 fn payment() -> Payment {
     let key = EscrowKey::from_bytes(&[1; 32]).unwrap();
@@ -41,6 +46,112 @@ fn encode(json: &serde_json::Value) -> String {
     STANDARD.encode(json.to_string())
 }
 
+fn channel() -> ChannelId {
+    ChannelId(B256::repeat_byte(0x11))
+}
+
+fn channel_key() -> Key {
+    Key::from_bytes(&[2; 32]).unwrap()
+}
+
+fn channel_payment() -> protocol::channel::Payment {
+    protocol::channel::Payment {
+        channel: channel(),
+        index: Index(64),
+        word: Word(B256::repeat_byte(0x22)),
+        item: ItemHash(B256::repeat_byte(0x33)),
+        issued_at: Timestamp(1_800_000_000),
+        lock: Lock([0x44; 64]),
+        tag: Tag(B256::repeat_byte(0x55)),
+    }
+}
+
+fn checkpoint() -> SignedCheckpoint {
+    let fields = bindings::channel::Checkpoint {
+        channelId: channel().0,
+        index: 64,
+        word: B256::repeat_byte(0x22),
+        locksRoot: B256::repeat_byte(0x66),
+    };
+    let signature = channel_key().sign(channel_domain().checkpoint_digest(&fields));
+    SignedCheckpoint { fields, signature }
+}
+
+/// Bodies about a channel, after the name of each.
+fn channel_bodies() -> Vec<(&'static str, &'static str, String)> {
+    let position = PositionRequest::new(&channel_key(), channel(), Timestamp(1_800_000_000));
+    let last = LastReceipt::new(&channel_payment().receipt(), Transcript(B256::repeat_byte(0x77)));
+    let answer = |last| PositionAnswer {
+        channel_id: channel().0,
+        checkpointed: 64,
+        last,
+    };
+    let signature = channel_key().sign(channel_domain().cooperative_close_digest(channel(), Index(64)));
+    let sigma = Sigma::from(&signature).to_bytes().into();
+    let opener = OpenerRequest { index: 64, sigma };
+    let opened = OpenerAnswer {
+        opened: 64,
+        ends_in_sigma0: true,
+    };
+    let close = CloseRequest {
+        index: 0,
+        client_signature: signature.to_bytes().to_vec().into(),
+    };
+    let closed = CloseAnswer {
+        index: 64,
+        vendor_signature: signature.to_bytes().to_vec().into(),
+    };
+    let lost = LostPayment {
+        order: B256::repeat_byte(0x88),
+        payment: ChannelPayment::new(&channel_payment(), None),
+    };
+    let lost = PaymentsRequest {
+        payments: vec![lost],
+    };
+    let body = |name: &str, json: serde_json::Value| format!("{name}\n{json}");
+    let mut malleated = json!(opener);
+    malleated["sigma"] = json!(format!("0x{}", "ff".repeat(64)));
+    vec![
+        ("channel_body", "good-position", body("position", json!(position))),
+        (
+            "channel_body",
+            "good-position-answer",
+            body("position-answer", json!(answer(Some(last)))),
+        ),
+        (
+            "channel_body",
+            "good-position-nothing",
+            body("position-answer", json!(answer(None))),
+        ),
+        ("channel_body", "good-opener", body("opener", json!(opener))),
+        ("channel_body", "bad-opener", body("opener", malleated)),
+        (
+            "channel_body",
+            "good-opener-answer",
+            body("opener-answer", json!(opened)),
+        ),
+        ("channel_body", "good-close", body("close", json!(close))),
+        ("channel_body", "good-payments", body("payments", json!(lost))),
+        (
+            "channel_body",
+            "good-close-answer",
+            body("close-answer", json!(closed)),
+        ),
+        ("channel_body", "bad-name", body("closed", json!(close))),
+    ]
+}
+
+/// A channel's payment, spoiled.
+fn spoiled(change: impl FnOnce(&mut serde_json::Value)) -> String {
+    let mut json = json!({
+        "x402Version": 2,
+        "accepted": channel_terms(),
+        "payload": ChannelPayment::new(&channel_payment(), None),
+    });
+    change(&mut json);
+    encode(&json)
+}
+
 #[test]
 #[ignore = "writes fuzz/seeds"]
 fn write_seeds() {
@@ -53,25 +164,42 @@ fn write_seeds() {
         accepts,
     };
     let signature = |identifier: Option<&str>| PaymentSignature {
-        payment: payment(),
+        payment: payment().into(),
         identifier: identifier.map(str::to_owned),
     };
+    let by_channel = |checkpoint: Option<&SignedCheckpoint>| PaymentSignature {
+        payment: ChannelPayment::new(&channel_payment(), checkpoint).into(),
+        identifier: Some("call-0123456789abcdef".into()),
+    };
+    let channel_challenge = Challenge::new(
+        &challenge_key(),
+        "127.0.0.1:8402",
+        &channel_terms(),
+        "2027-01-15T08:10:00Z".into(),
+    );
+    let of_channel = PaymentResponse::of_channel(
+        alloy_primitives::Address::repeat_byte(0xc1),
+        &channel_domain(),
+        1_000_000,
+        ChannelReceipt::from(&channel_payment()),
+    );
     let challenge = Challenge::new(
         &challenge_key(),
         "127.0.0.1:8402",
         &terms(),
         "2027-01-15T08:10:00Z".into(),
     );
-    let credential = |challenge: &Challenge| {
+    let credential_of = |challenge: &Challenge, payload: Payload| {
         let json =
-            json!({ "challenge": challenge, "source": "did:pkh:eip155:31337:0x01", "payload": payment() });
+            json!({ "challenge": challenge, "source": "did:pkh:eip155:31337:0x01", "payload": payload });
         URL_SAFE_NO_PAD.encode(json.to_string())
     };
+    let credential = |challenge: &Challenge| credential_of(challenge, payment().into());
     let forged = Challenge {
         realm: "other.example".into(),
         ..challenge.clone()
     };
-    let response = PaymentResponse::taken(&payment(), B256::repeat_byte(9), 1_000_000, terms());
+    let response = PaymentResponse::taken(&payment(), &domain(), B256::repeat_byte(9), 1_000_000, terms());
     let foreign = json!({ "x402Version": 2, "accepts": [
         { "scheme": "exact", "network": "eip155:8453", "amount": "1000", "asset": "0x00", "payTo": "0x00" }] });
     let problem = Problem::new(
@@ -80,13 +208,74 @@ fn write_seeds() {
         Advice::NewNonce,
         "threshold is 1, the price is 2",
     );
-    let seeds: Vec<(&str, &str, String)> = vec![
-        ("required", "good", required(vec![terms()]).header()),
+    let at = Problem::new(402, "index-backwards", Advice::NewNonce, "index 3 is not above 3").at(Position {
+        index: 3,
+        tag: B256::repeat_byte(0x55),
+    });
+    let both: Vec<Way> = vec![terms().into(), channel_terms().into()];
+    let mut many_banks = json!(channel_terms());
+    many_banks["extra"]["banks"] = json!(vec![alloy_primitives::Address::ZERO; 5]);
+    let many_banks = json!({ "x402Version": 2, "accepts": [many_banks] });
+    let mut seeds: Vec<(&str, &str, String)> = vec![
+        ("required", "good", required(vec![terms().into()]).header()),
+        ("required", "good-both", required(both).header()),
+        (
+            "required",
+            "good-channel",
+            required(vec![channel_terms().into()]).header(),
+        ),
+        ("required", "bad-banks", encode(&many_banks)),
+        (
+            "signature",
+            "good-channel",
+            by_channel(None).header(&channel_terms()),
+        ),
+        (
+            "signature",
+            "good-checkpoint",
+            by_channel(Some(&checkpoint())).header(&channel_terms()),
+        ),
+        (
+            "signature",
+            "bad-lock",
+            spoiled(|json| json["payload"]["lock"] = json!(format!("0x{}", "44".repeat(63)))),
+        ),
+        (
+            "signature",
+            "bad-index",
+            spoiled(|json| json["payload"]["index"] = json!(0)),
+        ),
+        (
+            "signature",
+            "bad-length",
+            spoiled(|json| json["payload"]["index"] = json!((1 << 20) + 1)),
+        ),
+        (
+            "signature",
+            "bad-field",
+            spoiled(|json| json["payload"]["sigma"] = json!("0x")),
+        ),
+        (
+            "credential",
+            "good-channel",
+            credential_of(
+                &channel_challenge,
+                ChannelPayment::new(&channel_payment(), None).into(),
+            ),
+        ),
+        (
+            "credential",
+            "bad-kind",
+            credential_of(&channel_challenge, payment().into()),
+        ),
+        ("channel_response", "good", of_channel.header()),
+        ("channel_response", "bad-ticket", response.header()),
+        ("problem", "good-position", serde_json::to_string(&at).unwrap()),
         ("required", "bad-foreign", encode(&foreign)),
         (
             "required",
             "bad-truncated",
-            required(vec![terms()]).header()[..300].to_owned(),
+            required(vec![terms().into()]).header()[..300].to_owned(),
         ),
         ("signature", "good", signature(None).header(&terms())),
         (
@@ -133,6 +322,7 @@ fn write_seeds() {
         ),
         ("spelling", "bad-nothing", String::new()),
     ];
+    seeds.extend(channel_bodies());
     for (name, file, bytes) in seeds {
         let folder = super::folder(name);
         fs::create_dir_all(&folder).unwrap();

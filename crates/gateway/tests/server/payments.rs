@@ -20,8 +20,8 @@ async fn without_payment_the_answer_is_402_with_terms_and_nothing_reaches_the_up
     ] {
         let answer = shop.send(call(method.clone(), "/a")).await;
         assert_eq!(answer.status, 402, "{method}");
-        let terms = read_required(answer.header("payment-required"), &domain());
-        assert_eq!(terms.unwrap().unwrap().amount, price().price.0);
+        let offers = read_required(answer.header("payment-required"), &domain());
+        assert_eq!(offers.unwrap().ticket.unwrap().amount, price().price.0);
         assert!(answer.header("www-authenticate").starts_with("Payment id=\""));
         assert_eq!(answer.header("cache-control"), "no-store");
     }
@@ -233,6 +233,7 @@ async fn another_seller_s_terms_are_refused_with_ours() {
     nobody.is(402, "escrow-missing");
     let terms = read_required(nobody.header("payment-required"), &domain())
         .unwrap()
+        .ticket
         .unwrap();
     assert_eq!(
         terms.extra.escrow, None,
@@ -254,6 +255,7 @@ async fn a_stale_price_is_refused_with_the_new_one_and_the_ticket_is_not_consume
     refused.is(402, "wrong-threshold");
     let terms = read_required(refused.header("payment-required"), &domain())
         .unwrap()
+        .ticket
         .unwrap();
     assert_eq!(terms.amount, dearer.price.0);
     assert_eq!(terms.extra.win_threshold, WinThreshold::one_in(8).0);

@@ -14,7 +14,7 @@ use chain::Mirror;
 use http::{HeaderMap, Method};
 use merchant::ticket::{Merchant, Price};
 use micropay_gateway::server::{
-    Charge, Gate, GateConfig, GateLayer, ListenLimits, Listing, RateLimits, Route, Service, Table, Upstream,
+    Charge, Gate, GateConfig, GateLayer, Kinds, ListenLimits, Listing, RateLimits, Route, Service, Table, Upstream,
     UpstreamLimits, listen,
 };
 use micropay_gateway::wire::{ChallengeKey, IDEMPOTENCY_KEY, PAYMENT_SIGNATURE, Payment};
@@ -128,6 +128,7 @@ pub(crate) fn route(pattern: &str, charge: Charge) -> Route {
         pattern: pattern.parse().unwrap(),
         charge,
         description: Some(format!("what {pattern} sells")),
+        kinds: Kinds::ALL,
     }
 }
 

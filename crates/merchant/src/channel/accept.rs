@@ -7,8 +7,8 @@ use std::time::Duration;
 use alloy_primitives::Address;
 use chain::{Channels, MirrorView};
 use protocol::channel::{
-    Accepted, Admission, Amount, ChannelId, ChannelRecord, CheckpointError, Index, Order, Payment, Refusal,
-    Retry, SignedCheckpoint, Status, Tag, Timestamp, accept, checkpoint_due, walk,
+    Accepted, Admission, Amount, ChannelId, ChannelRecord, CheckpointError, Index, Order, Paid, Payment,
+    Refusal, Retry, SignedCheckpoint, Status, Tag, Timestamp, VendorChannel, accept, checkpoint_due, walk,
 };
 use protocol::ticket::OrderId;
 use storage::StoreError;
@@ -16,7 +16,7 @@ use storage::channel::{ChannelDomainStore, PaymentFate, VendorChannelStore};
 use tokio::sync::OwnedMutexGuard;
 use tracing::{debug, info, warn};
 
-use super::vendor::{Accountability, Pending, Slot, State, Vendor};
+use super::vendor::{Accountability, Pending, Slot, State, Vendor, anchored};
 
 /// How often a channel is read again on the word of somebody who does not show a word of it.
 const RELOAD_PAUSE: Duration = Duration::from_secs(1);
@@ -181,6 +181,12 @@ enum Judged {
     Error(AcceptError),
 }
 
+/// A checkpoint that is good, and what the vendor holds with it.
+struct Kept {
+    checkpoint: SignedCheckpoint,
+    paid: Paid,
+}
+
 /// What a payment is judged on, besides the channel's state.
 struct Case<'a> {
     payment: Payment,
@@ -232,7 +238,7 @@ where
             now,
         };
         let slot = self.slot(payment.channel);
-        let mut fresh = false;
+        let (mut fresh, mut bridged) = (false, false);
         for attempt in 1.. {
             let turn = Arc::clone(&slot.turn).lock_owned().await;
             if slot.state.lock().is_none() {
@@ -255,6 +261,13 @@ where
                     return Ok(Admitted::Deliver(self.delivery(&slot, &case)));
                 }
                 Judged::Repeat => return Ok(Admitted::Repeat(receipt(&case, true))),
+                Judged::Error(error) if !bridged && needs_checkpoint(&error) && case.checkpoint.is_some() => {
+                    bridged = true;
+                    if self.bridge(&slot, &case).await? {
+                        continue;
+                    }
+                    error
+                }
                 Judged::Error(error) => error,
             };
             if !fresh && self.may_be_stale(&slot, &case, &error) {
@@ -298,8 +311,8 @@ where
 
     /// Load is done; decide.
     fn judge(&self, slot: &Slot, case: &Case<'_>) -> Judged {
-        let state = slot.state.lock();
-        let Some(state) = &*state else {
+        let mut state = slot.state.lock();
+        let Some(state) = &mut *state else {
             return Judged::Error(AcceptError::Busy {
                 index: case.payment.index,
             });
@@ -307,6 +320,7 @@ where
         if let Some(known) = known(state, case) {
             return known;
         }
+        state.channel = anchored(state.channel, case.record);
         let admission = Admission {
             me: self.recipient,
             channel: &state.channel,
@@ -330,8 +344,9 @@ where
         let Accountability::Required { every } = self.config.accountability else {
             return Ok(());
         };
-        let (last, delivered) = (state.checkpointed, accepted.channel().delivered.index);
-        if case.checkpoint.is_none() && checkpoint_due(last, delivered, every) {
+        let (last, delivered) = (state.accounted, accepted.channel().delivered.index);
+        let over_locks = |checkpoint: &SignedCheckpoint| !checkpoint.fields.locksRoot.is_zero();
+        if !case.checkpoint.as_ref().is_some_and(over_locks) && checkpoint_due(last, delivered, every) {
             return Err(AcceptError::CheckpointDue {
                 last,
                 delivered,
@@ -349,7 +364,7 @@ where
         accepted: Accepted,
         case: &Case<'_>,
     ) -> Result<Option<Delivery<S>>, AcceptError> {
-        let checkpoint = self.check_checkpoint(slot, &accepted, case).await?;
+        let kept = self.check_checkpoint(slot, accepted.channel(), case).await?;
         let (vendor, slot) = (Arc::clone(self), Arc::clone(slot));
         let delivery = self.delivery(&slot, case);
         let (sale, index, now, settled) = (case.sale, case.payment.index, case.now, case.record.settled);
@@ -389,80 +404,91 @@ where
             if let Some(state) = &mut *slot.state.lock() {
                 state.taken(&accepted, sale.order);
             }
-            if let Some(checkpoint) = checkpoint {
-                vendor.keep_checkpoint(&slot, &checkpoint).await;
+            if let Some(kept) = kept {
+                vendor.keep_checkpoint(&slot, &kept).await;
             }
             Ok(Some(delivery))
         });
         saved.await.map_err(|_| AcceptError::Interrupted { index })?
     }
 
-    /// The checkpoint that came along, if it is good. A wrong one is a refusal where checkpoints are asked for.
+    /// The checkpoint that came along, if it is good, and the channel with it. A wrong one is a refusal where clients sign for
+    /// their locks.
     async fn check_checkpoint(
         &self,
         slot: &Slot,
-        accepted: &Accepted,
+        channel: &VendorChannel,
         case: &Case<'_>,
-    ) -> Result<Option<SignedCheckpoint>, AcceptError> {
+    ) -> Result<Option<Kept>, AcceptError> {
         let Some(checkpoint) = &case.checkpoint else {
             return Ok(None);
         };
-        let channel = accepted.channel().id;
+        let id = channel.id;
         let last = slot
             .state
             .lock()
             .as_ref()
-            .map_or(Index::ZERO, |state| state.checkpointed);
-        let required = self.config.accountability != Accountability::Welcome;
-        let receipts = if required || !checkpoint.fields.locksRoot.is_zero() {
+            .map_or(Index::ZERO, |state| state.accounted);
+        // Without locks it only shortens a walk.
+        let over_locks = !checkpoint.fields.locksRoot.is_zero();
+        let mut receipts = Vec::new();
+        if over_locks {
             let after = last.plus(1).unwrap_or(last);
-            let payments = self
-                .store
-                .vendor_payments(channel, after..=checkpoint.index())
-                .await?;
-            Some(
-                payments
-                    .iter()
-                    .map(|payment| payment.payment.receipt())
-                    .collect::<Vec<_>>(),
-            )
-        } else {
-            None
-        };
-        let admitted = case.record.admitted(&self.domain);
-        let Some(opening) = admitted.first() else {
-            return Ok(None);
-        };
-        let paid = &accepted.channel().paid;
-        let checked = checkpoint.check(&self.domain, opening.permit(), paid, last, receipts.as_deref());
-        let error = match checked {
-            Ok(()) => return Ok(Some(checkpoint.clone())),
+            let payments = self.store.vendor_payments(id, after..=checkpoint.index()).await?;
+            receipts = payments.iter().map(|payment| payment.payment.receipt()).collect();
+        }
+        let locks = over_locks.then_some((last, receipts.as_slice()));
+        let error = match channel.take_checkpoint(&self.domain, case.record, checkpoint, locks) {
+            Ok(taken) => {
+                return Ok(Some(Kept {
+                    checkpoint: checkpoint.clone(),
+                    paid: taken.paid,
+                }));
+            }
             Err(error) => error,
         };
-        // An old one is no offence: an answer was lost.
-        if !matches!(error, CheckpointError::IndexNotAboveLast { .. }) {
-            warn!(%channel, %error, "a client's checkpoint is wrong");
+        match error {
+            // An old one is no offence: an answer was lost.
+            CheckpointError::IndexNotAboveLast { .. } | CheckpointError::IndexOutOfRange { .. } => {
+                debug!(channel = %id, %error, "a checkpoint says nothing new");
+                return Ok(None);
+            }
             // Anybody may sign a checkpoint that is not the client's.
-            if !matches!(
-                error,
-                CheckpointError::Signature(_) | CheckpointError::WrongSigner { .. }
-            ) {
-                self.note_misbehaviour(channel);
-            }
-            if required {
-                return Err(error.into());
-            }
+            CheckpointError::Signature(_) | CheckpointError::WrongSigner { .. } => {}
+            _ => self.note_misbehaviour(id),
         }
-        Ok(None)
+        warn!(channel = %id, %error, "a client's checkpoint is wrong");
+        if self.config.accountability == Accountability::Welcome {
+            Ok(None)
+        } else {
+            Err(error.into())
+        }
     }
 
-    async fn keep_checkpoint(&self, slot: &Slot, checkpoint: &SignedCheckpoint) {
-        if let Err(error) = self.store.save_checkpoint(checkpoint).await {
+    /// Takes a checkpoint before the payment that needs it. Whether it helps.
+    async fn bridge(&self, slot: &Slot, case: &Case<'_>) -> Result<bool, AcceptError> {
+        let channel = slot.state.lock().as_ref().map(|state| state.channel);
+        let Some(channel) = channel else {
+            return Ok(false);
+        };
+        let Some(kept) = self.check_checkpoint(slot, &channel, case).await? else {
+            return Ok(false);
+        };
+        // It may be worth more than any payment: so it is stored first.
+        self.store.save_checkpoint(&kept.checkpoint).await?;
+        if let Some(state) = &mut *slot.state.lock() {
+            state.keep(&kept);
+        }
+        Ok(true)
+    }
+
+    async fn keep_checkpoint(&self, slot: &Slot, kept: &Kept) {
+        if let Err(error) = self.store.save_checkpoint(&kept.checkpoint).await {
             warn!(%error, "a checkpoint could not be stored; closing takes a longer walk");
             return;
         }
         if let Some(state) = &mut *slot.state.lock() {
-            state.checkpointed = state.checkpointed.max(checkpoint.index());
+            state.keep(kept);
         }
     }
 
@@ -478,6 +504,7 @@ where
                 | Refusal::PaysTooLittle { .. }
                 | Refusal::JumpTooFar { .. }
                 | Refusal::WordNotInChain { .. }
+                | Refusal::CheckpointNeeded { .. }
         );
         let state = slot.state.lock();
         behind
@@ -517,7 +544,10 @@ where
             .store
             .vendor_payments(case.payment.channel, index..=index)
             .await?;
-        match there.first().filter(|there| there.payment == case.payment) {
+        match there
+            .first()
+            .filter(|there| there.payment.receipt() == case.payment.receipt())
+        {
             Some(there) if there.order == case.sale.order => Ok(Admitted::Repeat(receipt(case, true))),
             Some(there) => Err(AcceptError::OtherOrder {
                 index,
@@ -539,6 +569,14 @@ where
 }
 
 impl State {
+    /// The checkpoint is on disk.
+    fn keep(&mut self, kept: &Kept) {
+        self.channel.paid = kept.paid;
+        if !kept.checkpoint.fields.locksRoot.is_zero() {
+            self.accounted = self.accounted.max(kept.checkpoint.index());
+        }
+    }
+
     /// The payment is on disk, and its good on its way.
     fn taken(&mut self, accepted: &Accepted, order: OrderId) {
         if accepted.confirmed().is_some() {
@@ -656,7 +694,8 @@ fn known(state: &State, case: &Case<'_>) -> Option<Judged> {
         };
     }
     let (pending, fate) = (state.channel.pending.as_ref()?, state.pending?);
-    if pending == payment {
+    // The word may be that of a longer chain by now.
+    if pending.receipt() == payment.receipt() {
         if fate.order != order {
             return Some(other_order(fate.order));
         }
@@ -687,6 +726,19 @@ fn refused(state: &State, refusal: Refusal) -> AcceptError {
         _ => None,
     };
     AcceptError::Refused { refusal, position }
+}
+
+/// Whether a checkpoint helps, if it is the client's.
+fn needs_checkpoint(error: &AcceptError) -> bool {
+    matches!(
+        error,
+        AcceptError::Refused {
+            refusal: Refusal::CheckpointNeeded { .. }
+                | Refusal::WordNotInChain { .. }
+                | Refusal::JumpTooFar { .. },
+            ..
+        }
+    )
 }
 
 /// Whether the payment's word is one of the words that only the client and this vendor know, or leads to one.

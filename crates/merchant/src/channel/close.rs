@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use alloy_primitives::{B256, Bytes, U256};
-use chain::{ChainError, Channels, Fate, Fees, Mined, Prepared, Sender};
+use chain::{At, ChainError, Channels, Fate, Fees, Mined, Prepared, Sender};
 use parking_lot::Mutex;
 use protocol::channel::{
     BlockRef, ChannelEvent, ChannelId, ChannelRecord, CloseError, CloseGas, CloseReason, Index, Seconds,
-    Sighting, SignedCheckpoint, Status, Timestamp, WatchDecision, WatchPolicy, when_to_close,
+    Sighting, SignedCheckpoint, Status, Timestamp, VendorChannel, WatchDecision, WatchPolicy, Word, walk,
+    when_to_close,
 };
 use storage::channel::{
     ChannelDomainStore, SettlementId, SettlementMove, SettlementOutcome, SettlementRecord, SettlementState,
@@ -21,7 +22,7 @@ use storage::{StoreError, TxRecord};
 use tracing::{error, info, warn};
 
 use super::plan::{Known, Part, call_data, is_over, outcomes};
-use super::vendor::Vendor;
+use super::vendor::{Vendor, held};
 
 /// Closes a vendor's channels. One per vendor; two would take each other's account nonces.
 pub struct Closer<S> {
@@ -276,10 +277,12 @@ where
         let (Some(chain), Some(highest)) = (self.head(record.id), record.highest) else {
             return Ok(None);
         };
+        let signed = self.vendor.store.latest_checkpoint(record.id).await?;
+        let held = held(&self.vendor.domain, &chain, Some(record), signed.as_ref());
         let expiry = view.last_final.map_or(chain.expiry(), |last_final| {
             last_final.expiry().min(chain.expiry()) // a top-up may be reorganised away
         });
-        let paid = highest.payment.index;
+        let paid = held.paid.index;
         let sighting = Sighting {
             paid,
             settled: chain.settled,
@@ -435,16 +438,9 @@ where
             let stored = self.vendor.store.vendor_channel(item.channel).await?;
             parts.push(
                 self.part(item.channel, settlement.step, item.index, stored.as_ref())
-                    .await,
+                    .await?,
             );
         }
-        // One that was settled by somebody else meanwhile is left out by the contract, too.
-        let single = parts.len() == 1;
-        let parts = match parts.into_iter().collect::<Result<Vec<_>, _>>() {
-            Ok(parts) => parts,
-            Err(error) if single => return Err(error),
-            Err(error) => return Err(error),
-        };
         let data: Bytes = call_data(settlement.step, parts, account_nonce.is_some());
         let contract = self.vendor.domain.contract();
         Ok(self
@@ -465,15 +461,42 @@ where
             .head(channel)
             .ok_or(CloseStepError::NotInMirror { channel })?;
         let signed: Option<SignedCheckpoint> = self.vendor.store.latest_checkpoint(channel).await?;
-        let known = Known {
+        let mut known = Known {
             domain: &self.vendor.domain,
             chain: &chain,
             stored,
             signed: signed.as_ref(),
-            anchor: chain.checkpointed.map_or(Index::ZERO, |(index, _)| index),
+            anchor: None,
             gas: &self.policy.gas,
         };
+        known.anchor = self.anchor(&known.held(), &chain).await?;
         Part::plan(&known, step, index).map_err(|source| CloseStepError::Plan { channel, source })
+    }
+
+    /// Where the contract's anchor of the word's chain stands, if it has moved. A proof by signature moves none, so that events
+    /// do not tell.
+    async fn anchor(
+        &self,
+        held: &VendorChannel,
+        chain: &ChannelRecord,
+    ) -> Result<Option<(Index, Word)>, CloseStepError> {
+        let terms = chain.admitted(&self.vendor.domain);
+        let (Some((at, _)), Some(admitted)) = (chain.checkpointed, terms.get(held.paid.chain as usize))
+        else {
+            return Ok(None);
+        };
+        let (index, start) = self
+            .sender
+            .client()
+            .anchor_of(&admitted.terms(), At::Latest)
+            .await?;
+        if index == Index::ZERO || index > held.paid.index || index > at {
+            return Ok(None);
+        }
+        // The contract knows the upper 224 bits.
+        let word = walk(held.paid.word, held.id, held.paid.index.above(index));
+        let known = word.0.starts_with(start.as_slice());
+        Ok(Some((index, if known { word } else { Word::default() })))
     }
 
     fn head(&self, channel: ChannelId) -> Option<Arc<ChannelRecord>> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use alloy_primitives::Address;
 use protocol::channel::{
-    ChannelId, Index, Key, Permit, Refusal, Signature, Timestamp, sign_cooperative_close,
+    ChannelId, ChannelRecord, Index, Key, Permit, Refusal, Signature, Timestamp, sign_cooperative_close,
 };
 use storage::StoreError;
 use storage::channel::{
@@ -15,7 +15,7 @@ use storage::channel::{
 use tracing::info;
 
 use super::accept::is_closed;
-use super::vendor::Vendor;
+use super::vendor::{Vendor, held};
 
 /// Why the vendor does not sign.
 #[derive(Debug, thiserror::Error)]
@@ -94,7 +94,7 @@ where
         if slot.state.lock().as_ref().is_some_and(|state| state.in_delivery) {
             return Err(CooperativeCloseError::Busy { channel });
         }
-        self.check_taken(channel, index, record.settled).await?;
+        self.check_taken(channel, index, &record).await?;
         if !self.is_promised(channel, index).await? {
             let step = SettlementStep::CooperativeClose;
             let settlement = self
@@ -102,7 +102,7 @@ where
                 .queue_settlement(step, &[(channel, index)], now)
                 .await?;
             // Another process may have taken a payment until this moment, but not after it.
-            if let Err(error) = self.check_taken(channel, index, record.settled).await {
+            if let Err(error) = self.check_taken(channel, index, &record).await {
                 self.store
                     .move_settlement(settlement, SettlementMove::Drop)
                     .await?;
@@ -119,11 +119,12 @@ where
         &self,
         channel: ChannelId,
         got: Index,
-        settled: Index,
+        chain: &ChannelRecord,
     ) -> Result<(), CooperativeCloseError> {
         let stored = self.store.vendor_channel(channel).await?;
-        let highest = stored.and_then(|stored| stored.highest);
-        let taken = highest.map_or(settled, |highest| highest.payment.index.max(settled));
+        let signed = self.store.latest_checkpoint(channel).await?;
+        let held = held(&self.domain, chain, stored.as_ref(), signed.as_ref());
+        let taken = held.paid.index.max(chain.settled);
         if got < taken {
             return Err(CooperativeCloseError::BelowTaken { got, taken });
         }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use super::vendor::held;
 use alloy_primitives::{B256, Bytes, U256};
 use alloy_sol_types::{SolCall, SolError};
 use bindings::channel::PaymentChannel::{self, PaymentChannelEvents};
 use bindings::channel::{CheckpointItem, CloseItem, LastReceipt, Proof, Signature as SolSignature};
 use protocol::channel::{
     Admitted, Amount, ChannelId, ChannelRecord, Close, CloseError, CloseGas, Domain, Evidence, Index,
-    OpenedReceipt, Paid, SignedCheckpoint, Word, last_receipt, walk,
+    OpenedReceipt, Paid, SignedCheckpoint, VendorChannel, Word, last_receipt, walk,
 };
 use storage::channel::{SettlementOutcome, SettlementStep, VendorChannelRecord};
 
@@ -26,8 +27,8 @@ pub(super) struct Known<'a> {
     pub(super) chain: &'a ChannelRecord,
     pub(super) stored: Option<&'a VendorChannelRecord>,
     pub(super) signed: Option<&'a SignedCheckpoint>,
-    /// Where the contract's anchor of the word's chain stands.
-    pub(super) anchor: Index,
+    /// Where the contract's anchor of the word's chain stands, if it has moved.
+    pub(super) anchor: Option<(Index, Word)>,
     pub(super) gas: &'a CloseGas,
 }
 
@@ -36,19 +37,7 @@ impl Part {
     /// ever paid, a close needs none.
     pub(super) fn plan(known: &Known<'_>, step: SettlementStep, index: Index) -> Result<Self, CloseError> {
         let terms = known.chain.admitted(known.domain);
-        let highest = known.stored.and_then(|stored| stored.highest);
-        let paid = highest.map_or(
-            Paid {
-                index: Index::ZERO,
-                word: Word(known.chain.opening().anchor),
-                chain: 0,
-            },
-            |highest| Paid {
-                index: highest.payment.index,
-                word: highest.payment.word,
-                chain: highest.chain,
-            },
-        );
+        let paid = known.held().paid;
         let channel = ChannelId(known.chain.opening().channelId);
         let index = index.min(paid.index);
         let paid = Paid {
@@ -57,7 +46,15 @@ impl Part {
             ..paid
         };
         let settled = known.chain.settled;
-        let close = match Close::plan(&terms, &paid, known.signed, known.anchor, settled, known.gas) {
+        // What somebody else has settled meanwhile the contract leaves out of a batch, and refuses alone.
+        let (below, anchor) = match step.closes() {
+            true => (settled, known.anchor),
+            false => (
+                settled.min(Index(index.0.saturating_sub(1))),
+                known.anchor.filter(|(at, _)| *at <= index),
+            ),
+        };
+        let close = match Close::plan(&terms, &paid, known.signed, anchor, below, known.gas) {
             Err(CloseError::NothingPaid { .. }) if step.closes() => nothing_more(&terms, settled, known.gas)?,
             planned => planned?,
         };
@@ -71,6 +68,11 @@ impl Part {
 }
 
 impl Known<'_> {
+    /// What the vendor holds.
+    pub(super) fn held(&self) -> VendorChannel {
+        held(self.domain, self.chain, self.stored, self.signed)
+    }
+
     /// Tx_n and the last receipt, if an opener gave it.
     fn last_receipt(&self, terms: &[Admitted], index: Index) -> (B256, LastReceipt) {
         let none = terms.first().map(|opening| opening.permit());

@@ -79,7 +79,8 @@ where
                 opened: opened.receipts.len(),
             });
         };
-        let checkpoints = vendor.store.checkpoints(channel).await?;
+        let mut checkpoints = vendor.store.checkpoints(channel).await?;
+        checkpoints.retain(|checkpoint| !checkpoint.fields.locksRoot.is_zero());
         let leaf =
             |index| leaf(&receipts, &checkpoints, index).ok_or(ProveError::NotSignedFor { channel, index });
         let bad = leaf(lowest.receipt.index)?;

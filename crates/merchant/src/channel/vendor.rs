@@ -9,8 +9,8 @@ use alloy_primitives::Address;
 use chain::{Channels, Mirror};
 use parking_lot::Mutex;
 use protocol::channel::{
-    CHECKPOINT_EVERY, ChannelId, ChannelRecord, Domain, Index, LockedReceipt, Policy, Seconds, Tag,
-    Transcript, VendorChannel,
+    CHECKPOINT_EVERY, ChannelId, ChannelRecord, Domain, Index, LockedReceipt, Paid, Policy, Seconds,
+    SignedCheckpoint, Tag, Transcript, VendorChannel, Word, walk,
 };
 use protocol::ticket::OrderId;
 use storage::StoreError;
@@ -60,8 +60,10 @@ pub struct Standing {
     pub receipt: LockedReceipt,
     /// The transcript before it.
     pub before: Transcript,
-    /// Index of the last checkpoint; 0 if there is none.
-    pub checkpointed: Index,
+    /// Index of the last checkpoint over locks; 0 if there is none.
+    pub accounted: Index,
+    /// The highest word, with its index: what the client revealed.
+    pub held: (Index, Word),
 }
 
 /// One channel in memory.
@@ -81,8 +83,8 @@ pub(super) struct State {
     pub(super) last_order: Option<OrderId>,
     /// Whether the good of the pending payment is on its way.
     pub(super) in_delivery: bool,
-    /// Index of the last checkpoint.
-    pub(super) checkpointed: Index,
+    /// Index of the last checkpoint over locks.
+    pub(super) accounted: Index,
     pub(super) loaded_at: Instant,
 }
 
@@ -179,10 +181,13 @@ where
         };
         let opened = VendorChannel::open(&self.domain, &chain);
         let before = stored.before.map_or(opened.delivered, |before| before.receipt());
+        let checkpoints = self.store.checkpoints(channel).await?;
+        let held = held(&self.domain, &chain, Some(&stored), checkpoints.last());
         Ok(Some(Standing {
             receipt: last.payment.receipt(),
             before: before.transcript,
-            checkpointed: self.checkpointed(channel).await?,
+            accounted: accounted(&checkpoints),
+            held: (held.paid.index, held.paid.word),
         }))
     }
 
@@ -220,25 +225,70 @@ where
 
     /// Reads a channel from the store, in its turn, unless its good is on its way.
     pub(super) async fn load(&self, slot: &Slot, record: &ChannelRecord) -> Result<(), StoreError> {
-        let opened = VendorChannel::open(&self.domain, record);
-        let stored = self.store.vendor_channel(opened.id).await?;
-        let checkpointed = self.checkpointed(opened.id).await?;
+        let channel = ChannelId(record.opening().channelId);
+        let stored = self.store.vendor_channel(channel).await?;
+        let checkpoints = self.store.checkpoints(channel).await?;
+        let held = held(&self.domain, record, stored.as_ref(), checkpoints.last());
         let mut state = slot.state.lock();
         if state.as_ref().is_none_or(|state| !state.in_delivery) {
-            *state = Some(State::restore(opened, stored.as_ref(), checkpointed));
+            *state = Some(State::restore(held, stored.as_ref(), accounted(&checkpoints)));
         }
         Ok(())
     }
+}
 
-    async fn checkpointed(&self, channel: ChannelId) -> Result<Index, StoreError> {
-        let latest = self.store.latest_checkpoint(channel).await?;
-        Ok(latest.map_or(Index::ZERO, |checkpoint| checkpoint.index()))
+/// What a vendor has of a channel, put together: payments, the checkpoint of the highest index, and where the contract's
+/// anchor stands. What is stored was checked when it came.
+pub(super) fn held(
+    domain: &Domain,
+    chain: &ChannelRecord,
+    stored: Option<&VendorChannelRecord>,
+    signed: Option<&SignedCheckpoint>,
+) -> VendorChannel {
+    let opened = VendorChannel::open(domain, chain);
+    let mut channel = stored.map_or(opened, |stored| stored.restore(opened));
+    if let Some(signed) = signed {
+        let (index, word) = (signed.index(), signed.word());
+        if index > channel.paid.index {
+            // It pays for what no payment did.
+            channel.paid = Paid {
+                index,
+                word,
+                chain: u32::try_from(chain.chains.len() - 1).unwrap_or(u32::MAX),
+                base: index,
+            };
+        } else if leads_to(&channel, index, word) {
+            channel.paid.base = index;
+        }
+    }
+    anchored(channel, chain)
+}
+
+/// The channel after a checkpoint on chain, if its word is one of the chain in use.
+pub(super) fn anchored(channel: VendorChannel, chain: &ChannelRecord) -> VendorChannel {
+    match chain.checkpointed {
+        Some((index, word)) if index > channel.paid.base && leads_to(&channel, index, word) => {
+            channel.anchored(index)
+        }
+        _ => channel,
     }
 }
 
+fn leads_to(channel: &VendorChannel, index: Index, word: Word) -> bool {
+    let paid = &channel.paid;
+    index <= paid.index && walk(paid.word, channel.id, paid.index.above(index)) == word
+}
+
+/// Index of the last checkpoint over locks.
+fn accounted(checkpoints: &[SignedCheckpoint]) -> Index {
+    checkpoints
+        .iter()
+        .rfind(|checkpoint| !checkpoint.fields.locksRoot.is_zero())
+        .map_or(Index::ZERO, SignedCheckpoint::index)
+}
+
 impl State {
-    fn restore(opened: VendorChannel, stored: Option<&VendorChannelRecord>, checkpointed: Index) -> Self {
-        let channel = stored.map_or(opened, |stored| stored.restore(opened));
+    fn restore(channel: VendorChannel, stored: Option<&VendorChannelRecord>, accounted: Index) -> Self {
         let last = stored.and_then(|stored| stored.last);
         let taken = last.filter(|last| last.state == VendorPaymentState::Taken);
         let failed = stored.and_then(|stored| stored.failed);
@@ -254,7 +304,7 @@ impl State {
             }),
             last_order: delivered.map(|delivered| delivered.order),
             in_delivery: false,
-            checkpointed,
+            accounted,
             loaded_at: Instant::now(),
         }
     }

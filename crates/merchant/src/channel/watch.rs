@@ -159,19 +159,16 @@ where
         else {
             return Ok(None);
         };
-        let Some(highest) = stored.highest else {
-            return Ok(None);
-        };
         let signed = self.store.latest_checkpoint(channel).await?;
         let known = Known {
             domain: &self.domain,
             chain: &chain,
             stored: Some(&stored),
             signed: signed.as_ref(),
-            anchor: Index::ZERO,
+            anchor: None,
             gas,
         };
-        let part = Part::plan(&known, SettlementStep::Checkpoint, highest.payment.index).ok();
+        let part = Part::plan(&known, SettlementStep::Checkpoint, known.held().paid.index).ok();
         Ok(part.map(|part| WatchFile {
             chain_id: self.domain.chain_id(),
             contract: self.domain.contract(),

@@ -3,6 +3,7 @@
 
 use protocol::channel::{
     ChannelId, Index, LockedReceipt, Opener, Payment, Retry, Signature, SignedCheckpoint, Tag, Transcript,
+    Word,
 };
 use protocol::ticket::OrderId;
 
@@ -95,8 +96,10 @@ pub struct Position {
     pub receipt: LockedReceipt,
     /// The transcript before it.
     pub before: Transcript,
-    /// Index of the last checkpoint that the vendor has; 0 if it has none.
-    pub checkpointed: Index,
+    /// Index of the last checkpoint over locks that the vendor has; 0 if it has none.
+    pub accounted: Index,
+    /// The highest word that it holds, with its index: what the client has revealed.
+    pub held: (Index, Word),
 }
 
 /// What an opener opened.

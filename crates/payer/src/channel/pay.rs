@@ -26,6 +26,9 @@ use super::{Answer, ApiError, Edges, LimitError, Limits, VendorApi};
 
 /// Most payments for one purchase in one call, the first included.
 const MAX_PAYMENTS: usize = 4;
+/// Rules of vendors to which a checkpoint is the answer.
+const CHECKPOINT_DUE: &str = "checkpoint-due";
+const WORD_NOT_IN_CHAIN: &str = "word-not-in-chain";
 /// Why a payment that the vendor does not know is given up. Not a rule of any vendor.
 const NOT_TAKEN: &str = "not-taken";
 
@@ -473,18 +476,26 @@ impl<S: ClientChannelStore> ChannelPayer<S> {
         record: &PaymentRecord,
         item: &V::Item,
     ) -> Result<Sent<V::Good>, PayError> {
-        let (order, index) = (record.order, record.payment.index);
-        let checkpoint = match record.state {
-            PaymentState::Sent => self.checkpoint(slot, vendor, record.payment.channel).await?,
-            _ => None,
-        };
-        let answer = vendor
-            .pay(order, item, &record.payment, checkpoint.as_ref())
-            .await?;
+        let (order, index, channel) = (record.order, record.payment.index, record.payment.channel);
+        let (mut payment, mut checkpoint) = (record.payment, None);
+        if record.state == PaymentState::Sent {
+            checkpoint = self.checkpoint(slot, vendor, channel).await?;
+            payment = self.as_of_now(slot, record).await?;
+        }
+        let mut answer = vendor.pay(order, item, &payment, checkpoint.as_ref()).await?;
+        if record.state == PaymentState::Sent && wants_checkpoint(&answer) {
+            // Nothing of the payment changes: the checkpoint is for what was revealed with it.
+            checkpoint = Some(self.checkpoint_revealed(slot, channel).await?);
+            answer = vendor.pay(order, item, &payment, checkpoint.as_ref()).await?;
+        }
         if let Some(checkpoint) = &checkpoint {
-            // Refused: it may be for the checkpoint's sake, so the vendor is asked what it has.
-            let taken = !matches!(answer, Answer::Refused { .. });
-            slot.checkpointed = taken.then(|| checkpoint.index());
+            let over_locks = !checkpoint.fields.locksRoot.is_zero();
+            // One without locks is none of those that accountable mode counts.
+            if over_locks || !matches!(self.checkpoints, Checkpoints::Accountable(_)) {
+                slot.noted(checkpoint, matches!(answer, Answer::Refused { .. }));
+            }
+        } else if matches!(&answer, Answer::Refused { rule, .. } if rule == CHECKPOINT_DUE) {
+            slot.checkpointed = None;
         }
         match answer {
             Answer::Delivered { good } => {
@@ -714,6 +725,31 @@ impl<S: ClientChannelStore> ChannelPayer<S> {
 
     // ── checkpoints ──
 
+    /// A payment under way as it is sent now: after a top-up with the word of the newest chain.
+    async fn as_of_now(&self, slot: &mut Slot, record: &PaymentRecord) -> Result<Payment, PayError> {
+        let stored = self.record(record.payment.channel).await?;
+        if stored.channel.terms().len() == 1 {
+            return Ok(record.payment);
+        }
+        let chain = self.chain(slot, &stored.channel).await?;
+        let mut chain = chain.lock();
+        Ok(stored.channel.send_again(&mut chain, record.payment.tag)?)
+    }
+
+    /// A checkpoint at the highest index revealed: it saves the vendor a walk that it does not take.
+    async fn checkpoint_revealed(
+        &self,
+        slot: &mut Slot,
+        channel: ChannelId,
+    ) -> Result<SignedCheckpoint, PayError> {
+        let stored = self.record(channel).await?;
+        let chain = self.chain(slot, &stored.channel).await?;
+        let mut chain = chain.lock();
+        Ok(stored
+            .channel
+            .checkpoint_revealed(&self.domain, &self.key, &mut chain)?)
+    }
+
     /// The checkpoint that is due, at the acknowledged index.
     async fn checkpoint<V: VendorApi>(
         &self,
@@ -752,7 +788,7 @@ impl<S: ClientChannelStore> ChannelPayer<S> {
                 return Ok(None);
             }
             root = LockTree::over(&receipts, last)
-                .map_err(|_| SchemeError::NothingAcknowledged {
+                .map_err(|_| SchemeError::NothingPaid {
                     got: acknowledged,
                     low: Index(1),
                 })?
@@ -775,7 +811,7 @@ impl<S: ClientChannelStore> ChannelPayer<S> {
         channel: ChannelId,
     ) -> Result<Index, PayError> {
         let position = vendor.position(channel).await?;
-        let last = position.map_or(Index::ZERO, |position| position.checkpointed);
+        let last = position.map_or(Index::ZERO, |position| position.accounted);
         if last == Index::ZERO || self.delivered_at(channel, last).await?.is_some() {
             return Ok(last);
         }
@@ -784,6 +820,22 @@ impl<S: ClientChannelStore> ChannelPayer<S> {
 
     fn slot(&self, channel: ChannelId) -> Arc<TurnMutex<Slot>> {
         Arc::clone(self.slots.lock().entry(channel).or_default())
+    }
+}
+
+impl Slot {
+    /// The vendor has seen a checkpoint. Where it refused it may be for the checkpoint's sake, so that it will be asked what it
+    /// has.
+    fn noted(&mut self, checkpoint: &SignedCheckpoint, refused: bool) {
+        self.checkpointed = (!refused).then(|| checkpoint.index());
+    }
+}
+
+/// Whether the vendor takes the word with a checkpoint: a close would walk too far, or the channel has a longer chain.
+fn wants_checkpoint<G>(answer: &Answer<G>) -> bool {
+    match answer {
+        Answer::Refused { rule, retry, .. } => *retry == Retry::Checkpoint || rule == WORD_NOT_IN_CHAIN,
+        _ => false,
     }
 }
 

@@ -8,7 +8,8 @@
 
 use alloy_primitives::{Address, B256};
 use protocol::channel::{
-    Acknowledged, ChannelId, ChannelRecord, ClientChannel, Domain, Key, PayError as SchemeError, Timestamp,
+    Acknowledged, Chain, ChainError, ChannelId, ChannelRecord, ClientChannel, Domain, Key,
+    PayError as SchemeError, Timestamp, chain_seed,
 };
 use storage::StoreError;
 use storage::channel::{ClientChannelStore, NewClientChannel};
@@ -37,6 +38,9 @@ pub enum RecoverError {
     /// The vendor shows what this key did not sign, or the key is another.
     #[error(transparent)]
     Scheme(#[from] SchemeError),
+    /// The chain of words cannot be made.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -75,7 +79,20 @@ pub async fn recover<S: ClientChannelStore>(
         })?;
     let position = vendor.position(id).await?;
     let last = position.map(|position| (position.receipt, position.before));
-    let channel = ClientChannel::recover(domain, key, terms.clone(), last)?;
+    let mut channel = ClientChannel::recover(domain, key, terms.clone(), last)?;
+    if let Some(position) = &position {
+        let newest = terms[terms.len() - 1].permit();
+        let generation = u32::try_from(terms.len() - 1).unwrap_or(u32::MAX);
+        let seed = chain_seed(key, id, generation, newest.length());
+        let mut chain = Chain::from_seed(seed, id, newest.length())?;
+        // A word of an earlier chain proves nothing new: then the receipt alone counts.
+        let (index, word) = position.held;
+        match channel.shown(&mut chain, index, word) {
+            Ok(shown) => channel = shown,
+            Err(SchemeError::NotMyWord { .. }) if generation > 0 => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
     store
         .save_client_channel(&NewClientChannel {
             admitted: opening,

@@ -23,7 +23,8 @@ pub struct Policy {
     pub epsilon: f64,
     /// Most unclaimed wins of one payer, the ticket at hand counted as one. `None`: any number.
     pub exposure_cap: Option<u32>,
-    /// Tickets are accepted while the view of the chain's head is at most this old.
+    /// Tickets are accepted while the view of the chain's head is at most this old: so long may the node be away. What
+    /// other merchants are paid meanwhile is not seen.
     pub max_mirror_age: Seconds,
 }
 
@@ -74,7 +75,7 @@ impl Default for Policy {
             withdraw_margin: Seconds::HOUR.times(6),
             epsilon: 1e-4,
             exposure_cap: None,
-            max_mirror_age: Seconds::MINUTE.times(5),
+            max_mirror_age: Seconds::MINUTE.times(15),
         }
     }
 }

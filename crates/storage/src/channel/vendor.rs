@@ -269,6 +269,8 @@ impl VendorChannelRecord {
                 index: highest.payment.index,
                 word: highest.payment.word,
                 chain: highest.chain,
+                // Checkpoints and the chain say more.
+                base: Index::ZERO,
             };
         }
         let delivered = match &self.last {

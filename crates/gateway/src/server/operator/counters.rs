@@ -48,6 +48,7 @@ pub struct Counters {
     hasher: RandomState,
     payers: [Mutex<Shard>; SHARDS],
     total: Mutex<Total>,
+    channels: Mutex<ChannelSum>,
     flagged: AtomicU64,
     refused: Mutex<BTreeMap<&'static str, u64>>,
     upstream: [AtomicU64; Upstream::COUNT],
@@ -96,6 +97,16 @@ pub struct Taken {
     pub revenue: Amount,
     /// Their wins, and the test on them.
     pub watch: Watch,
+}
+
+/// Payments by channel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ChannelSum {
+    /// Delivered since the start.
+    pub payments: u64,
+    /// What they paid for together, atomic units.
+    #[serde(serialize_with = "text")]
+    pub revenue: Amount,
 }
 
 /// One payer, remembered.
@@ -173,6 +184,7 @@ impl Counters {
                 })
             }),
             total: Mutex::default(),
+            channels: Mutex::default(),
             flagged: AtomicU64::new(0),
             refused: Mutex::default(),
             upstream: array::from_fn(|_| AtomicU64::new(0)),
@@ -196,6 +208,13 @@ impl Counters {
         if flagged {
             self.flagged.fetch_add(1, Relaxed);
         }
+    }
+
+    /// A payment of a channel was delivered: `price` (atomic units). Not for a repeat.
+    pub fn paid_by_channel(&self, price: Amount) {
+        let mut sum = self.channels.lock();
+        sum.payments += 1;
+        sum.revenue = Amount(sum.revenue.0.saturating_add(price.0));
     }
 
     /// A payment was refused; `rule` is its stable name (see `Refusal::rule`).
@@ -276,6 +295,11 @@ impl Counters {
     /// All payers together.
     pub fn total(&self) -> Taken {
         self.total.lock().taken.clone()
+    }
+
+    /// Payments by channel together.
+    pub fn channels(&self) -> ChannelSum {
+        *self.channels.lock()
     }
 
     /// How wins and expectation grew, in a bounded number of points.
