@@ -7,6 +7,7 @@ use std::time::Duration;
 use alloy::primitives::Address;
 use alloy::signers::local::PrivateKeySigner;
 use chain::{ChainClient, Channels, Client, Finality, Follower, FollowerConfig, Scheme, Sender, Start};
+use gateway::server::Sellers;
 use merchant::channel::{self, ClosePolicy, CloseStepError, Closer, Vendor, VendorConfig};
 use merchant::follow::{FollowError, KeepMirror, follow, follow_once};
 use merchant::ticket::{ClaimPolicy, ClaimStepError, Claimer, Merchant, Step};
@@ -134,6 +135,15 @@ impl<S: Store> Business<S> {
             store,
             tasks,
         })
+    }
+
+    /// What it sells by, for a gate.
+    pub(crate) fn sellers(&self) -> Sellers<S> {
+        let sellers = Sellers::from(Arc::clone(&self.merchant));
+        match &self.vendor {
+            Some(vendor) => sellers.and_channels(Arc::clone(vendor)),
+            None => sellers,
+        }
     }
 
     /// Settles all that was paid over channels and is not settled.

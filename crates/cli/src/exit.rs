@@ -7,7 +7,10 @@ use std::process::ExitCode;
 
 use chain::ChainError;
 use gateway::client::ClientError;
-use merchant::ticket::{ClaimStepError, FollowError, StartError};
+use merchant::channel::{CloseStepError, WatchError};
+use merchant::follow::FollowError;
+use merchant::ticket::{ClaimStepError, StartError};
+use payer::channel::{self, OpenError, RecoverError};
 use payer::ticket::{ApiError, EscrowError, PayError};
 use serde_json::json;
 use storage::StoreError;
@@ -126,13 +129,20 @@ fn known(cause: &(dyn Error + 'static)) -> Option<u8> {
     if let Some(error) = cause.downcast_ref() {
         return Some(match error {
             ClientError::Pay { cause, .. } => pay(cause),
+            ClientError::PayChannel { cause, .. } => pay_channel(cause),
+            ClientError::Store { cause, .. } => store(cause),
             ClientError::NoAnswer { .. } | ClientError::BodySpent { .. } => RETRY,
             ClientError::NoCommonWay { .. }
             | ClientError::Terms { .. }
             | ClientError::PlainHttp { .. }
+            | ClientError::NoChannel { .. }
+            | ClientError::KindGone { .. }
             | ClientError::OtherOrigin { .. } => REFUSED,
             ClientError::Unreadable { .. } | ClientError::TooManyRedirects { .. } => FAILED,
         });
+    }
+    if let Some(code) = of_channel(cause) {
+        return Some(code);
     }
     if let Some(error) = cause.downcast_ref() {
         return Some(match error {
@@ -153,6 +163,61 @@ fn known(cause: &(dyn Error + 'static)) -> Option<u8> {
     })
 }
 
+/// The same for the steps of a channel.
+fn of_channel(cause: &(dyn Error + 'static)) -> Option<u8> {
+    if let Some(error) = cause.downcast_ref() {
+        return Some(open(error));
+    }
+    if let Some(error) = cause.downcast_ref() {
+        return Some(match error {
+            channel::CloseError::Step(error) => open(error),
+            channel::CloseError::Api(error) => api(error),
+            channel::CloseError::Signature(_) | channel::CloseError::WrongSigner { .. } => FAILED,
+            channel::CloseError::WrongKey { .. } => USAGE,
+        });
+    }
+    if let Some(error) = cause.downcast_ref() {
+        return Some(match error {
+            RecoverError::Api(error) => api(error),
+            RecoverError::Store(error) => store(error),
+            RecoverError::Scheme(_) | RecoverError::SaltUnknown { .. } => REFUSED,
+        });
+    }
+    if let Some(error) = cause.downcast_ref() {
+        return Some(match error {
+            CloseStepError::Chain(error) => chain(error),
+            CloseStepError::Store(error) => store(error),
+            error if error.retry() => RETRY,
+            _ => FAILED,
+        });
+    }
+    Some(match cause.downcast_ref()? {
+        WatchError::Chain(error) => chain(error),
+        WatchError::OtherContract { .. } => USAGE,
+        WatchError::UnknownChannel { .. } => REFUSED,
+    })
+}
+
+fn open(error: &OpenError) -> u8 {
+    match error {
+        OpenError::Chain(error) => chain(error),
+        OpenError::Store(error) => store(error),
+        OpenError::UnknownChannel { .. } => FAILED,
+        OpenError::WrongAccount { .. } => USAGE,
+        OpenError::Scheme(_) | OpenError::Closed { .. } | OpenError::DepositTooLarge { .. } => REFUSED,
+    }
+}
+
+fn pay_channel(error: &channel::PayError) -> u8 {
+    match error {
+        channel::PayError::Api(error) => api(error),
+        channel::PayError::Store(error) => store(error),
+        channel::PayError::UnknownChannel { .. } | channel::PayError::Interrupted { .. } => FAILED,
+        error if error.retry() => RETRY,
+        _ => REFUSED,
+    }
+}
+
 fn chain(error: &ChainError) -> u8 {
     match error {
         _ if error.retry() => RETRY,
@@ -163,7 +228,7 @@ fn chain(error: &ChainError) -> u8 {
 
 fn store(error: &StoreError) -> u8 {
     match error {
-        StoreError::OverBudget { .. } => REFUSED,
+        StoreError::OverBudget { .. } | StoreError::PayRefused { .. } | StoreError::ChannelClosed { .. } => REFUSED,
         _ if error.retry() => RETRY,
         _ => FAILED,
     }

@@ -265,7 +265,7 @@ impl<S: Store> Shop<S> {
         // The same for all processes of a merchant, so that a challenge of one can be answered at another.
         let key = keccak256([b"micropay/challenge/v1".as_slice(), seed.expose()].concat());
         let gate = Gate::new(
-            Arc::clone(&business.merchant),
+            business.sellers(),
             listing,
             gate_config,
             ChallengeKey::new(key.0),

@@ -5,10 +5,11 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::primitives::{Address, B256};
-use chain::{Channels, Finality, Follower, Sender};
+use chain::{Channels, Follower, Sender};
 use clap::Args;
 use eyre::{OptionExt, WrapErr, bail};
 use merchant::channel::{ClosePolicy, Closer, Step, Vendor, VendorConfig};
@@ -19,13 +20,11 @@ use payer::channel::{ChannelSteps, Done};
 use protocol::channel::{Amount, ChannelId, Index, Seconds, Status};
 use serde_json::json;
 use storage::SqliteStore;
-use storage::channel::{
-    ChannelDomainStore, ClientChannelStore, SettlementStep, SettlementStore, VendorChannelStore,
-};
+use storage::channel::{SettlementStep, VendorChannelStore};
 use url::Url;
 
 use super::show::{OnChain, paid, vendor_channel};
-use super::{any_sender, client_channel, client_store, done, newest, vendor_at, vendor_store, worth};
+use super::{client_channel, client_store, done, newest, vendor_at, vendor_store, worth};
 use crate::business::catch_up_channels;
 use crate::config::Config;
 use crate::exit::refused;
@@ -34,7 +33,7 @@ use crate::stores::{self, Locked};
 use crate::units::Asset;
 use crate::{clock, keys};
 
-/// Longest wait until a settlement that is mined is final, where finality is a number of blocks.
+/// Pause between two looks at a settlement under way.
 const PAUSE: Duration = Duration::from_millis(300);
 
 /// Which channel, and by whom.
@@ -104,10 +103,11 @@ fn vendor_of(config: &Config, named: Option<&str>, account: Address) -> eyre::Re
 async fn close_together(command: &Close, id: ChannelId, config: &Config, out: Output) -> eyre::Result<()> {
     let store = client_store(config).await?;
     let record = client_channel(&store, &id.to_string()).await?;
+    let key = keys::signing_key(config, &command.from)?;
     let api = vendor_at(config, &record, command.at.as_ref()).await?;
+    let api = api.closing_with(Arc::new(key.clone()));
     let client = config.connect_channels().await?;
     let sender = Sender::new(client.clone(), keys::account(config, &command.from)?);
-    let key = keys::signing_key(config, &command.from)?;
     let closed = ChannelSteps::new(sender, store)
         .cooperative_close(&api, &key, id, clock::now())
         .await?;

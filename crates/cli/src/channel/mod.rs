@@ -12,31 +12,40 @@ mod show;
 mod watch;
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 use alloy::primitives::{Address, Bytes, U256};
 use alloy::sol_types::SolCall;
 use chain::{ChainError, Channels, Mined, Sender};
 use clap::Subcommand;
 use eyre::bail;
-use payer::channel::ChannelSteps;
-use protocol::channel::{Amount, ChannelId, Index, Permit};
+use gateway::client::Desk;
+use protocol::channel::{Amount, ChannelId, Index, Key, Permit};
 use serde_json::{Value, json};
 use storage::SqliteStore;
 use storage::channel::{ChannelDomainStore, ClientChannelFilter, ClientChannelRecord, ClientChannelStore};
+use url::Url;
 
 use crate::config::Config;
 use crate::exit::usage;
 use crate::get;
 use crate::output::{Output, ether};
 use crate::units::Asset;
-use crate::{keys, stores};
+use crate::{clock, keys, stores};
 
 pub(crate) use ask::BankClient;
-pub(crate) use bank::admit;
+pub(crate) use bank::{admit, start_bank};
 pub(crate) use close::Asks;
 pub(crate) use file::ReceiptsJson;
-pub(crate) use open::{Wish, find_or_ask};
+pub(crate) use open::{Found, Wish, find_or_ask, key_of};
 pub(crate) use receipts::Verified;
+pub(crate) use show::mirrored;
+
+/// Longest wait for a connection to a vendor or a bank.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// Longest wait for its answer: opening 10,000 receipts takes a second or two.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
 /// Channels.
 #[derive(Debug, Subcommand)]
@@ -115,10 +124,25 @@ pub(crate) async fn vendor_store(config: &Config, vendor: Address) -> eyre::Resu
     Ok(store)
 }
 
-/// The client's steps on chain, from the account with this key.
-async fn steps(config: &Config, from: &str, store: SqliteStore) -> eyre::Result<ChannelSteps<SqliteStore>> {
-    let client = config.connect_channels().await?;
-    Ok(ChannelSteps::new(Sender::new(client, keys::account(config, from)?), store))
+/// The vendor of a client's channel, at its gateway.
+async fn vendor_at(config: &Config, record: &ClientChannelRecord, at: Option<&Url>) -> eyre::Result<Desk> {
+    let origin = match (at, record.origin.as_deref()) {
+        (Some(at), _) => at.clone(),
+        (None, Some(stored)) => Url::parse(stored)?,
+        (None, None) => return Err(usage("where does the vendor sell? --at URL")),
+    };
+    let (name, _) = open::key_of(config, newest(record).receipt_key())?;
+    vendor_desk(config, origin, keys::signing_key(config, &name)?).await
+}
+
+/// The vendor that sells at this address.
+async fn vendor_desk(config: &Config, origin: Url, receipt_key: Key) -> eyre::Result<Desk> {
+    let http = reqwest::Client::builder()
+        .connect_timeout(CONNECT_LIMIT)
+        .read_timeout(ANSWER_LIMIT)
+        .build()?;
+    let domain = config.channel_domain().await?;
+    Ok(Desk::new(http, origin, domain, Arc::new(receipt_key), clock::now))
 }
 
 /// One channel of the client's store, by its id or the first digits of it.

@@ -9,7 +9,7 @@ use std::thread;
 use alloy::primitives::Address;
 use clap::Args;
 use eyre::OptionExt;
-use payer::channel::ChannelSteps;
+use payer::channel::VendorApi;
 use protocol::channel::{Amount, ChannelId, Domain, Index, ReceiptsFile, Stopped, recover};
 use serde_json::{Value, json};
 use storage::channel::VendorChannelStore;
@@ -17,9 +17,9 @@ use url::Url;
 
 use super::file::{ReceiptsJson, channel_of};
 use super::show::vendor_channel;
-use super::{client_channel, client_store, vendor_store};
+use super::{client_channel, client_store, vendor_at, vendor_store};
 use crate::config::Config;
-use crate::exit::{self, refused, usage};
+use crate::exit::{self, refused};
 use crate::keys;
 use crate::output::{Output, count, rows};
 
@@ -85,10 +85,13 @@ async fn send_opener(open: &OpenReceipts, config: &Config, out: Output) -> eyre:
     let store = client_store(config).await?;
     let record = client_channel(&store, &open.channel).await?;
     let id = record.channel.id();
-    let vendor = super::vendor_at(config, &record, open.at.as_ref()).await?;
-    let steps = ChannelSteps::new(super::any_sender(config).await?, store);
-    let opened = steps.deliver_opener(&vendor, id).await?;
-    let index = record.channel.acknowledged().index;
+    let vendor = vendor_at(config, &record, open.at.as_ref()).await?;
+    let opener = record.channel.opener();
+    if opener.index == Index::ZERO {
+        return Err(refused(format!("nothing was delivered over channel {id}: there is no receipt")));
+    }
+    let opened = vendor.open_receipts(&opener).await?;
+    let index = opener.index;
     let value = json!({
         "channel": id.0, "index": index.0, "opened": opened.opened, "endsInSigma0": opened.ends_in_sigma0,
     });
@@ -248,13 +251,4 @@ fn why(stopped: &Stopped) -> String {
         Stopped::NotASignature { index } => format!("what the lock of receipt {index} hides is no signature"),
         Stopped::NotSigned { index } => format!("receipt {index} is not signed by the receipt key"),
     }
-}
-
-/// The vendor's own URL, or an error that says how to name it.
-pub(super) fn origin_of(at: Option<&Url>, stored: Option<&str>) -> eyre::Result<Url> {
-    if let Some(at) = at {
-        return Ok(at.clone());
-    }
-    let stored = stored.ok_or_else(|| usage("where does the vendor sell? --at URL"))?;
-    Ok(Url::parse(stored)?)
 }

@@ -9,7 +9,7 @@ use storage::channel::ClientChannelStore;
 use url::Url;
 
 use super::open::{key_of, read_all};
-use super::{choose, client_store, vendor_api};
+use super::{choose, client_store, vendor_desk};
 use crate::config::Config;
 use crate::output::{Output, count};
 use crate::{clock, keys};
@@ -62,7 +62,7 @@ pub(super) async fn run(recover: &Recover, config: &Config, out: Output) -> eyre
             continue;
         };
         let key = keys::signing_key(config, &name)?;
-        let api = vendor_api(config, &recover.at, key.clone()).await?;
+        let api = vendor_desk(config, recover.at.clone(), key.clone()).await?;
         let done = payer::channel::recover(&domain, &key, record, &api, &store, clock::now()).await;
         match done {
             Ok(done) => recovered.push(done.channel),

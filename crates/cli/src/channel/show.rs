@@ -129,7 +129,7 @@ async fn list_vendor(config: &Config, vendor: Address, out: Output) -> eyre::Res
 }
 
 /// The channels to a vendor that its store knows from the chain, by id.
-pub(super) async fn mirrored(
+pub(crate) async fn mirrored(
     store: &SqliteStore,
     vendor: Address,
 ) -> eyre::Result<Vec<(ChannelId, protocol::channel::ChannelRecord)>> {
