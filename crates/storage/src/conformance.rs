@@ -147,6 +147,7 @@ macro_rules! conformance {
             closing_channel_takes_no_payment
             concurrent_payments_of_one_channel_take_turns
             checkpoints_are_kept
+            checkpoint_bounds_the_walk_and_moves_the_chain
             opening_result_is_kept
             payments_are_totalled
             settlement_runs_from_queue_to_final

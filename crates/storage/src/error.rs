@@ -316,7 +316,7 @@ pub enum StoreError {
         channel: ChannelId,
         /// The index.
         index: Index,
-        /// The other one's word. Where it is the same, the root or the signature differs.
+        /// The other one's word. Where it is the same, something else differs.
         got: Word,
         /// The stored one's.
         stored: Word,

@@ -121,6 +121,7 @@ CREATE TABLE vendor_payments (
 CREATE TABLE vendor_checkpoints (
     channel    BYTEA NOT NULL CHECK (length(channel) = 32),
     idx        BIGINT NOT NULL,
+    chain      BIGINT NOT NULL CHECK (chain >= 0),
     word       BYTEA NOT NULL CHECK (length(word) = 32),
     locks_root BYTEA NOT NULL CHECK (length(locks_root) = 32),
     signature  BYTEA NOT NULL CHECK (length(signature) = 65),

@@ -121,6 +121,7 @@ CREATE TABLE vendor_payments (
 CREATE TABLE vendor_checkpoints (
     channel    BLOB NOT NULL CHECK (length(channel) = 32),
     idx        INTEGER NOT NULL,
+    chain      INTEGER NOT NULL CHECK (chain >= 0),
     word       BLOB NOT NULL CHECK (length(word) = 32),
     locks_root BLOB NOT NULL CHECK (length(locks_root) = 32),
     signature  BLOB NOT NULL CHECK (length(signature) = 65),

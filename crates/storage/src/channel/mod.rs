@@ -26,8 +26,8 @@ pub use settle::{
 };
 
 pub use vendor::{
-    ChannelPhase, Opening, PaymentFate, PaymentSum, VendorChannelRecord, VendorChannelStore, VendorPayment,
-    VendorPaymentState, VendorTotals,
+    ChannelPhase, CheckpointRecord, Opening, PaymentFate, PaymentSum, VendorChannelRecord,
+    VendorChannelStore, VendorPayment, VendorPaymentState, VendorTotals,
 };
 
 pub(crate) use bank::check_bank_key;

@@ -76,16 +76,16 @@ pub trait VendorChannelStore {
 
     /// Stores a checkpoint that the client signed. True if it is new. Another one at an index that has one is
     /// [`CheckpointExists`](StoreError::CheckpointExists).
-    fn save_checkpoint(&self, checkpoint: &SignedCheckpoint) -> impl Future<Output = Result<bool>> + Send;
+    fn save_checkpoint(&self, checkpoint: &CheckpointRecord) -> impl Future<Output = Result<bool>> + Send;
 
     /// A channel's checkpoints, by index.
-    fn checkpoints(&self, channel: ChannelId) -> impl Future<Output = Result<Vec<SignedCheckpoint>>> + Send;
+    fn checkpoints(&self, channel: ChannelId) -> impl Future<Output = Result<Vec<CheckpointRecord>>> + Send;
 
     /// A channel's checkpoint of the highest index.
     fn latest_checkpoint(
         &self,
         channel: ChannelId,
-    ) -> impl Future<Output = Result<Option<SignedCheckpoint>>> + Send;
+    ) -> impl Future<Output = Result<Option<CheckpointRecord>>> + Send;
 
     /// Stores what an opener opened. True if it is stored: one of a lower index than that which is stored changes nothing.
     fn save_opening(&self, opening: &Opening) -> impl Future<Output = Result<bool>> + Send;
@@ -113,8 +113,19 @@ pub struct VendorChannelRecord {
     pub before: Option<VendorPayment>,
     /// The latest payment whose good failed and that stands on the last that counts.
     pub failed: Option<VendorPayment>,
+    /// The checkpoint of the highest index.
+    pub checkpoint: Option<CheckpointRecord>,
     /// What an opener opened.
     pub opening: Option<Opening>,
+}
+
+/// A checkpoint as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointRecord {
+    /// What the client signed.
+    pub signed: SignedCheckpoint,
+    /// Which of the channel's chains its word is on.
+    pub chain: u32,
 }
 
 /// Whether a channel still pays.
@@ -261,7 +272,8 @@ impl PaymentSum {
 }
 
 impl VendorChannelRecord {
-    /// The vendor's state, given that of the channel as it was opened.
+    /// The vendor's state, given that of the channel as it was opened. What the contract knows of a moved anchor is the
+    /// mirror's to add ([`VendorChannel::anchored`]).
     pub fn restore(&self, opened: VendorChannel) -> VendorChannel {
         let mut channel = opened;
         if let Some(highest) = &self.highest {
@@ -269,9 +281,18 @@ impl VendorChannelRecord {
                 index: highest.payment.index,
                 word: highest.payment.word,
                 chain: highest.chain,
-                // Checkpoints and the chain say more.
                 base: Index::ZERO,
             };
+        }
+        if let Some(CheckpointRecord { signed, chain }) = &self.checkpoint {
+            let (index, paid) = (signed.index(), &mut channel.paid);
+            if *chain > paid.chain || index > paid.index {
+                // It moved the channel to a new chain; nothing was paid above it since.
+                (paid.index, paid.word, paid.chain) = (index, signed.word(), *chain);
+            }
+            if *chain == paid.chain {
+                paid.base = index;
+            }
         }
         let delivered = match &self.last {
             Some(last) if last.state == VendorPaymentState::Taken => {
@@ -287,6 +308,13 @@ impl VendorChannelRecord {
             channel.delivered = delivered.receipt();
         }
         channel
+    }
+}
+
+impl CheckpointRecord {
+    /// The channel.
+    pub fn channel(&self) -> ChannelId {
+        ChannelId(self.signed.fields.channelId)
     }
 }
 
@@ -379,15 +407,15 @@ impl VendorPayment {
 }
 
 /// Whether a checkpoint is the one that is stored.
-pub(crate) fn check_checkpoint(got: &SignedCheckpoint, stored: &SignedCheckpoint) -> Result<()> {
+pub(crate) fn check_checkpoint(got: &CheckpointRecord, stored: &CheckpointRecord) -> Result<()> {
     if got == stored {
         return Ok(());
     }
     Err(StoreError::CheckpointExists {
-        channel: ChannelId(got.fields.channelId),
-        index: got.index(),
-        got: got.word(),
-        stored: stored.word(),
+        channel: got.channel(),
+        index: got.signed.index(),
+        got: got.signed.word(),
+        stored: stored.signed.word(),
     })
 }
 

@@ -16,7 +16,7 @@ use protocol::{
 };
 
 use super::fixture::{hash, recipient};
-use crate::channel::{NewClientChannel, Opening, PayRequest, PermitRequest};
+use crate::channel::{CheckpointRecord, NewClientChannel, Opening, PayRequest, PermitRequest};
 
 /// Now, in every fixture.
 pub const NOW: Timestamp = Timestamp(1_800_000_000);
@@ -290,15 +290,21 @@ pub fn accepted(on: &VendorChannel, c: u64, index: u32, variant: u64, on_pending
 }
 
 /// A checkpoint of channel `c`.
-pub fn checkpoint(c: u64, index: u32, variant: u64) -> SignedCheckpoint {
+pub fn checkpoint(c: u64, index: u32, variant: u64) -> CheckpointRecord {
     let fields = Checkpoint {
         channelId: channel(c).0,
         index,
-        word: hash("word", &[index.into()]),
+        word: match chain(c, 0).word(Index(index)) {
+            Ok(word) => word.0,
+            Err(_) => hash("word", &[index.into()]),
+        },
         locksRoot: hash("root", &[variant]),
     };
     let signature = receipt_key(c).sign(DOMAIN.checkpoint_digest(&fields));
-    SignedCheckpoint { fields, signature }
+    CheckpointRecord {
+        signed: SignedCheckpoint { fields, signature },
+        chain: 0,
+    }
 }
 
 /// What an opener of channel `c` opened.

@@ -341,6 +341,35 @@ pub async fn checkpoints_are_kept<B: Backend>() {
     assert_eq!(store.checkpoints(channel(1)).await.unwrap(), []);
 }
 
+/// A checkpoint is worth its index: a close below it is refused, a restart finds the walk's end, and one on a new chain moves
+/// the channel there.
+pub async fn checkpoint_bounds_the_walk_and_moves_the_chain<B: Backend>() {
+    let (_place, store) = fresh_channels::<B>().await;
+    deliver(&store, 0, 3).await;
+    store.save_checkpoint(&checkpoint(0, 2, 0)).await.unwrap();
+    let before = restored(&store, 0).await;
+    assert_eq!((before.paid.index, before.paid.base), (Index(3), Index(2)));
+    let moved = crate::channel::CheckpointRecord {
+        chain: 1,
+        ..checkpoint(0, 4, 0)
+    };
+    store.save_checkpoint(&moved).await.unwrap();
+    let paid = restored(&store, 0).await.paid;
+    assert_eq!((paid.index, paid.base, paid.chain), (Index(4), Index(4), 1));
+    assert_eq!(paid.word, moved.signed.word());
+    assert_eq!(restored(&store, 0).await.delivered, before.delivered);
+    refused!(
+        store
+            .queue_settlement(SettlementStep::Close, &[(channel(0), Index(3))], AT)
+            .await,
+        StoreError::SettlementStale {
+            got: Index(3),
+            stored: Index(4),
+            ..
+        }
+    );
+}
+
 /// The best one.
 pub async fn opening_result_is_kept<B: Backend>() {
     let (place, store) = fresh_channels::<B>().await;

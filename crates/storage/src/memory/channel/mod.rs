@@ -9,9 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use alloy_primitives::{Address, B256};
 use protocol::{
-    channel::{
-        Acknowledged, Admitted, BlockRef, ChannelId, Channels, Domain, Index, SignedCheckpoint, Timestamp,
-    },
+    channel::{Acknowledged, Admitted, BlockRef, ChannelId, Channels, Domain, Index, Timestamp},
     ticket::OrderId,
 };
 
@@ -19,8 +17,9 @@ use super::MemoryStore;
 use crate::{
     Result, StoreError, TxRecord,
     channel::{
-        ChannelDomainStore, ChannelMirrorStore, ChannelPhase, Opening, OtherChannels, PaymentRecord,
-        PermitRecord, SettlementId, SettlementItem, SettlementState, SettlementStep, VendorPayment,
+        ChannelDomainStore, ChannelMirrorStore, ChannelPhase, CheckpointRecord, Opening, OtherChannels,
+        PaymentRecord, PermitRecord, SettlementId, SettlementItem, SettlementState, SettlementStep,
+        VendorPayment,
     },
     mirror::check_cursor,
 };
@@ -33,7 +32,7 @@ pub(super) struct Tables {
     client_payments: BTreeMap<OrderId, PaymentRecord>,
     vendors: BTreeMap<ChannelId, Vendor>,
     vendor_payments: BTreeMap<(ChannelId, Index), VendorPayment>,
-    checkpoints: BTreeMap<(ChannelId, Index), SignedCheckpoint>,
+    checkpoints: BTreeMap<(ChannelId, Index), CheckpointRecord>,
     settlements: BTreeMap<SettlementId, Settlement>,
     transactions: HashMap<B256, SettlementId>,
     bank_keys: BTreeMap<u64, Address>,

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use protocol::{
-    channel::{Accepted, Amount, ChannelId, Index, SignedCheckpoint, Tag, Timestamp},
+    channel::{Accepted, Amount, ChannelId, Index, Tag, Timestamp},
     ticket::OrderId,
 };
 
@@ -11,8 +11,9 @@ use super::{super::MemoryStore, Tables, Vendor};
 use crate::{
     Result, StoreError,
     channel::{
-        ChannelPhase, Opening, PaymentFate, SettlementId, SettlementOutcome, VendorChannelRecord,
-        VendorChannelStore, VendorPayment, VendorPaymentState, VendorTotals, check_checkpoint,
+        ChannelPhase, CheckpointRecord, Opening, PaymentFate, SettlementId, SettlementOutcome,
+        VendorChannelRecord, VendorChannelStore, VendorPayment, VendorPaymentState, VendorTotals,
+        check_checkpoint,
     },
 };
 
@@ -121,10 +122,10 @@ impl VendorChannelStore for MemoryStore {
         Ok(chosen.copied().collect())
     }
 
-    async fn save_checkpoint(&self, checkpoint: &SignedCheckpoint) -> Result<bool> {
+    async fn save_checkpoint(&self, checkpoint: &CheckpointRecord) -> Result<bool> {
         self.channels()?;
         let mut tables = self.tables.lock();
-        let key = (ChannelId(checkpoint.fields.channelId), checkpoint.index());
+        let key = (checkpoint.channel(), checkpoint.signed.index());
         if let Some(stored) = tables.channels.checkpoints.get(&key) {
             return check_checkpoint(checkpoint, stored).map(|()| false);
         }
@@ -132,14 +133,12 @@ impl VendorChannelStore for MemoryStore {
         Ok(true)
     }
 
-    async fn checkpoints(&self, channel: ChannelId) -> Result<Vec<SignedCheckpoint>> {
+    async fn checkpoints(&self, channel: ChannelId) -> Result<Vec<CheckpointRecord>> {
         let tables = self.tables.lock();
-        let checkpoints = tables.channels.checkpoints.iter();
-        let own = checkpoints.filter(|((of, _), _)| *of == channel);
-        Ok(own.map(|(_, checkpoint)| checkpoint.clone()).collect())
+        Ok(tables.channels.checkpoints_of(channel).cloned().collect())
     }
 
-    async fn latest_checkpoint(&self, channel: ChannelId) -> Result<Option<SignedCheckpoint>> {
+    async fn latest_checkpoint(&self, channel: ChannelId) -> Result<Option<CheckpointRecord>> {
         Ok(self.checkpoints(channel).await?.pop())
     }
 
@@ -199,10 +198,18 @@ impl Tables {
             .find(|payment| payment.state.counts() && below.is_none_or(|below| payment.payment.index < below))
     }
 
-    /// The highest index that a channel paid.
+    /// A channel's checkpoints, by index.
+    fn checkpoints_of(&self, channel: ChannelId) -> impl DoubleEndedIterator<Item = &CheckpointRecord> {
+        let all = (channel, Index::ZERO)..=(channel, Index(u32::MAX));
+        self.checkpoints.range(all).map(|(_, checkpoint)| checkpoint)
+    }
+
+    /// The highest index that a channel paid, or signed for.
     pub(super) fn highest(&self, channel: ChannelId) -> Index {
-        let highest = self.payments_of(channel).next_back();
-        highest.map_or(Index::ZERO, |highest| highest.payment.index)
+        let paid = self.payments_of(channel).next_back();
+        let paid = paid.map_or(Index::ZERO, |highest| highest.payment.index);
+        let signed = self.checkpoints_of(channel).next_back();
+        paid.max(signed.map_or(Index::ZERO, |checkpoint| checkpoint.signed.index()))
     }
 
     pub(super) fn phase(&self, channel: ChannelId) -> ChannelPhase {
@@ -227,6 +234,7 @@ impl Tables {
             failed: failed
                 .max_by_key(|payment| (payment.taken_at, payment.payment.index))
                 .copied(),
+            checkpoint: self.checkpoints_of(id).next_back().cloned(),
             opening: vendor.opening,
         }
     }

@@ -11,7 +11,7 @@ use protocol::{
 use sqlx::{Connection as _, QueryBuilder};
 
 use super::{
-    Connection, Db, Row, SqlStore,
+    Connection, Db, Executor, Row, SqlStore,
     columns::{Bind, Fields, push_equal},
     database_error, in_time,
     writer::Write,
@@ -19,8 +19,8 @@ use super::{
 use crate::{
     Result, StoreError,
     channel::{
-        ChannelPhase, Opening, PaymentFate, SettlementId, VendorChannelRecord, VendorChannelStore,
-        VendorPayment, VendorPaymentState, VendorTotals,
+        ChannelPhase, CheckpointRecord, Opening, PaymentFate, SettlementId, VendorChannelRecord,
+        VendorChannelStore, VendorPayment, VendorPaymentState, VendorTotals,
     },
 };
 
@@ -87,12 +87,12 @@ impl VendorChannelStore for SqlStore {
         .await
     }
 
-    async fn save_checkpoint(&self, checkpoint: &SignedCheckpoint) -> Result<bool> {
+    async fn save_checkpoint(&self, checkpoint: &CheckpointRecord) -> Result<bool> {
         self.channels()?;
         self.writer.write(SaveCheckpoint(checkpoint.clone())).await
     }
 
-    async fn checkpoints(&self, channel: ChannelId) -> Result<Vec<SignedCheckpoint>> {
+    async fn checkpoints(&self, channel: ChannelId) -> Result<Vec<CheckpointRecord>> {
         in_time(async {
             let rows = sqlx::query("SELECT * FROM vendor_checkpoints WHERE channel = $1 ORDER BY idx")
                 .blob(&channel)
@@ -104,17 +104,8 @@ impl VendorChannelStore for SqlStore {
         .await
     }
 
-    async fn latest_checkpoint(&self, channel: ChannelId) -> Result<Option<SignedCheckpoint>> {
-        in_time(async {
-            let row =
-                sqlx::query("SELECT * FROM vendor_checkpoints WHERE channel = $1 ORDER BY idx DESC LIMIT 1")
-                    .blob(&channel)
-                    .fetch_optional(&self.readers)
-                    .await
-                    .map_err(|error| database_error(READING, error))?;
-            row.as_ref().map(checkpoint).transpose()
-        })
-        .await
+    async fn latest_checkpoint(&self, channel: ChannelId) -> Result<Option<CheckpointRecord>> {
+        in_time(async { latest_checkpoint(&self.readers, channel).await }).await
     }
 
     async fn save_opening(&self, opening: &Opening) -> Result<bool> {
@@ -341,7 +332,7 @@ impl Write for Close {
     }
 }
 
-struct SaveCheckpoint(SignedCheckpoint);
+struct SaveCheckpoint(CheckpointRecord);
 
 impl Write for SaveCheckpoint {
     type Out = bool;
@@ -351,16 +342,17 @@ impl Write for SaveCheckpoint {
     async fn apply(self, conn: &mut Connection) -> Result<bool> {
         let failed = |error| database_error(Self::DOING, error);
         let checkpoint = self.0;
-        let (channel, index) = (ChannelId(checkpoint.fields.channelId), checkpoint.index());
+        let (channel, index) = (checkpoint.channel(), checkpoint.signed.index());
         let done = sqlx::query(
-            "INSERT INTO vendor_checkpoints (channel, idx, word, locks_root, signature) VALUES ($1, $2, $3, $4, $5)
-             ON CONFLICT DO NOTHING",
+            "INSERT INTO vendor_checkpoints (channel, idx, chain, word, locks_root, signature)
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
         )
         .blob(&channel)
         .bind(i64::from(index.0))
-        .blob(&checkpoint.fields.word)
-        .blob(&checkpoint.fields.locksRoot)
-        .blob(&checkpoint.signature)
+        .bind(i64::from(checkpoint.chain))
+        .blob(&checkpoint.signed.fields.word)
+        .blob(&checkpoint.signed.fields.locksRoot)
+        .blob(&checkpoint.signed.signature)
         .execute(&mut *conn)
         .await
         .map_err(failed)?;
@@ -477,11 +469,25 @@ pub(super) async fn reopened(
         .map_err(|error| database_error("noting that a channel goes on", error))
 }
 
-/// The phase of a channel, and the highest index that it paid.
+/// The phase of a channel, and the highest index that it paid, or signed for.
 pub(super) async fn standing(conn: &mut Connection, channel: ChannelId) -> Result<(ChannelPhase, Index)> {
-    let highest = highest(conn, channel).await?;
-    let index = highest.map_or(Index::ZERO, |highest| highest.payment.index);
-    Ok((phase_of(conn, channel).await?, index))
+    let paid = highest(conn, channel).await?;
+    let paid = paid.map_or(Index::ZERO, |highest| highest.payment.index);
+    let signed = latest_checkpoint(&mut *conn, channel).await?;
+    let signed = signed.map_or(Index::ZERO, |checkpoint| checkpoint.signed.index());
+    Ok((phase_of(conn, channel).await?, paid.max(signed)))
+}
+
+async fn latest_checkpoint(
+    executor: impl Executor<'_>,
+    channel: ChannelId,
+) -> Result<Option<CheckpointRecord>> {
+    let row = sqlx::query("SELECT * FROM vendor_checkpoints WHERE channel = $1 ORDER BY idx DESC LIMIT 1")
+        .blob(&channel)
+        .fetch_optional(executor)
+        .await
+        .map_err(|error| database_error(READING, error))?;
+    row.as_ref().map(checkpoint).transpose()
 }
 
 async fn phase_of(conn: &mut Connection, channel: ChannelId) -> Result<ChannelPhase> {
@@ -558,6 +564,7 @@ async fn record(conn: &mut Connection, row: &Row) -> Result<VendorChannelRecord>
         last,
         before,
         failed: failed.as_ref().map(payment).transpose()?,
+        checkpoint: latest_checkpoint(&mut *conn, id).await?,
         opening: opening(&fields, id)?,
     })
 }
@@ -617,9 +624,9 @@ fn state(fields: &Fields<'_>) -> Result<VendorPaymentState> {
         .ok_or_else(|| fields.corrupt("state", format!("there is no state {name:?}")))
 }
 
-fn checkpoint(row: &Row) -> Result<SignedCheckpoint> {
+fn checkpoint(row: &Row) -> Result<CheckpointRecord> {
     let fields = Fields::new(row, "vendor_checkpoints", "channel");
-    Ok(SignedCheckpoint {
+    let signed = SignedCheckpoint {
         fields: Checkpoint {
             channelId: fields.get("channel")?,
             index: fields.index("idx")?.0,
@@ -627,5 +634,9 @@ fn checkpoint(row: &Row) -> Result<SignedCheckpoint> {
             locksRoot: fields.get("locks_root")?,
         },
         signature: fields.get("signature")?,
+    };
+    Ok(CheckpointRecord {
+        signed,
+        chain: fields.index("chain")?.0,
     })
 }
