@@ -135,9 +135,9 @@ fn known(cause: &(dyn Error + 'static)) -> Option<u8> {
             ClientError::NoCommonWay { .. }
             | ClientError::Terms { .. }
             | ClientError::PlainHttp { .. }
+            | ClientError::OtherOrigin { .. }
             | ClientError::NoChannel { .. }
-            | ClientError::KindGone { .. }
-            | ClientError::OtherOrigin { .. } => REFUSED,
+            | ClientError::KindGone { .. } => REFUSED,
             ClientError::Unreadable { .. } | ClientError::TooManyRedirects { .. } => FAILED,
         });
     }
@@ -244,6 +244,22 @@ fn pay(error: &PayError) -> u8 {
         PayError::NotNow { .. } => RETRY,
         PayError::Api(error) => api(error),
         PayError::Store(error) => store(error),
+    }
+}
+
+fn pay_channel(error: &payer::channel::PayError) -> u8 {
+    use payer::channel::PayError;
+    match error {
+        PayError::Api(error) => api(error),
+        PayError::Store(error) => store(error),
+        _ if error.retry() => RETRY,
+        PayError::Limit(_)
+        | PayError::Refused { .. }
+        | PayError::DeliveredBefore { .. }
+        | PayError::Taken { .. }
+        | PayError::NotMine { .. }
+        | PayError::TooManyRefusals { .. } => REFUSED,
+        _ => FAILED,
     }
 }
 

@@ -148,7 +148,7 @@ async fn fetch(get: &Get, client: &Client, asset: &Asset, out: Output) -> eyre::
     if let Some(would) = would {
         let value = json!({
             "wouldPay": { "price": would.price.0.to_string(), "recipient": would.recipient, "asset": would.asset,
-                "route": would.route, "kind": would.kind.intent() },
+                "kind": would.kind.intent(), "route": would.route },
         });
         let (price, recipient) = (asset.show(would.price), would.recipient);
         out.answer(
@@ -169,11 +169,10 @@ async fn fetch(get: &Get, client: &Client, asset: &Asset, out: Output) -> eyre::
                 ", and the server did not say that it took it"
             };
             let (price, recipient) = (asset.show(paid.price), paid.recipient);
-            let by = match paid.proof {
-                Proof::Ticket { ticket } => format!("ticket {ticket}"),
-                Proof::Channel { channel, index, .. } => format!("unit {index} of channel {channel}"),
-            };
-            format!("paid {price} to {recipient} ({requests}, {by}{unsure})")
+            format!(
+                "paid {price} to {recipient} ({requests}, {}{unsure})",
+                proof_words(&paid.proof)
+            )
         }
         None => "not charged".into(),
     };
@@ -189,21 +188,27 @@ async fn fetch(get: &Get, client: &Client, asset: &Asset, out: Output) -> eyre::
     Ok(exit::of_status(status.as_u16()))
 }
 
-fn paid_json(paid: &Paid) -> Value {
-    let mut value = json!({
-        "kind": paid.proof.kind().intent(), "price": paid.price.0.to_string(), "recipient": paid.recipient,
-        "asset": paid.asset, "order": paid.order.0, "idempotencyKey": paid.key, "requests": paid.requests,
-        "acknowledged": paid.acknowledged,
-    });
-    match paid.proof {
-        Proof::Ticket { ticket } => value["ticket"] = json!(ticket),
-        Proof::Channel { channel, index, tag } => {
-            value["channel"] = json!(channel.0);
-            value["index"] = json!(index.0);
-            value["tag"] = json!(tag.0);
-        }
+/// What paid, in words.
+fn proof_words(proof: &Proof) -> String {
+    match proof {
+        Proof::Ticket { ticket } => format!("ticket {ticket}"),
+        Proof::Channel { channel, index, .. } => format!("unit {index} of channel {channel}"),
     }
-    value
+}
+
+fn paid_json(paid: &Paid) -> Value {
+    let channel = match paid.proof {
+        Proof::Ticket { .. } => None,
+        Proof::Channel { channel, index, tag } => {
+            Some(json!({ "channel": channel.0, "index": index.0, "tag": tag.0 }))
+        }
+    };
+    json!({
+        "price": paid.price.0.to_string(), "recipient": paid.recipient, "asset": paid.asset,
+        "kind": paid.proof.kind().intent(), "ticket": paid.proof.ticket(), "channel": channel,
+        "order": paid.order.0, "idempotencyKey": paid.key, "requests": paid.requests,
+        "acknowledged": paid.acknowledged,
+    })
 }
 
 /// Channels that can pay: those of one receipt key, or a single one.

@@ -25,8 +25,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     if let Some(paid) = answer.extensions().get::<Paid>() {
         eprintln!(
-            "paid {} atomic units to {} with ticket {}",
-            paid.price, paid.recipient, paid.ticket
+            "paid {} atomic units to {} by {}",
+            paid.price,
+            paid.recipient,
+            paid.proof.kind().intent()
         );
     }
     println!("{}", answer.text().await?);

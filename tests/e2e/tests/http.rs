@@ -178,7 +178,7 @@ async fn the_same_call_again_is_neither_paid_nor_served_again() {
         Client::new(payer).unwrap()
     };
     let second = call(again(), "/a").await.unwrap();
-    let ticket = |answer: &reqwest::Response| answer.extensions().get::<Paid>().unwrap().ticket;
+    let ticket = |answer: &reqwest::Response| answer.extensions().get::<Paid>().unwrap().proof;
     assert_eq!(ticket(&second), ticket(&first));
     assert_eq!(second.text().await.unwrap(), "good of /a");
     let error = call(again(), "/b").await.unwrap_err();
@@ -222,7 +222,7 @@ async fn fifty_and_five_hundred_calls_at_once_all_succeed_while_sessions_close()
     for crowd in [50, 500] {
         let calls = (0..crowd).map(|n| {
             let (site, client) = (&site, &client);
-            async move { site.buy(client, &format!("/{crowd}/{n}")).await.ticket }
+            async move { site.buy(client, &format!("/{crowd}/{n}")).await.proof }
         });
         tickets.extend(join_all(calls).await);
     }

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use eyre::{Result, ensure, eyre};
-use http::{Request, StatusCode};
+use http::{HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -24,7 +24,7 @@ pub struct Target {
     /// Path of every request.
     pub path: &'static str,
     /// `PAYMENT-SIGNATURE` of each request in turn; empty: no payment.
-    pub payments: Arc<Vec<String>>,
+    pub payments: Arc<Vec<HeaderValue>>,
     next: Arc<AtomicUsize>,
 }
 
@@ -40,7 +40,7 @@ pub struct Times {
 impl Target {
     /// Requests of this path.
     #[must_use]
-    pub fn new(address: SocketAddr, path: &'static str, payments: Vec<String>) -> Self {
+    pub fn new(address: SocketAddr, path: &'static str, payments: Vec<HeaderValue>) -> Self {
         Self {
             address,
             path,

@@ -10,10 +10,11 @@ use axum::Router;
 use axum::routing::any;
 use eyre::Result;
 use gateway::server::{
-    Charge, Gate, GateConfig, GateLayer, ListenLimits, Listing, RateLimits, Route, Service, Table, Upstream,
+    Charge, Gate, GateConfig, GateLayer, Kinds, ListenLimits, Listing, RateLimits, Route, Service, Table, Upstream,
     UpstreamLimits, listen,
 };
 use gateway::wire::{ChallengeKey, Payment, PaymentSignature, Requirements, read_required};
+use http::HeaderValue;
 use merchant::ticket::{Merchant, Price};
 use protocol::ticket::{Issued, Ticket, Timestamp};
 use storage::{SqliteStore, Store, StoreIdentity};
@@ -95,6 +96,7 @@ pub fn gate<S: Store>(
         pattern: "* /free/*".parse()?,
         charge: Charge::Free,
         description: None,
+        kinds: Kinds::ALL,
     };
     let table = Table::new(vec![free], Charge::Price(price));
     let listing = Listing::new(&Service::default(), table, RateLimits::default());
@@ -141,18 +143,19 @@ pub fn payments<S: Store>(
     terms: &Requirements,
     first: u64,
     count: usize,
-) -> Result<Vec<String>> {
+) -> Result<Vec<HeaderValue>> {
     let quotes = market
         .escrows
         .iter()
         .map(|escrow| merchant.quote(escrow.key.address(), &market.price))
         .collect::<Result<Vec<_>, _>>()?;
-    Ok((0..count)
+    (0..count)
         .map(|number| {
             let (escrow, nonce) = (number % quotes.len(), first + (number / quotes.len()) as u64);
-            header(&market.issue_for(&quotes[escrow], escrow, nonce), terms)
+            let payment = header(&market.issue_for(&quotes[escrow], escrow, nonce), terms);
+            Ok(HeaderValue::try_from(payment)?)
         })
-        .collect())
+        .collect()
 }
 
 fn header(ticket: &Ticket<Issued>, terms: &Requirements) -> String {

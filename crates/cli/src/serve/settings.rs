@@ -9,7 +9,7 @@ use clap::Args;
 use eyre::WrapErr;
 use gateway::route::Pattern;
 use gateway::server::{
-    AnswerLimits, Charge, GateConfig, ListenLimits, Listing, RateLimits, Route, Service, Table,
+    AnswerLimits, Charge, GateConfig, Kinds, ListenLimits, Listing, RateLimits, Route, Service, Table,
 };
 use gateway::wire::MAX_BANKS;
 use http::{Method, Uri};
@@ -23,6 +23,9 @@ use crate::config::Config;
 use crate::exit::usage;
 use crate::keys;
 use crate::units::{Asset, parse_span};
+
+/// What `micropay serve` sells by.
+const SOLD_BY: Kinds = Kinds::TICKET;
 
 /// Everything that a gateway is told. The part that has flags comes first.
 #[derive(Clone, Debug, Default, Args, Serialize, Deserialize)]
@@ -132,7 +135,17 @@ struct RouteSetting {
     price: Option<String>,
     #[serde(default)]
     free: bool,
+    /// What it can be paid with, `ticket` and `channel`; everything that is sold by if absent.
+    kinds: Option<Vec<KindSetting>>,
     description: Option<String>,
+}
+
+/// A kind of payment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum KindSetting {
+    Ticket,
+    Channel,
 }
 
 /// How the seller calls its service.
@@ -433,11 +446,13 @@ impl Settings {
                     )));
                 }
             };
+            let kinds = route.kinds()?;
             for pattern in route.patterns()? {
                 routes.push(Route {
                     pattern,
                     charge,
                     description: route.description.clone(),
+                    kinds,
                 });
             }
         }
@@ -462,6 +477,24 @@ impl Settings {
 }
 
 impl RouteSetting {
+    /// What it can be paid with.
+    fn kinds(&self) -> eyre::Result<Kinds> {
+        let Some(named) = &self.kinds else {
+            return Ok(Kinds::ALL);
+        };
+        let kinds = Kinds {
+            ticket: named.contains(&KindSetting::Ticket),
+            channel: named.contains(&KindSetting::Channel),
+        };
+        if kinds.and(SOLD_BY).is_empty() {
+            return Err(usage(format!(
+                "route {}: kinds names nothing that this gateway sells by",
+                self.name()
+            )));
+        }
+        Ok(kinds)
+    }
+
     fn name(&self) -> &str {
         self.path
             .as_deref()

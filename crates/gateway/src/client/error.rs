@@ -1,6 +1,8 @@
 //! Why a call was not made or not paid for. Inside a [`reqwest_middleware::Error::Middleware`]; [`ClientError::of`] finds it.
 
-use payer::ticket::PayError;
+use alloy_primitives::Address;
+use payer::{channel, ticket::PayError};
+use storage::StoreError;
 
 use crate::wire::{TermsError, WireError};
 
@@ -79,6 +81,40 @@ pub enum ClientError {
         /// Why.
         cause: PayError,
     },
+    /// The payer did not pay by channel, or the vendor did not take it.
+    #[error("{cause}")]
+    PayChannel {
+        /// The call's name: with this `Idempotency-Key`, the call goes on where it was.
+        key: String,
+        /// Why.
+        cause: Box<channel::PayError>,
+    },
+    /// The server takes channels, and none is open that could pay it.
+    #[error("no channel is open to {vendor} that could pay {origin}")]
+    NoChannel {
+        /// Who was asked.
+        origin: String,
+        /// Who would be paid.
+        vendor: Address,
+    },
+    /// The call was paid before in a way that the server does not take any more. In another way it would be paid twice.
+    #[error("the call (Idempotency-Key {key}) was paid by {kind}, which {origin} does not take now")]
+    KindGone {
+        /// Who was asked.
+        origin: String,
+        /// The call's name.
+        key: String,
+        /// The way it was paid.
+        kind: &'static str,
+    },
+    /// The payer's store does not say whether the call was paid before.
+    #[error("the store does not answer: {cause}")]
+    Store {
+        /// The call's name.
+        key: String,
+        /// Why.
+        cause: StoreError,
+    },
 }
 
 impl ClientError {
@@ -95,6 +131,8 @@ impl ClientError {
         match self {
             Self::NoAnswer { .. } | Self::BodySpent { .. } => true,
             Self::Pay { cause, .. } => cause.retry(),
+            Self::PayChannel { cause, .. } => cause.retry(),
+            Self::Store { cause, .. } => cause.retry(),
             _ => false,
         }
     }
@@ -102,7 +140,11 @@ impl ClientError {
     /// The name of the call, where a payment was begun: with this `Idempotency-Key` it goes on where it was.
     pub fn key(&self) -> Option<&str> {
         match self {
-            Self::NoAnswer { key, .. } | Self::Pay { key, .. } => Some(key),
+            Self::NoAnswer { key, .. }
+            | Self::Pay { key, .. }
+            | Self::PayChannel { key, .. }
+            | Self::KindGone { key, .. }
+            | Self::Store { key, .. } => Some(key),
             _ => None,
         }
     }

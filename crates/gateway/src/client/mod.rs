@@ -3,23 +3,26 @@
 //! ```text
 //!   terms known ────▶ request with payment ──▶ answer, and the terms of the next call
 //!        ▲                 │        ▲
-//!        │                 ▼        │ a new ticket (price or commitment changed), or
-//!        │                402 ──────┘ the same ticket (no answer, not now)
+//!        │                 ▼        │ a new payment (price or commitment changed), or
+//!        │                402 ──────┘ the same payment (no answer, not now)
 //!        │                 ▲
 //!   terms unknown ──▶ plain request ──▶ answer: it was free
 //! ```
 //!
-//! One call has one name (its `Idempotency-Key`), the name one order, the order one ticket: whatever happens on the way, a
-//! call is paid once. The ticket is in the payer's store before it leaves. Assumptions for safety: the store is durable and
-//! its own (two stores of one escrow key would sign one nonce twice), and its clock is within a ticket's life of the
-//! merchant's. A payment answers the terms of one origin and goes to that origin only: redirects are followed here, each as a
+//! One call has one name (its `Idempotency-Key`), the name one order, the order one payment, by ticket or by channel:
+//! whatever happens on the way, a call is paid once, and in one way. The payment is in the payer's store before it leaves.
+//! A seller who is paid often is paid by a channel where one is open ([`ChannelPolicy`]); while that is at work, by ticket.
+//! Assumptions for safety: the store is durable and its own (two stores of one escrow key would sign one nonce twice), no two
+//! programs make the same call at once, and the clock is within a ticket's life of the merchant's. A payment answers the terms of one origin and goes to that origin only: redirects are followed here, each as a
 //! call of its own, and another origin is asked without payment.
 
 mod budgets;
 mod cache;
 mod call;
 mod error;
+mod kind;
 mod middleware;
+mod opening;
 mod redirect;
 
 use std::ops::Deref;
@@ -27,14 +30,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256};
+use payer::channel::ChannelPayer;
 use payer::ticket::Payer;
+use protocol::channel::{ChannelId, Index, Tag};
 use protocol::ticket::{Amount, OrderId};
 use reqwest_middleware::ClientWithMiddleware;
 use storage::OrderStore;
+use storage::channel::ClientChannelStore;
 
+use self::kind::{Channels, Tickets};
+use self::opening::Openings;
 pub use budgets::{Budgets, day_of};
 pub use error::ClientError;
+pub use kind::channel::Desk;
 pub use middleware::MicropayMiddleware;
+pub use opening::{ChannelPolicy, OpenChannel, OpeningFuture, OpensChannels, WantedChannel};
+pub use crate::wire::Kind;
 
 /// Longest wait for a connection.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -47,8 +58,10 @@ const READ_LIMIT: Duration = Duration::from_secs(60);
 pub struct Client(ClientWithMiddleware);
 
 /// A [`Client`] to be.
-pub struct Builder<S> {
-    payer: Payer<S>,
+pub struct Builder {
+    tickets: Option<Box<dyn Tickets>>,
+    channels: Option<Box<dyn Channels>>,
+    policy: ChannelPolicy,
     settings: Settings,
     http: reqwest::ClientBuilder,
 }
@@ -65,9 +78,9 @@ pub(crate) struct Settings {
 /// In [`reqwest::Response::extensions`]: what this answer cost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paid {
-    /// Digest of the ticket.
-    pub ticket: B256,
-    /// What the ticket was worth in expectation, atomic units.
+    /// What paid.
+    pub proof: Proof,
+    /// What the ticket was worth in expectation, or what was paid by channel, atomic units.
     pub price: Amount,
     /// Token, or the zero address for the native asset.
     pub asset: Address,
@@ -79,14 +92,53 @@ pub struct Paid {
     pub key: String,
     /// HTTP requests that this call took.
     pub requests: u32,
-    /// Whether the server said that it took this ticket. If not, the answer may have been free; the ticket counts against
+    /// Whether the server said that it took this payment. If not, the answer may have been free; the payment counts against
     /// budgets all the same, because it can still be claimed.
     pub acknowledged: bool,
+}
+
+/// What paid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// A ticket.
+    Ticket {
+        /// Its digest.
+        ticket: B256,
+    },
+    /// A word of a channel.
+    Channel {
+        /// The channel.
+        channel: ChannelId,
+        /// Units paid with it, in all.
+        index: Index,
+        /// Of this payment.
+        tag: Tag,
+    },
+}
+
+impl Proof {
+    /// Which kind of payment it was.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Ticket { .. } => Kind::Ticket,
+            Self::Channel { .. } => Kind::Channel,
+        }
+    }
+
+    /// The ticket, if it was one.
+    pub fn ticket(&self) -> Option<B256> {
+        match self {
+            Self::Ticket { ticket } => Some(*ticket),
+            Self::Channel { .. } => None,
+        }
+    }
 }
 
 /// In [`reqwest::Response::extensions`] of a dry run: what the call would have cost. Nothing was signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WouldPay {
+    /// In which way.
+    pub kind: Kind,
     /// What a ticket would have been worth in expectation, atomic units.
     pub price: Amount,
     /// Token, or the zero address for the native asset.
@@ -104,19 +156,19 @@ impl Client {
     }
 
     /// A client with more to say about it.
-    pub fn builder<S: OrderStore + Send + Sync + 'static>(payer: Payer<S>) -> Builder<S> {
+    pub fn builder<S: OrderStore + Send + Sync + 'static>(payer: Payer<S>) -> Builder {
         Builder {
-            payer,
-            settings: Settings {
-                budgets: Budgets::default(),
-                plain_http: false,
-                dry_run: false,
-                redirects: 10,
-            },
-            http: reqwest::Client::builder()
-                .connect_timeout(CONNECT_LIMIT)
-                .read_timeout(READ_LIMIT),
+            tickets: Some(Box::new(payer)),
+            ..Builder::nothing()
         }
+    }
+
+    /// A client that pays by channels alone: it has no escrow.
+    pub fn by_channels<S>(payer: ChannelPayer<S>, policy: ChannelPolicy) -> Builder
+    where
+        S: ClientChannelStore + OrderStore + Send + Sync + 'static,
+    {
+        Builder::nothing().channels(payer, policy)
     }
 }
 
@@ -128,7 +180,35 @@ impl Deref for Client {
     }
 }
 
-impl<S: OrderStore + Send + Sync + 'static> Builder<S> {
+impl Builder {
+    fn nothing() -> Self {
+        Self {
+            tickets: None,
+            channels: None,
+            policy: ChannelPolicy::default(),
+            settings: Settings {
+                budgets: Budgets::default(),
+                plain_http: false,
+                dry_run: false,
+                redirects: 10,
+            },
+            http: reqwest::Client::builder()
+                .connect_timeout(CONNECT_LIMIT)
+                .read_timeout(READ_LIMIT),
+        }
+    }
+
+    /// Pays by channel, too: with one that is open to the seller, if its unit divides the price and it is not at work just
+    /// then. On one store with the tickets, both count against the same budgets, a channel with the units that it reveals.
+    pub fn channels<S>(mut self, payer: ChannelPayer<S>, policy: ChannelPolicy) -> Self
+    where
+        S: ClientChannelStore + OrderStore + Send + Sync + 'static,
+    {
+        self.channels = Some(Box::new(payer));
+        self.policy = policy;
+        self
+    }
+
     /// Most that may be signed away (default: without bound).
     pub fn budgets(mut self, budgets: Budgets) -> Self {
         self.settings.budgets = budgets;
@@ -169,7 +249,8 @@ impl<S: OrderStore + Send + Sync + 'static> Builder<S> {
     /// each call.
     pub fn stack(self) -> Result<reqwest_middleware::ClientBuilder, reqwest::Error> {
         let http = self.http.redirect(reqwest::redirect::Policy::none()).build()?;
-        let pays = MicropayMiddleware::new(self.payer, self.settings);
+        let openings = Openings::new(self.policy);
+        let pays = MicropayMiddleware::new(self.tickets, self.channels, openings, self.settings);
         Ok(reqwest_middleware::ClientBuilder::new(http).with_arc(Arc::new(pays)))
     }
 }

@@ -64,6 +64,11 @@ impl Kinds {
         }
     }
 
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        !self.ticket && !self.channel
+    }
+
     /// Whether this one is among them.
     pub fn contains(self, kind: Kind) -> bool {
         match kind {

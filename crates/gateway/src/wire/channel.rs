@@ -163,15 +163,12 @@ pub struct PositionRequest {
 pub struct PositionAnswer {
     /// The channel.
     pub channel_id: B256,
-    /// Index of the last checkpoint that the vendor has; 0 if it has none.
-    #[serde(deserialize_with = "index_or_zero")]
-    pub checkpointed: u32,
-    /// The last payment that counts; absent where there is none.
+    /// Where it stands; absent where nothing was paid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<LastReceipt>,
 }
 
-/// A receipt, with the transcript before it.
+/// The last payment that counts, with the transcript before it, and what else the vendor has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LastReceipt {
@@ -189,6 +186,22 @@ pub struct LastReceipt {
     pub tag: B256,
     /// Everything paid for before it.
     pub before: B256,
+    /// Index of the last checkpoint over locks that the vendor has; 0 if it has none.
+    #[serde(deserialize_with = "index_or_zero")]
+    pub accounted: u32,
+    /// The highest word that it holds: what the client has revealed.
+    pub held: HeldWord,
+}
+
+/// A word with its index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HeldWord {
+    /// Units that it is worth.
+    #[serde(deserialize_with = "index")]
+    pub index: u32,
+    /// The word.
+    pub word: B256,
 }
 
 /// `POST …/opener`: the client opens its receipts.
@@ -392,7 +405,12 @@ impl PositionRequest {
 
 impl LastReceipt {
     /// As it travels.
-    pub fn new(receipt: &LockedReceipt, before: Transcript) -> Self {
+    pub fn new(
+        receipt: &LockedReceipt,
+        before: Transcript,
+        accounted: Index,
+        (index, word): (Index, Word),
+    ) -> Self {
         Self {
             index: receipt.index.0,
             item_hash: receipt.item.0,
@@ -400,10 +418,15 @@ impl LastReceipt {
             lock: receipt.lock.0.into(),
             tag: receipt.tag.0,
             before: before.0,
+            accounted: accounted.0,
+            held: HeldWord {
+                index: index.0,
+                word: word.0,
+            },
         }
     }
 
-    /// What a client recovers from.
+    /// What a client recovers from: the receipt, and the transcript before it.
     pub fn parts(&self) -> (LockedReceipt, Transcript) {
         let receipt = LockedReceipt {
             index: Index(self.index),

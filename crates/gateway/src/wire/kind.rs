@@ -91,6 +91,15 @@ impl Contracts {
         }
     }
 
+    /// The kinds with their chains, in words.
+    pub fn ways(&self) -> String {
+        let ways = Kind::ALL.into_iter().filter_map(|kind| {
+            let chain = self.chain(kind)?;
+            Some(format!("{} on {}", kind.scheme(), network(chain)))
+        });
+        ways.collect::<Vec<_>>().join(", ")
+    }
+
     /// The kinds, as x402 names them.
     pub fn schemes(&self) -> String {
         let kinds = Kind::ALL.into_iter().filter(|kind| self.chain(*kind).is_some());

@@ -14,7 +14,7 @@ mod x402;
 
 pub use channel::{
     CHANNELS, ChannelExtra, ChannelPayment, ChannelReceipt, ChannelRequirements, CheckpointPayload,
-    CloseAnswer, CloseRequest, LastReceipt, LostPayment, MAX_BANKS, MAX_CHANNEL_BODY, MAX_LOST, OpenerAnswer, OpenerRequest,
+    CloseAnswer, CloseRequest, HeldWord, LastReceipt, LostPayment, MAX_BANKS, MAX_CHANNEL_BODY, MAX_LOST, OpenerAnswer, OpenerRequest,
     PaymentsAnswer, PaymentsRequest,
     POSITION_SECONDS, Position, PositionAnswer, PositionRequest, item_hash, position_digest,
     read_channel_body,

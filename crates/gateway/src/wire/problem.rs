@@ -19,6 +19,8 @@ pub enum Advice {
     NewNonce,
     /// More balance, cap, penalty or length; then the same again.
     TopUp,
+    /// The same payment, with a checkpoint at what was revealed.
+    Checkpoint,
     /// Nothing, with this escrow, this channel or this request.
     Stop,
 }
@@ -88,6 +90,7 @@ impl Problem {
             (_, channel::Retry::NewPayment) => Advice::NewNonce,
             (_, channel::Retry::Later) => Advice::Retry,
             (_, channel::Retry::TopUp) => Advice::TopUp,
+            (_, channel::Retry::Checkpoint) => Advice::Checkpoint,
         };
         let position = match refusal {
             AlreadyDelivered { index, tag } => Some((index, tag)),
@@ -132,7 +135,8 @@ impl From<Advice> for Retry {
         match advice {
             Advice::NewNonce => Self::NewQuote,
             Advice::Retry | Advice::TopUp => Self::Later,
-            Advice::Stop => Self::Never,
+            // No ticket has one.
+            Advice::Checkpoint | Advice::Stop => Self::Never,
         }
     }
 }

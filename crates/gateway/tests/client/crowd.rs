@@ -19,7 +19,7 @@ async fn crowd(calls: usize) {
         let request = client.get(seller.url(&format!("/{n}")));
         async move {
             let answer = request.send().await.unwrap();
-            let ticket = paid(&answer).ticket;
+            let ticket = ticket_of(&answer);
             assert_eq!(answer.text().await.unwrap(), format!("good of /{n}"));
             ticket
         }

@@ -25,7 +25,7 @@ async fn a_lost_answer_is_asked_for_again_with_the_same_ticket() {
     let answer = client.post(seller.url("/a")).body("once").send().await.unwrap();
     assert_eq!(paid(&answer).requests, 4);
     let tickets = seller.tickets();
-    assert_eq!(tickets, [paid(&answer).ticket; 3]);
+    assert_eq!(tickets, [ticket_of(&answer); 3]);
     assert_eq!((signed(&store).await, seller.sold()), (1, 1));
 }
 
@@ -49,7 +49,7 @@ async fn a_call_that_got_no_answer_goes_on_under_its_name() {
         .send()
         .await
         .unwrap();
-    assert_eq!(paid(&answer).ticket, seller.tickets()[0]);
+    assert_eq!(ticket_of(&answer), seller.tickets()[0]);
     assert_eq!((signed(&store).await, seller.sold()), (1, 1));
 }
 
@@ -73,7 +73,7 @@ async fn a_busy_gateway_is_waited_for_as_long_as_it_says() {
     let began = Instant::now();
     let answer = client.post(seller.url("/a")).send().await.unwrap();
     assert!(began.elapsed() >= Duration::from_secs(1));
-    assert_eq!(seller.tickets(), [paid(&answer).ticket; 4]);
+    assert_eq!(seller.tickets(), [ticket_of(&answer); 4]);
 }
 
 #[tokio::test]

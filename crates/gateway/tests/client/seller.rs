@@ -78,7 +78,7 @@ pub(crate) fn store() -> MemoryStore {
 }
 
 /// A client on a store, with limits.
-pub(crate) fn client_on<S: OrderStore + Send + Sync + 'static>(store: S, limits: Limits) -> Builder<S> {
+pub(crate) fn client_on<S: OrderStore + Send + Sync + 'static>(store: S, limits: Limits) -> Builder {
     let edges = Edges { now, random };
     Client::builder(Payer::new(
         domain(),
@@ -99,6 +99,12 @@ pub(crate) fn client() -> Client {
 #[track_caller]
 pub(crate) fn paid(answer: &reqwest::Response) -> &Paid {
     answer.extensions().get().unwrap()
+}
+
+/// The ticket that paid for an answer.
+#[track_caller]
+pub(crate) fn ticket_of(answer: &reqwest::Response) -> B256 {
+    paid(answer).proof.ticket().unwrap()
 }
 
 /// Every ticket in a store.

@@ -15,7 +15,7 @@ use micropay_gateway::wire::{
     PositionRequest, Problem, Requirements, Resource, Way, offered, read_channel_body, read_channel_response,
     read_credential, read_required, read_response, read_signature,
 };
-use protocol::channel::{self, ChannelId};
+use protocol::channel::{self, ChannelId, Index, Word};
 use protocol::ticket::{Amount, Domain};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -226,7 +226,9 @@ pub(crate) fn channel_body(data: &[u8]) -> bool {
         b"position-answer" => body_again::<PositionAnswer>(data, body).is_some_and(|read| {
             if let Some(last) = read.last {
                 let (receipt, before) = last.parts();
-                assert_eq!(LastReceipt::new(&receipt, before), last);
+                let held = (Index(last.held.index), Word(last.held.word));
+                let again = LastReceipt::new(&receipt, before, Index(last.accounted), held);
+                assert_eq!(again, last);
             }
             true
         }),

@@ -80,10 +80,10 @@ fn checkpoint() -> SignedCheckpoint {
 /// Bodies about a channel, after the name of each.
 fn channel_bodies() -> Vec<(&'static str, &'static str, String)> {
     let position = PositionRequest::new(&channel_key(), channel(), Timestamp(1_800_000_000));
-    let last = LastReceipt::new(&channel_payment().receipt(), Transcript(B256::repeat_byte(0x77)));
+    let (before, held) = (Transcript(B256::repeat_byte(0x77)), channel_payment());
+    let last = LastReceipt::new(&held.receipt(), before, Index(64), (held.index, held.word));
     let answer = |last| PositionAnswer {
         channel_id: channel().0,
-        checkpointed: 64,
         last,
     };
     let signature = channel_key().sign(channel_domain().cooperative_close_digest(channel(), Index(64)));

@@ -213,11 +213,18 @@ async fn the_headers_of_a_402_fit_into_4_kb_whatever_is_asked() {
         Charge::Price(super::shop::price()),
     )];
     routes[0].description = Some("d".repeat(2_000));
-    let shop = Shop::with(Setup {
+    let mut setup = Setup {
         routes,
+        kinds: micropay_gateway::server::Kinds::ALL,
         ..Setup::default()
-    })
-    .await;
+    };
+    // The longest terms of a channel that there can be.
+    let policy = &mut setup.vendor.policy;
+    policy.banks = (0..9).map(alloy_primitives::Address::repeat_byte).collect();
+    policy.margin = protocol::channel::Seconds(u64::MAX);
+    policy.max_jump = u32::MAX;
+    setup.vendor.accountability = merchant::channel::Accountability::Required { every: u32::MAX };
+    let shop = Shop::with(setup).await;
     let table = Table::new(Vec::new(), Charge::Free).with_pricer(|request| {
         let priced = request.uri.path().starts_with("/priced");
         priced.then(|| Charge::Price(super::shop::price()))
@@ -229,6 +236,7 @@ async fn the_headers_of_a_402_fit_into_4_kb_whatever_is_asked() {
         let answer = raw::exchange(shop.address, request).await;
         assert_eq!(raw::status(&answer), 402, "{answer}");
         let head = answer.split("\r\n\r\n").next().unwrap().len();
+        eprintln!("head of {head} bytes");
         assert!(head < 4_096, "{head} bytes for {} of path", path.len());
     };
     ask(&long).await;

@@ -5,6 +5,9 @@
 )]
 
 mod bodies;
+#[path = "../support/channel.rs"]
+mod channel;
+mod channels;
 mod connections;
 mod exactly_once;
 mod failures;

@@ -12,10 +12,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chain::Mirror;
 use http::{HeaderMap, Method};
+use merchant::channel::{Vendor, VendorConfig};
 use merchant::ticket::{Merchant, Price};
 use micropay_gateway::server::{
-    Charge, Gate, GateConfig, GateLayer, Kinds, ListenLimits, Listing, RateLimits, Route, Service, Table, Upstream,
-    UpstreamLimits, listen,
+    Charge, Gate, GateConfig, GateLayer, Kinds, ListenLimits, Listing, RateLimits, Route, Sellers, Service,
+    Table, Upstream, UpstreamLimits, listen,
 };
 use micropay_gateway::wire::{ChallengeKey, IDEMPOTENCY_KEY, PAYMENT_SIGNATURE, Payment};
 use protocol::ticket::{
@@ -30,6 +31,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tower::Layer;
 
+use super::channel::{self, Like, Purse, channel_domain, channel_payment_json};
 use super::upstream::Server;
 
 pub(crate) const NOW: Timestamp = Timestamp(1_800_000_000);
@@ -96,6 +98,13 @@ pub(crate) struct Setup {
     pub(crate) idle: Duration,
     /// Another upstream than the usual one.
     pub(crate) upstream: Option<String>,
+    /// What is sold by.
+    pub(crate) kinds: Kinds,
+    /// Channels that the mirror shows, and what the vendor asks of them.
+    pub(crate) channels: Vec<Like>,
+    pub(crate) vendor: VendorConfig,
+    /// That of another process.
+    pub(crate) store: Option<MemoryStore>,
 }
 
 impl Default for Setup {
@@ -119,6 +128,13 @@ impl Default for Setup {
             },
             idle: Duration::from_secs(2),
             upstream: None,
+            kinds: Kinds::TICKET,
+            channels: Vec::new(),
+            vendor: VendorConfig {
+                policy: channel::policy(),
+                ..VendorConfig::default()
+            },
+            store: None,
         }
     }
 }
@@ -134,6 +150,7 @@ pub(crate) fn route(pattern: &str, charge: Charge) -> Route {
 
 pub(crate) struct Shop {
     pub(crate) merchant: Arc<Merchant<MemoryStore>>,
+    pub(crate) vendor: Arc<Vendor<MemoryStore>>,
     pub(crate) gate: Arc<Gate<MemoryStore>>,
     pub(crate) address: SocketAddr,
     pub(crate) upstream: Server,
@@ -156,13 +173,23 @@ impl Shop {
         };
         let escrows: Escrows = (0..2).map(|n| (key(n).address(), record(n))).collect();
         let mirror = Arc::new(Mirror::of(block, escrows));
-        let store = MemoryStore::new(fixture::identity());
+        let store = setup.store.unwrap_or_else(|| MemoryStore::new(fixture::identity()));
+        let channels = Arc::new(channel::mirror(&setup.channels, NOW));
+        let paid_to = channel::vendor_key().address();
+        let vendor = Vendor::start(channel_domain(), paid_to, setup.vendor, channels, store.clone());
+        let vendor = vendor.await.unwrap();
         let merchant = Merchant::start(domain(), RECIPIENT, Policy::default(), mirror, store, seed())
             .await
             .unwrap();
         let table = Table::new(setup.routes, setup.default);
+        let by_channel = || Arc::clone(&vendor);
+        let sellers = match setup.kinds {
+            Kinds { channel: false, .. } => Sellers::from(Arc::clone(&merchant)),
+            Kinds { ticket: false, .. } => Sellers::channels(by_channel()),
+            _ => Sellers::from(Arc::clone(&merchant)).and_channels(by_channel()),
+        };
         let gate = Gate::new(
-            Arc::clone(&merchant),
+            sellers.closing_with(channel::vendor_key()),
             Listing::new(&service(), table, setup.rates),
             setup.gate,
             ChallengeKey::new([7; 32]),
@@ -185,6 +212,7 @@ impl Shop {
         }));
         Self {
             merchant,
+            vendor,
             gate,
             address,
             upstream: server,
@@ -285,6 +313,25 @@ impl Shop {
     }
 }
 
+/// A channel to the shop.
+pub(crate) fn like(number: u64) -> Like {
+    Like::to(channel::vendor_key().address(), number, NOW)
+}
+
+/// A shop that sells by both kinds, and a client with a channel to it.
+pub(crate) async fn channel_shop() -> (Shop, Purse) {
+    channel_shop_with(Setup::default()).await
+}
+
+pub(crate) async fn channel_shop_with(setup: Setup) -> (Shop, Purse) {
+    let shop = Shop::with(Setup {
+        kinds: Kinds::ALL,
+        channels: vec![like(0), like(1)],
+        ..setup
+    });
+    (shop.await, Purse::new(like(0)))
+}
+
 /// Whether a ticket of the first session wins.
 pub(crate) fn draw(ticket: &Ticket<Issued>) -> bool {
     let escrow = ticket.escrow();
@@ -370,6 +417,11 @@ impl Call<'_> {
 
     pub(crate) fn paid(self, ticket: &Ticket<Issued>) -> Self {
         self.header(PAYMENT_SIGNATURE, payment(ticket))
+    }
+
+    pub(crate) fn by_channel(self, payment: &protocol::channel::Payment) -> Self {
+        let header = encode(&channel_payment_json(payment, None));
+        self.header(PAYMENT_SIGNATURE, header)
     }
 
     pub(crate) fn named(self, name: &str) -> Self {

@@ -12,7 +12,7 @@ use protocol::channel::{
 };
 use protocol::ticket::OrderId;
 use storage::StoreError;
-use storage::channel::{ChannelDomainStore, PaymentFate, VendorChannelStore};
+use storage::channel::{ChannelDomainStore, CheckpointRecord, PaymentFate, VendorChannelStore};
 use tokio::sync::OwnedMutexGuard;
 use tracing::{debug, info, warn};
 
@@ -183,7 +183,7 @@ enum Judged {
 
 /// A checkpoint that is good, and what the vendor holds with it.
 struct Kept {
-    checkpoint: SignedCheckpoint,
+    checkpoint: CheckpointRecord,
     paid: Paid,
 }
 
@@ -441,7 +441,10 @@ where
         let error = match channel.take_checkpoint(&self.domain, case.record, checkpoint, locks) {
             Ok(taken) => {
                 return Ok(Some(Kept {
-                    checkpoint: checkpoint.clone(),
+                    checkpoint: CheckpointRecord {
+                        signed: checkpoint.clone(),
+                        chain: taken.paid.chain,
+                    },
                     paid: taken.paid,
                 }));
             }
@@ -572,8 +575,9 @@ impl State {
     /// The checkpoint is on disk.
     fn keep(&mut self, kept: &Kept) {
         self.channel.paid = kept.paid;
-        if !kept.checkpoint.fields.locksRoot.is_zero() {
-            self.accounted = self.accounted.max(kept.checkpoint.index());
+        let signed = &kept.checkpoint.signed;
+        if !signed.fields.locksRoot.is_zero() {
+            self.accounted = self.accounted.max(signed.index());
         }
     }
 

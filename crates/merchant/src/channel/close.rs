@@ -11,8 +11,7 @@ use chain::{At, ChainError, Channels, Fate, Fees, Mined, Prepared, Sender};
 use parking_lot::Mutex;
 use protocol::channel::{
     BlockRef, ChannelEvent, ChannelId, ChannelRecord, CloseError, CloseGas, CloseReason, Index, Seconds,
-    Sighting, SignedCheckpoint, Status, Timestamp, VendorChannel, WatchDecision, WatchPolicy, Word, walk,
-    when_to_close,
+    Sighting, Status, Timestamp, VendorChannel, WatchDecision, WatchPolicy, Word, walk, when_to_close,
 };
 use storage::channel::{
     ChannelDomainStore, SettlementId, SettlementMove, SettlementOutcome, SettlementRecord, SettlementState,
@@ -277,8 +276,7 @@ where
         let (Some(chain), Some(highest)) = (self.head(record.id), record.highest) else {
             return Ok(None);
         };
-        let signed = self.vendor.store.latest_checkpoint(record.id).await?;
-        let held = held(&self.vendor.domain, &chain, Some(record), signed.as_ref());
+        let held = held(&self.vendor.domain, &chain, Some(record));
         let expiry = view.last_final.map_or(chain.expiry(), |last_final| {
             last_final.expiry().min(chain.expiry()) // a top-up may be reorganised away
         });
@@ -460,12 +458,10 @@ where
         let chain = self
             .head(channel)
             .ok_or(CloseStepError::NotInMirror { channel })?;
-        let signed: Option<SignedCheckpoint> = self.vendor.store.latest_checkpoint(channel).await?;
         let mut known = Known {
             domain: &self.vendor.domain,
             chain: &chain,
             stored,
-            signed: signed.as_ref(),
             anchor: None,
             gas: &self.policy.gas,
         };

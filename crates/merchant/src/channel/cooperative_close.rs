@@ -122,8 +122,7 @@ where
         chain: &ChannelRecord,
     ) -> Result<(), CooperativeCloseError> {
         let stored = self.store.vendor_channel(channel).await?;
-        let signed = self.store.latest_checkpoint(channel).await?;
-        let held = held(&self.domain, chain, stored.as_ref(), signed.as_ref());
+        let held = held(&self.domain, chain, stored.as_ref());
         let taken = held.paid.index.max(chain.settled);
         if got < taken {
             return Err(CooperativeCloseError::BelowTaken { got, taken });

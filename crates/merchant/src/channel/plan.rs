@@ -26,7 +26,6 @@ pub(super) struct Known<'a> {
     pub(super) domain: &'a Domain,
     pub(super) chain: &'a ChannelRecord,
     pub(super) stored: Option<&'a VendorChannelRecord>,
-    pub(super) signed: Option<&'a SignedCheckpoint>,
     /// Where the contract's anchor of the word's chain stands, if it has moved.
     pub(super) anchor: Option<(Index, Word)>,
     pub(super) gas: &'a CloseGas,
@@ -54,7 +53,7 @@ impl Part {
                 known.anchor.filter(|(at, _)| *at <= index),
             ),
         };
-        let close = match Close::plan(&terms, &paid, known.signed, anchor, below, known.gas) {
+        let close = match Close::plan(&terms, &paid, known.signed(), anchor, below, known.gas) {
             Err(CloseError::NothingPaid { .. }) if step.closes() => nothing_more(&terms, settled, known.gas)?,
             planned => planned?,
         };
@@ -70,7 +69,14 @@ impl Part {
 impl Known<'_> {
     /// What the vendor holds.
     pub(super) fn held(&self) -> VendorChannel {
-        held(self.domain, self.chain, self.stored, self.signed)
+        held(self.domain, self.chain, self.stored)
+    }
+
+    fn signed(&self) -> Option<&SignedCheckpoint> {
+        self.stored?
+            .checkpoint
+            .as_ref()
+            .map(|checkpoint| &checkpoint.signed)
     }
 
     /// Tx_n and the last receipt, if an opener gave it.

@@ -79,8 +79,10 @@ where
                 opened: opened.receipts.len(),
             });
         };
-        let mut checkpoints = vendor.store.checkpoints(channel).await?;
-        checkpoints.retain(|checkpoint| !checkpoint.fields.locksRoot.is_zero());
+        let checkpoints = vendor.store.checkpoints(channel).await?;
+        let over_locks = checkpoints.into_iter().map(|checkpoint| checkpoint.signed);
+        let over_locks = over_locks.filter(|checkpoint| !checkpoint.fields.locksRoot.is_zero());
+        let checkpoints: Vec<SignedCheckpoint> = over_locks.collect();
         let leaf =
             |index| leaf(&receipts, &checkpoints, index).ok_or(ProveError::NotSignedFor { channel, index });
         let bad = leaf(lowest.receipt.index)?;

@@ -9,12 +9,14 @@ use alloy_primitives::Address;
 use chain::{Channels, Mirror};
 use parking_lot::Mutex;
 use protocol::channel::{
-    CHECKPOINT_EVERY, ChannelId, ChannelRecord, Domain, Index, LockedReceipt, Paid, Policy, Seconds,
-    SignedCheckpoint, Tag, Transcript, VendorChannel, Word, walk,
+    CHECKPOINT_EVERY, ChannelId, ChannelRecord, Domain, Index, LockedReceipt, Policy, Seconds, Tag,
+    Transcript, VendorChannel, Word, walk,
 };
 use protocol::ticket::OrderId;
 use storage::StoreError;
-use storage::channel::{ChannelDomainStore, VendorChannelRecord, VendorChannelStore, VendorPaymentState};
+use storage::channel::{
+    ChannelDomainStore, CheckpointRecord, VendorChannelRecord, VendorChannelStore, VendorPaymentState,
+};
 use tokio::sync::Mutex as TurnMutex;
 use tracing::warn;
 
@@ -182,7 +184,7 @@ where
         let opened = VendorChannel::open(&self.domain, &chain);
         let before = stored.before.map_or(opened.delivered, |before| before.receipt());
         let checkpoints = self.store.checkpoints(channel).await?;
-        let held = held(&self.domain, &chain, Some(&stored), checkpoints.last());
+        let held = held(&self.domain, &chain, Some(&stored));
         Ok(Some(Standing {
             receipt: last.payment.receipt(),
             before: before.transcript,
@@ -228,7 +230,7 @@ where
         let channel = ChannelId(record.opening().channelId);
         let stored = self.store.vendor_channel(channel).await?;
         let checkpoints = self.store.checkpoints(channel).await?;
-        let held = held(&self.domain, record, stored.as_ref(), checkpoints.last());
+        let held = held(&self.domain, record, stored.as_ref());
         let mut state = slot.state.lock();
         if state.as_ref().is_none_or(|state| !state.in_delivery) {
             *state = Some(State::restore(held, stored.as_ref(), accounted(&checkpoints)));
@@ -238,29 +240,14 @@ where
 }
 
 /// What a vendor has of a channel, put together: payments, the checkpoint of the highest index, and where the contract's
-/// anchor stands. What is stored was checked when it came.
+/// anchor stands.
 pub(super) fn held(
     domain: &Domain,
     chain: &ChannelRecord,
     stored: Option<&VendorChannelRecord>,
-    signed: Option<&SignedCheckpoint>,
 ) -> VendorChannel {
     let opened = VendorChannel::open(domain, chain);
-    let mut channel = stored.map_or(opened, |stored| stored.restore(opened));
-    if let Some(signed) = signed {
-        let (index, word) = (signed.index(), signed.word());
-        if index > channel.paid.index {
-            // It pays for what no payment did.
-            channel.paid = Paid {
-                index,
-                word,
-                chain: u32::try_from(chain.chains.len() - 1).unwrap_or(u32::MAX),
-                base: index,
-            };
-        } else if leads_to(&channel, index, word) {
-            channel.paid.base = index;
-        }
-    }
+    let channel = stored.map_or(opened, |stored| stored.restore(opened));
     anchored(channel, chain)
 }
 
@@ -280,11 +267,11 @@ fn leads_to(channel: &VendorChannel, index: Index, word: Word) -> bool {
 }
 
 /// Index of the last checkpoint over locks.
-fn accounted(checkpoints: &[SignedCheckpoint]) -> Index {
+fn accounted(checkpoints: &[CheckpointRecord]) -> Index {
     checkpoints
         .iter()
-        .rfind(|checkpoint| !checkpoint.fields.locksRoot.is_zero())
-        .map_or(Index::ZERO, SignedCheckpoint::index)
+        .rfind(|checkpoint| !checkpoint.signed.fields.locksRoot.is_zero())
+        .map_or(Index::ZERO, |checkpoint| checkpoint.signed.index())
 }
 
 impl State {

@@ -159,12 +159,10 @@ where
         else {
             return Ok(None);
         };
-        let signed = self.store.latest_checkpoint(channel).await?;
         let known = Known {
             domain: &self.domain,
             chain: &chain,
             stored: Some(&stored),
-            signed: signed.as_ref(),
             anchor: None,
             gas,
         };

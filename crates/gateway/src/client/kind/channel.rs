@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use payer::channel::{Answer, ApiError, Position, ReceiptsOpened, VendorApi};
 use protocol::channel::{
     Amount, ChannelId, Domain, Index, Key, Opener, Payment, Retry, Signature, SignedCheckpoint, Tag,
-    Timestamp,
+    Timestamp, Word,
 };
 use protocol::ticket::OrderId;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
@@ -208,6 +208,7 @@ impl Call<'_, '_> {
             Advice::NewNonce | Advice::Stop => Retry::Never,
             Advice::Retry => Retry::Later,
             Advice::TopUp => Retry::TopUp,
+            Advice::Checkpoint => Retry::Checkpoint,
         };
         self.refused(retry, problem, item)
     }
@@ -376,7 +377,8 @@ fn position(channel: ChannelId, answer: PositionAnswer) -> Result<Option<Positio
         Position {
             receipt,
             before,
-            checkpointed: Index(answer.checkpointed),
+            accounted: Index(last.accounted),
+            held: (Index(last.held.index), Word(last.held.word)),
         }
     }))
 }

@@ -7,7 +7,7 @@ pub(super) mod ticket;
 use async_trait::async_trait;
 use payer::{channel as channels, ticket as tickets};
 use protocol::channel::{Amount, ChannelId};
-use protocol::ticket::{EscrowRecord, OrderId, Quote, Timestamp};
+use protocol::ticket::{EscrowRecord, OrderId, Quote};
 use reqwest::Response;
 use storage::channel::{ClientChannelFilter, ClientChannelRecord, ClientChannelStore};
 use storage::{Budget, OrderStore, StoreError};
@@ -157,10 +157,4 @@ impl<S: ClientChannelStore + OrderStore + Send + Sync> Channels for channels::Ch
             Turn::Leave => self.try_pay(vendor, purchase, channel, budgets).await,
         }
     }
-}
-
-/// Now, by whoever pays.
-pub(super) fn now(tickets: Option<&dyn Tickets>, channels: Option<&dyn Channels>) -> Option<Timestamp> {
-    let edges = tickets.map(Tickets::edges).or(channels.map(Channels::edges));
-    edges.map(|edges| (edges.now)())
 }

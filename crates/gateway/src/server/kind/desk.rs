@@ -12,7 +12,6 @@ use merchant::channel::{CooperativeCloseError, OpenReceiptsError};
 use protocol::channel::{ChannelId, ChannelRecord, Index, Signature, Tag, Timestamp, recover};
 use protocol::ticket::OrderId;
 use serde::Serialize;
-use storage::channel::VendorChannelStore;
 use tracing::warn;
 
 use super::ChannelSeller;
@@ -84,8 +83,14 @@ impl<S: GateStore> ChannelSeller<S> {
         let standing = self.vendor.standing(channel).await.map_err(|error| failed(&error))?;
         Ok(PositionAnswer {
             channel_id: channel.0,
-            checkpointed: standing.map_or(0, |standing| standing.checkpointed.0),
-            last: standing.map(|standing| LastReceipt::new(&standing.receipt, standing.before)),
+            last: standing.map(|standing| {
+                LastReceipt::new(
+                    &standing.receipt,
+                    standing.before,
+                    standing.accounted,
+                    standing.held,
+                )
+            }),
         })
     }
 
