@@ -19,14 +19,27 @@ use alloy_primitives::{Address, B256, hex};
 use micropay_storage::{
     Budget, ClaimId, ClaimStage, ClaimStore, MirrorStore, OrderFilter, OrderRequest, OrderState, OrderStore,
     Outcome, Result, SeedStore, SqliteStore, WinFilter, WinStore,
-    conformance::fixture::{block, escrow, identity, issue, order, record, request, transaction, win},
+    channel::{
+        BankStore, ChannelDomainStore, ClientChannelFilter, ClientChannelStore, PayRequest, PaymentFate,
+        PaymentRecord, PaymentState, SettlementId, SettlementMove, SettlementOutcome, SettlementStage,
+        SettlementStep, SettlementStore, VendorChannelStore, VendorPaymentState,
+    },
+    conformance::{
+        channel_fixture::{self, channel, pay_request},
+        fixture::{block, escrow, identity, issue, order, record, request, transaction, win},
+    },
 };
-use protocol::ticket::{Amount, Nonce, OrderId, Seed, Timestamp};
+use protocol::{
+    channel::Index,
+    ticket::{Amount, Nonce, OrderId, Seed, Timestamp},
+};
 
 const KILLS: usize = 40;
 const FILE: &str = "MICROPAY_KILL_TEST_STORE";
 const ROUND: &str = "MICROPAY_KILL_TEST_ROUND";
 const ACCOUNT: &str = "agent";
+const CHANNEL_ACCOUNT: &str = "channels";
+const ALL: std::ops::RangeInclusive<Index> = Index(0)..=Index(u32::MAX);
 const AT: Timestamp = Timestamp(1);
 const ORDER: OrderId = OrderId(B256::repeat_byte(0x0d));
 
@@ -45,6 +58,23 @@ struct Acknowledged {
     transactions: BTreeMap<u64, Vec<B256>>,
     floors: HashMap<Address, u64>,
     mirror: u64,
+    channels: Channels,
+}
+
+/// What the parent knows to be promised over channels.
+#[derive(Default)]
+struct Channels {
+    /// Order to (index, word, tag, transcript, signature).
+    payments: HashMap<u64, [String; 5]>,
+    /// Channel to the index that the client stands on, at least.
+    acked: HashMap<u64, u32>,
+    /// Channel to the indices and tags that were taken, and whether delivery was noted.
+    taken: HashMap<(u64, u32), (String, bool)>,
+    /// Channel and generation to the permit's signature.
+    permits: HashMap<(u64, u32), String>,
+    /// Settlement to the last stage.
+    settlements: BTreeMap<u64, SettlementStage>,
+    sent: BTreeMap<u64, B256>,
 }
 
 #[test]
@@ -83,6 +113,24 @@ fn what_was_acknowledged_survives_kill_9() {
         .count();
     assert!(
         known.orders.len() > 100 && known.wins.len() > 100 && finals > 20,
+        "the children did too little"
+    );
+    let Channels {
+        payments,
+        taken,
+        permits,
+        settlements,
+        ..
+    } = &known.channels;
+    println!(
+        "{} payments made, {} taken, {} permits, {} settlements",
+        payments.len(),
+        taken.len(),
+        permits.len(),
+        settlements.len()
+    );
+    assert!(
+        payments.len() > 50 && taken.len() > 50 && permits.len() > 30 && settlements.len() > 5,
         "the children did too little"
     );
 }
@@ -161,6 +209,43 @@ fn take_in(known: &mut Acknowledged, said: &str) {
         }
         "transaction" => known.transactions.entry(number(1)).or_default().push(digest(2)),
         "mirror" => known.mirror = number(1),
+        "payment" => {
+            let made = [2, 3, 4, 5, 6].map(|n| words[n].to_owned());
+            let stored = known.channels.payments.entry(number(1));
+            assert_eq!(
+                *stored.or_insert_with(|| made.clone()),
+                made,
+                "order {} got another payment",
+                words[1]
+            );
+        }
+        "acked" => {
+            known.channels.acked.insert(number(1), number(2) as u32);
+        }
+        "taken" => {
+            let key = (number(1), number(2) as u32);
+            known.channels.taken.insert(key, (words[3].to_owned(), false));
+        }
+        "marked" => {
+            let key = (number(1), number(2) as u32);
+            known.channels.taken.entry(key).and_modify(|taken| taken.1 = true);
+        }
+        "permit" => {
+            let key = (number(1), number(2) as u32);
+            let signature = words[3].to_owned();
+            let stored = known.channels.permits.entry(key);
+            assert_eq!(*stored.or_insert_with(|| signature.clone()), signature);
+        }
+        "settlement" => {
+            let stage = SettlementStage::ALL
+                .into_iter()
+                .find(|stage| stage.name() == words[2])
+                .unwrap();
+            known.channels.settlements.insert(number(1), stage);
+            if words.len() > 3 {
+                known.channels.sent.insert(number(1), digest(3));
+            }
+        }
         other => panic!("the child said {other}"),
     }
 }
@@ -278,9 +363,108 @@ async fn check(file: &PathBuf, known: &Acknowledged, round: usize) {
         // Cursor and record were saved together.
         assert_eq!(escrows[&escrow(0)], record(cursor.number), "the mirror is torn");
     }
+    check_channels(&store, &known.channels, round).await;
     let mut connection = sqlx_check::open(file).await;
     assert_eq!(sqlx_check::integrity(&mut connection).await, "ok");
     store.close().await.unwrap();
+}
+
+async fn check_channels(store: &SqliteStore, known: &Channels, round: usize) {
+    store.use_channels(channel_fixture::domain()).await.unwrap();
+    for (n, made) in &known.payments {
+        let order = pay_request(*n, 0, 1).order;
+        let stored = store.client_payment(order).await.unwrap();
+        let stored = stored.unwrap_or_else(|| panic!("payment {n} was lost in round {round}"));
+        assert_eq!(show(&stored), *made, "payment {n} changed");
+    }
+    let mut charged = 0;
+    for record in store
+        .client_channels(ClientChannelFilter::default())
+        .await
+        .unwrap()
+    {
+        let id = record.channel.id();
+        let payments = store.client_payments(id, ALL).await.unwrap();
+        let delivered = payments
+            .iter()
+            .filter(|payment| payment.state == PaymentState::Delivered);
+        let highest = delivered
+            .map(|payment| payment.payment.index)
+            .max()
+            .unwrap_or_default();
+        assert_eq!(
+            record.channel.acknowledged().index,
+            highest,
+            "delivered and position are one"
+        );
+        let revealed = payments.iter().map(|payment| payment.payment.index).max();
+        assert_eq!(
+            record.channel.revealed(),
+            revealed.unwrap_or_default(),
+            "a payment and what it reveals are one"
+        );
+        charged += payments.iter().map(|payment| payment.charged.0).sum::<u128>();
+    }
+    assert_eq!(
+        store.spent(CHANNEL_ACCOUNT).await.unwrap().0,
+        charged,
+        "a payment and its charge are one"
+    );
+    for (c, index) in &known.acked {
+        let record = store.client_channel(channel(*c)).await.unwrap().unwrap();
+        assert!(
+            record.channel.acknowledged().index.0 >= *index,
+            "the position of {c} fell"
+        );
+    }
+    for ((c, index), (tag, delivered)) in &known.taken {
+        let at = Index(*index)..=Index(*index);
+        let stored = store.vendor_payments(channel(*c), at).await.unwrap();
+        let stored = stored
+            .first()
+            .unwrap_or_else(|| panic!("payment {index} of {c} was lost"));
+        assert_eq!(stored.payment.tag.to_string(), *tag);
+        assert!(
+            !delivered || stored.state == VendorPaymentState::Delivered,
+            "a delivery was forgotten"
+        );
+    }
+    for ((c, generation), signature) in &known.permits {
+        let stored = store.permits_of(channel(*c)).await.unwrap();
+        let admitted = &stored[*generation as usize].admitted;
+        assert_eq!(
+            hex::encode(admitted.signature().to_bytes()),
+            *signature,
+            "two permits for one channel"
+        );
+    }
+    for (id, stage) in &known.settlements {
+        let stored = store.settlement(SettlementId(*id)).await.unwrap().unwrap();
+        assert!(stored.state.stage() >= *stage, "settlement {id} went back");
+        if let Some(hash) = known.sent.get(id) {
+            assert!(
+                stored.transactions.iter().any(|tx| tx.hash == *hash),
+                "transaction {hash} was lost"
+            );
+        }
+        if stored.state.stage() == SettlementStage::Final {
+            assert!(
+                stored.items.iter().all(|item| item.outcome.is_some()),
+                "settlement {id} is torn"
+            );
+        }
+    }
+}
+
+fn show(record: &PaymentRecord) -> [String; 5] {
+    let payment = &record.payment;
+    [
+        payment.index.to_string(),
+        payment.word.to_string(),
+        payment.tag.to_string(),
+        record.transcript.to_string(),
+        record.sigma.to_string(),
+    ]
 }
 
 mod sqlx_check {
@@ -329,6 +513,20 @@ fn child() {
             tasks.spawn(collect(store.clone(), base + lane * 100_000, lane));
         }
         tasks.spawn(follow(store.clone()));
+        store.use_channels(channel_fixture::domain()).await.unwrap();
+        for lane in 0..2 {
+            tasks.spawn(pay_channel(
+                store.clone(),
+                base + lane * 100_000,
+                round * 2 + lane,
+            ));
+            tasks.spawn(take_channel(
+                store.clone(),
+                base + lane * 100_000,
+                round * 2 + lane,
+            ));
+        }
+        tasks.spawn(admit(store.clone(), base));
         while let Some(result) = tasks.join_next().await {
             result.unwrap().unwrap();
         }
@@ -411,6 +609,113 @@ async fn follow(store: SqliteStore) -> Result<()> {
             .save_mirror(block(number), &HashMap::from([(escrow(0), record(number))]))
             .await?;
         say(format!("mirror {number}"));
+    }
+    Ok(())
+}
+
+/// Pays over one channel until its chain ends, then over the next one; every third good fails.
+async fn pay_channel(store: SqliteStore, base: u64, start: u64) -> Result<()> {
+    let mut n = base;
+    for c in (0..).map(|more| start + 1000 * more) {
+        store
+            .save_client_channel(&channel_fixture::new_channel(c))
+            .await?;
+        let mut acked = store
+            .client_channel(channel(c))
+            .await?
+            .unwrap()
+            .channel
+            .acknowledged()
+            .index;
+        while acked < channel_fixture::length(0) {
+            n += 1;
+            let request = PayRequest {
+                budgets: vec![Budget {
+                    account: CHANNEL_ACCOUNT.to_owned(),
+                    limit: Amount(u128::MAX),
+                }],
+                ..pay_request(n, c, 1)
+            };
+            let made = store
+                .pay(request.clone(), channel_fixture::sign_payment(n, c, 1))
+                .await?;
+            say(format!("payment {n} {}", show(made.record()).join(" ")));
+            // Another item: another payment, if the first one were lost.
+            let again = store
+                .pay(request, channel_fixture::sign_payment(n + 1, c, 1))
+                .await?;
+            say(format!("payment {n} {}", show(again.record()).join(" ")));
+            let order = made.record().order;
+            if n % 3 == 0 {
+                store.resolve_payment(order, PaymentState::Failed).await?;
+            } else {
+                store.resolve_payment(order, PaymentState::Delivered).await?;
+                acked = made.record().payment.index;
+                say(format!("acked {c} {acked}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Takes payments over one channel until its chain ends, closes it, and goes on with the next one.
+async fn take_channel(store: SqliteStore, base: u64, start: u64) -> Result<()> {
+    let mut sent = 2_000_000 + base;
+    for c in (0..).map(|more| start + 1000 * more) {
+        let mut state = channel_fixture::opened(c);
+        for index in 1..=4 {
+            let taken = channel_fixture::accepted(&state, c, index, 0, false);
+            store.save_payment(&taken, ORDER, Amount(10), AT).await?;
+            let tag = taken.payment().tag;
+            say(format!("taken {c} {index} {tag}"));
+            if index % 2 == 0 {
+                store
+                    .mark_payment(channel(c), tag, PaymentFate::Delivered)
+                    .await?;
+                say(format!("marked {c} {index}"));
+            }
+            state = taken.delivered().channel;
+        }
+        let id = store
+            .queue_settlement(SettlementStep::Close, &[(channel(c), Index(4))], AT)
+            .await?;
+        say(format!("settlement {id} queued"));
+        sent += 1;
+        let tx = transaction(sent);
+        store.add_settlement_transaction(id, &tx).await?;
+        say(format!("settlement {id} sent {}", tx.hash));
+        let mined = SettlementMove::Mined {
+            hash: tx.hash,
+            block: block(1),
+        };
+        store.move_settlement(id, mined).await?;
+        say(format!("settlement {id} mined"));
+        let outcome = SettlementOutcome::Settled {
+            index: Index(4),
+            paid: Amount(40),
+        };
+        store
+            .finalize_settlement(id, &[(channel(c), outcome)], 1, 1)
+            .await?;
+        say(format!("settlement {id} final"));
+    }
+    Ok(())
+}
+
+/// Signs permits, and asks again for those of earlier rounds with other terms, which must not get any.
+async fn admit(store: SqliteStore, base: u64) -> Result<()> {
+    store
+        .use_bank_key(0, channel_fixture::bank_key(0).address())
+        .await?;
+    for c in base.. {
+        let request = channel_fixture::permit_request(c, 0, 0);
+        let issued = store
+            .issue_permit(request, channel_fixture::sign_permit(0))
+            .await?;
+        let signature = issued.record().admitted.signature().to_bytes();
+        say(format!("permit {c} 0 {}", hex::encode(signature)));
+        let other = channel_fixture::permit_request(c.saturating_sub(1_000_000), 0, 1);
+        let _ = store.issue_permit(other, channel_fixture::sign_permit(0)).await;
     }
     Ok(())
 }

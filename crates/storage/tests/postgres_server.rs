@@ -19,13 +19,15 @@ use alloy_primitives::B256;
 use micropay_storage::{
     Budget, ClaimStore, FleetStore, Issue, MirrorStore, OrderFilter, OrderRequest, OrderStore, Owner, Part,
     PostgresStore, SeedStore, StoreError, StoreIdentity, WinFilter, WinState, WinStore,
+    channel::{ChannelDomainStore, ClientChannelStore, VendorChannelStore},
     conformance::{
+        channel_fixture,
         fixture::{block, escrow, identity, issue, order, record, request, sign, transaction, win},
         postgres::PostgresCluster,
     },
 };
 use protocol::ticket::{Amount, Nonce, OrderId, Seed, Timestamp};
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::{AssertSqlSafe, Row, migrate::Migrator};
 use tokio::task::JoinSet;
 
 use self::proxy::{Mode, Proxy};
@@ -455,6 +457,68 @@ async fn foreign_database_is_refused_untouched() {
     }
 }
 
+/// A store of the time before channels: migrated, with all that was in it.
+#[tokio::test]
+async fn older_store_gets_the_tables_of_channels() {
+    let url = database().await;
+    let first = sqlx::migrate!("migrations/postgres")
+        .iter()
+        .next()
+        .unwrap()
+        .clone();
+    let mut connection = PostgresCluster::connect(&url).await;
+    let before = Migrator::with_migrations(vec![first]);
+    before.run(&mut connection).await.unwrap();
+    let (chain, contract) = (identity().domain.chain_id(), identity().domain.contract());
+    let Owner::Merchant(merchant) = identity().owner else {
+        panic!("the suite's stores are a merchant's")
+    };
+    sqlx::query("INSERT INTO store VALUES (1, $1, $2, $3)")
+        .bind(chain.to_be_bytes().to_vec())
+        .bind(contract.to_vec())
+        .bind(merchant.to_vec())
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(PostgresStore::identity_of(&url).await.unwrap(), Some(identity()));
+    let bank = StoreIdentity::bank(chain, contract, merchant);
+    assert!(matches!(
+        PostgresStore::open(&url, bank).await,
+        Err(StoreError::OtherStore(_))
+    ));
+    let store = open(&url).await;
+    store.use_channels(channel_fixture::domain()).await.unwrap();
+    let new = channel_fixture::new_channel(0);
+    assert!(store.save_client_channel(&new).await.unwrap());
+    store.close().await.unwrap();
+}
+
+/// Two gateways, one channel: whoever is second has to look again.
+#[tokio::test]
+async fn payments_through_two_processes_take_turns() {
+    let url = database().await;
+    let stores = [open(&url).await, open(&url).await];
+    for store in &stores {
+        store.use_channels(channel_fixture::domain()).await.unwrap();
+    }
+    let state = channel_fixture::opened(0);
+    let [one, other] = [0, 1].map(|variant| channel_fixture::accepted(&state, 0, 1, variant, false));
+    let (a, b) = tokio::join!(
+        stores[0].save_payment(&one, ORDER, Amount(1), AT),
+        stores[1].save_payment(&other, ORDER, Amount(1), AT)
+    );
+    assert!(a.is_ok() != b.is_ok(), "{a:?} {b:?}");
+    let stale = a.and(b).unwrap_err();
+    assert!(matches!(stale, StoreError::PaymentStale { .. }), "{stale}");
+    let record = stores[1]
+        .vendor_channel(channel_fixture::channel(0))
+        .await
+        .unwrap()
+        .unwrap();
+    let next = channel_fixture::accepted(&record.restore(state), 0, 2, 0, true);
+    assert!(stores[1].save_payment(&next, ORDER, Amount(1), AT).await.unwrap());
+}
+
 #[tokio::test]
 async fn newer_schema_is_refused_with_both_versions() {
     let url = database().await;
@@ -466,7 +530,7 @@ async fn newer_schema_is_refused_with_both_versions() {
     )
     .await;
     match PostgresStore::open(&url, identity()).await {
-        Err(StoreError::NewerSchema { got: 900, known: 1 }) => {}
+        Err(StoreError::NewerSchema { got: 900, known: 2 }) => {}
         other => panic!("{other:?}"),
     }
 }

@@ -10,10 +10,20 @@ use alloy_primitives::Address;
 use micropay_storage::{
     Budget, ClaimStore, FleetStore, MirrorStore, OrderFilter, OrderRequest, OrderStore, Owner, Part, Result,
     SeedStore, SqliteStore, StoreError, StoreIdentity, WinFilter, WinStore,
-    conformance::fixture::{block, escrow, identity, order, record, request, sign, transaction, win},
+    channel::{
+        BankStore, ChannelDomainStore, ChannelMirrorStore, ClientChannelFilter, ClientChannelStore,
+        PaymentState, SettlementMove, SettlementStep, SettlementStore, VendorChannelStore,
+    },
+    conformance::{
+        channel_fixture::{self, channel},
+        fixture::{block, escrow, identity, order, record, request, sign, transaction, win},
+    },
 };
-use protocol::ticket::{Amount, Nonce, OrderId, Seed, Timestamp};
-use sqlx::{AssertSqlSafe, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
+use protocol::{
+    channel::Index,
+    ticket::{Amount, Nonce, OrderId, Seed, Timestamp},
+};
+use sqlx::{AssertSqlSafe, Connection, SqliteConnection, migrate::Migrator, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 
 const AT: Timestamp = Timestamp(1);
@@ -47,7 +57,64 @@ async fn filled(file: &Path) {
         .save_mirror(block(1), &[(escrow(0), record(0))].into())
         .await
         .unwrap();
+    fill_channels(&store).await;
     store.close().await.unwrap();
+}
+
+async fn fill_channels(store: &SqliteStore) {
+    store.use_channels(channel_fixture::domain()).await.unwrap();
+    let records = [(channel(0), channel_fixture::full_record(1))].into();
+    store.save_channel_mirror(block(1), &records).await.unwrap();
+    store
+        .save_client_channel(&channel_fixture::new_channel(0))
+        .await
+        .unwrap();
+    for n in 1..3 {
+        let request = channel_fixture::pay_request(n, 0, 1);
+        let paid = store
+            .pay(request, channel_fixture::sign_payment(n, 0, 1))
+            .await
+            .unwrap();
+        let order = paid.record().order;
+        store
+            .resolve_payment(order, PaymentState::Delivered)
+            .await
+            .unwrap();
+    }
+    let taken = channel_fixture::accepted(&channel_fixture::opened(0), 0, 1, 0, false);
+    store.save_payment(&taken, ORDER, Amount(10), AT).await.unwrap();
+    store
+        .save_checkpoint(&channel_fixture::checkpoint(0, 1, 0))
+        .await
+        .unwrap();
+    store
+        .save_opening(&channel_fixture::opening(0, 1, 1))
+        .await
+        .unwrap();
+    let id = store
+        .queue_settlement(SettlementStep::Close, &[(channel(0), Index(1))], AT)
+        .await
+        .unwrap();
+    store
+        .add_settlement_transaction(id, &transaction(9))
+        .await
+        .unwrap();
+    let mined = SettlementMove::Mined {
+        hash: transaction(9).hash,
+        block: block(1),
+    };
+    store.move_settlement(id, mined).await.unwrap();
+    store
+        .use_bank_key(0, channel_fixture::bank_key(0).address())
+        .await
+        .unwrap();
+    let _ = store
+        .issue_permit(
+            channel_fixture::permit_request(0, 0, 0),
+            channel_fixture::sign_permit(0),
+        )
+        .await
+        .unwrap();
 }
 
 fn budget() -> Budget {
@@ -100,6 +167,18 @@ async fn read_all(file: &Path) -> Result<()> {
     store.load_unfinished().await?;
     store.win_totals().await?;
     store.load_mirror().await?;
+    store.use_channels(channel_fixture::domain()).await?;
+    store.load_channel_mirror().await?;
+    store.client_channels(ClientChannelFilter::default()).await?;
+    store.client_payments(channel(0), Index(0)..=Index(9)).await?;
+    store.client_payment_totals(None).await?;
+    store.vendor_channels().await?;
+    store.vendor_payments(channel(0), Index(0)..=Index(9)).await?;
+    store.checkpoints(channel(0)).await?;
+    store.vendor_totals().await?;
+    store.settlements(9).await?;
+    store.bank_keys().await?;
+    store.permits(None, 9).await?;
     store.close().await
 }
 
@@ -116,6 +195,9 @@ async fn damaged_row_is_an_error_that_names_it() {
     let account_row = alloy_primitives::hex::encode_prefixed("agent");
     let escrow_row = format!("{:#x}", escrow(0));
     let digest = win_row.trim_start_matches("0x");
+    let channel_row = channel(0).to_string();
+    let payment_row = channel_fixture::pay_request(2, 0, 1).order.0.to_string();
+    let settlement_row = transaction(9).hash.to_string();
     for (damage, table, row, column) in [
         (
             "UPDATE orders SET r2 = zeroblob(32)",
@@ -227,6 +309,168 @@ async fn damaged_row_is_an_error_that_names_it() {
             &"1".to_owned(),
             "chain_id",
         ),
+        (
+            "UPDATE store SET bank = merchant",
+            "store",
+            &"1".to_owned(),
+            "bank",
+        ),
+        (
+            "UPDATE channel_domain SET contract = x'00'",
+            "channel_domain",
+            &"1".to_owned(),
+            "contract",
+        ),
+        (
+            "UPDATE channel_cursor SET number = x''",
+            "channel_cursor",
+            &"1".to_owned(),
+            "number",
+        ),
+        (
+            "UPDATE channel_mirror SET record = replace(record, '\"sigma0\":\"0x', '\"sigma0\":\"0xff')",
+            "channel_mirror",
+            &channel_row,
+            "record",
+        ),
+        (
+            "UPDATE channel_mirror SET record = '{\"client\":1}'",
+            "channel_mirror",
+            &channel_row,
+            "record",
+        ),
+        (
+            "UPDATE client_channels SET sigma = zeroblob(64)",
+            "client_channels",
+            &channel_row,
+            "sigma",
+        ),
+        (
+            "UPDATE client_channels SET acked = -1",
+            "client_channels",
+            &channel_row,
+            "acked",
+        ),
+        (
+            "UPDATE client_channels SET revealed = 4294967296",
+            "client_channels",
+            &channel_row,
+            "revealed",
+        ),
+        (
+            "UPDATE client_channels SET vendor = zeroblob(20)",
+            "client_permits",
+            &channel_row,
+            "digest",
+        ),
+        (
+            "DELETE FROM client_permits",
+            "client_channels",
+            &channel_row,
+            "channel",
+        ),
+        (
+            "UPDATE client_permits SET length = 41",
+            "client_permits",
+            &channel_row,
+            "digest",
+        ),
+        (
+            "UPDATE client_permits SET client_reputation = 256",
+            "client_permits",
+            &channel_row,
+            "client_reputation",
+        ),
+        (
+            "UPDATE client_payments SET idx = 3 WHERE idx = 2",
+            "client_payments",
+            &payment_row,
+            "tag",
+        ),
+        (
+            "UPDATE client_payments SET state = 'lost' WHERE idx = 2",
+            "client_payments",
+            &payment_row,
+            "state",
+        ),
+        (
+            "UPDATE client_payments SET rule = x'ff' WHERE idx = 2",
+            "client_payments",
+            &payment_row,
+            "rule",
+        ),
+        (
+            "UPDATE client_payments SET charged = x'ff' WHERE idx = 2",
+            "client_payments",
+            &payment_row,
+            "charged",
+        ),
+        (
+            "UPDATE vendor_channels SET phase = 'open'",
+            "vendor_channels",
+            &channel_row,
+            "phase",
+        ),
+        (
+            "UPDATE vendor_channels SET opener = x'00'",
+            "vendor_channels",
+            &channel_row,
+            "opener",
+        ),
+        (
+            "UPDATE vendor_payments SET lock = x''",
+            "vendor_payments",
+            &channel_row,
+            "lock",
+        ),
+        (
+            "UPDATE vendor_payments SET state = 'gone'",
+            "vendor_payments",
+            &channel_row,
+            "state",
+        ),
+        (
+            "UPDATE vendor_checkpoints SET signature = zeroblob(65)",
+            "vendor_checkpoints",
+            &channel_row,
+            "signature",
+        ),
+        (
+            "UPDATE settlements SET step = 'burn'",
+            "settlements",
+            &"1".to_owned(),
+            "step",
+        ),
+        (
+            "UPDATE settlements SET mined_hash = NULL",
+            "settlements",
+            &"1".to_owned(),
+            "mined_hash",
+        ),
+        (
+            "UPDATE settlement_items SET paid_at = 1",
+            "settlement_items",
+            &channel_row,
+            "paid",
+        ),
+        (
+            "UPDATE settlement_transactions SET sent_at = x''",
+            "settlement_transactions",
+            &settlement_row,
+            "sent_at",
+        ),
+        (
+            "UPDATE bank_keys SET address = x''",
+            "bank_keys",
+            &"0x0000000000000000".to_owned(),
+            "address",
+        ),
+        (
+            "UPDATE bank_permits SET unit = zeroblob(16)",
+            "bank_permits",
+            &channel_row,
+            "digest",
+        ),
     ] {
         fs::write(&file, &sound).unwrap();
         run(&file, damage).await;
@@ -307,9 +551,50 @@ async fn newer_schema_is_refused_with_both_versions() {
     )
     .await;
     match SqliteStore::open(&file, identity()).await {
-        Err(StoreError::NewerSchema { got: 900, known: 1 }) => {}
+        Err(StoreError::NewerSchema { got: 900, known: 2 }) => {}
         other => panic!("{other:?}"),
     }
+}
+
+/// A store of the time before channels: migrated, with all that was in it.
+#[tokio::test]
+async fn older_store_gets_the_tables_of_channels() {
+    let (_folder, file) = place();
+    let first = sqlx::migrate!("migrations/sqlite").iter().next().unwrap().clone();
+    let mut connection = raw(&file).await;
+    sqlx::raw_sql("PRAGMA application_id = 1297105241")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    let before = Migrator::with_migrations(vec![first]);
+    before.run(&mut connection).await.unwrap();
+    let (chain, contract) = (identity().domain.chain_id(), identity().domain.contract());
+    let Owner::Merchant(merchant) = identity().owner else {
+        panic!("the suite's stores are a merchant's")
+    };
+    sqlx::query("INSERT INTO store VALUES (1, $1, $2, $3)")
+        .bind(chain.to_be_bytes().to_vec())
+        .bind(contract.to_vec())
+        .bind(merchant.to_vec())
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    sqlx::query("INSERT INTO session VALUES (1, NULL, $1)")
+        .bind(7_u64.to_be_bytes().to_vec())
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    connection.close().await.unwrap();
+    assert_eq!(SqliteStore::identity_of(&file).await.unwrap(), Some(identity()));
+    let bank = StoreIdentity::bank(chain, contract, merchant);
+    assert!(matches!(
+        SqliteStore::open(&file, bank).await,
+        Err(StoreError::OtherStore(_))
+    ));
+    let store = SqliteStore::open(&file, identity()).await.unwrap();
+    assert_eq!(store.next_boot().await.unwrap(), 8);
+    fill_channels(&store).await;
+    store.close().await.unwrap();
 }
 
 #[tokio::test]
@@ -412,6 +697,33 @@ async fn concurrent_wins_share_commits() {
     assert_eq!(store.unclaimed(escrow(0)).await.unwrap(), 600);
 }
 
+/// One payment for each of many channels: what a busy vendor sees.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn payments_of_many_channels_share_commits() {
+    const CHANNELS: u64 = 400;
+    let (_folder, file) = place();
+    let store = SqliteStore::open(&file, identity()).await.unwrap();
+    store.use_channels(channel_fixture::domain()).await.unwrap();
+    let accepted: Vec<_> = (0..CHANNELS)
+        .map(|c| channel_fixture::accepted(&channel_fixture::opened(c), c, 1, 0, false))
+        .collect();
+    let before = store.stats();
+    let mut tasks = tokio::task::JoinSet::new();
+    for taken in accepted {
+        let store = store.clone();
+        tasks.spawn(async move { store.save_payment(&taken, ORDER, Amount(10), AT).await.unwrap() });
+    }
+    while let Some(new) = tasks.join_next().await {
+        assert!(new.unwrap());
+    }
+    let stats = store.stats();
+    let (writes, commits) = (stats.writes - before.writes, stats.commits - before.commits);
+    println!("{commits} commits for {writes} payments");
+    assert_eq!(writes, CHANNELS);
+    assert!(commits <= 100, "{commits} commits for {writes} payments");
+    assert_eq!(store.vendor_totals().await.unwrap().taken.units, CHANNELS);
+}
+
 #[tokio::test]
 async fn closed_store_says_so() {
     let (_folder, file) = place();
@@ -462,6 +774,31 @@ async fn frequent_questions_use_an_index() {
         (
             "SELECT * FROM transactions WHERE claim = 1 ORDER BY seq",
             "transactions_claim",
+        ),
+        (
+            "SELECT tag FROM vendor_payments WHERE channel = x'00' AND (state <> 'failed' OR tag = x'00') ORDER BY idx DESC LIMIT 1",
+            "sqlite_autoindex_vendor_payments_1",
+        ),
+        (
+            "SELECT * FROM vendor_payments WHERE channel = x'00' AND tag = x'01'",
+            "sqlite_autoindex_vendor_payments_1",
+        ),
+        (
+            "SELECT * FROM vendor_channels WHERE phase <> 'closed' ORDER BY channel",
+            "vendor_channels_live",
+        ),
+        (
+            "SELECT * FROM client_payments WHERE channel = x'00' AND previous = 7 AND state <> 'delivered'",
+            "client_payments_open",
+        ),
+        (
+            "SELECT s.id FROM settlement_items i JOIN settlements s ON s.id = i.settlement
+             WHERE i.channel = x'00' AND s.state IN ('queued', 'sent', 'mined')",
+            "settlement_items_channel",
+        ),
+        (
+            "SELECT COUNT(*) AS number FROM bank_permits WHERE client = x'00' AND issued_at >= x'00'",
+            "bank_permits_client",
         ),
     ] {
         let plan = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")))

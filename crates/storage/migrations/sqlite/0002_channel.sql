@@ -77,6 +77,8 @@ CREATE TABLE client_payments (
 CREATE UNIQUE INDEX client_payments_in_flight ON client_payments (channel) WHERE state = 'sent';
 CREATE UNIQUE INDEX client_payments_delivered ON client_payments (channel, idx) WHERE state = 'delivered';
 CREATE INDEX client_payments_channel ON client_payments (channel, idx);
+-- What stands on a position and did not arrive: a few, among as many payments as the channel is long.
+CREATE INDEX client_payments_open ON client_payments (channel, previous) WHERE state <> 'delivered';
 
 -- Vendor.
 
@@ -117,6 +119,7 @@ CREATE TABLE vendor_payments (
     state      TEXT NOT NULL CHECK (state IN ('taken', 'delivered', 'failed')),
     PRIMARY KEY (channel, idx)
 ) STRICT;
+CREATE INDEX vendor_payments_failed ON vendor_payments (channel, previous) WHERE state = 'failed';
 
 CREATE TABLE vendor_checkpoints (
     channel    BLOB NOT NULL CHECK (length(channel) = 32),

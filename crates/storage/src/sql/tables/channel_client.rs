@@ -497,14 +497,16 @@ async fn record(
         sigma: fields.get("sigma")?,
     };
     let open = sqlx::query(
-        "SELECT * FROM client_payments WHERE channel = $1 AND previous = $2 AND state <> 'delivered' ORDER BY idx, order_id",
+        "SELECT * FROM client_payments WHERE channel = $1 AND previous = $2 AND state <> 'delivered'",
     )
     .blob(&id)
     .bind(i64::from(position.index.0))
     .fetch_all(conn)
     .await
     .map_err(failed)?;
-    let open: Vec<PaymentRecord> = open.iter().map(payment).collect::<Result<_>>()?;
+    let mut open: Vec<PaymentRecord> = open.iter().map(payment).collect::<Result<_>>()?;
+    // Not in the query: SQLite would take the index that sorts, and read the whole channel.
+    open.sort_by_key(|record| (record.payment.index, record.order));
     let sent = open.iter().find(|payment| payment.state == PaymentState::Sent);
     let in_flight: Vec<InFlight> = open.iter().map(PaymentRecord::in_flight).collect();
     let channel = ClientChannel::restore(terms, position, fields.index("revealed")?, in_flight)
