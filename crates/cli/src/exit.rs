@@ -13,6 +13,7 @@ use merchant::ticket::{ClaimStepError, StartError};
 use payer::channel::{self, OpenError, RecoverError};
 use payer::ticket::{ApiError, EscrowError, PayError};
 use serde_json::json;
+use services::bank::client::ClientError as BankError;
 use storage::StoreError;
 
 use crate::output::Output;
@@ -180,7 +181,7 @@ fn of_channel(cause: &(dyn Error + 'static)) -> Option<u8> {
         return Some(match error {
             RecoverError::Api(error) => api(error),
             RecoverError::Store(error) => store(error),
-            RecoverError::Scheme(_) | RecoverError::SaltUnknown { .. } => REFUSED,
+            RecoverError::Scheme(_) | RecoverError::Chain(_) | RecoverError::SaltUnknown { .. } => REFUSED,
         });
     }
     if let Some(error) = cause.downcast_ref() {
@@ -188,6 +189,14 @@ fn of_channel(cause: &(dyn Error + 'static)) -> Option<u8> {
             CloseStepError::Chain(error) => chain(error),
             CloseStepError::Store(error) => store(error),
             error if error.retry() => RETRY,
+            _ => FAILED,
+        });
+    }
+    if let Some(error) = cause.downcast_ref() {
+        return Some(match error {
+            _ if BankError::retry(error) => RETRY,
+            BankError::Refused(_) => REFUSED,
+            BankError::BadAddress(_) => USAGE,
             _ => FAILED,
         });
     }
@@ -205,16 +214,6 @@ fn open(error: &OpenError) -> u8 {
         OpenError::UnknownChannel { .. } => FAILED,
         OpenError::WrongAccount { .. } => USAGE,
         OpenError::Scheme(_) | OpenError::Closed { .. } | OpenError::DepositTooLarge { .. } => REFUSED,
-    }
-}
-
-fn pay_channel(error: &channel::PayError) -> u8 {
-    match error {
-        channel::PayError::Api(error) => api(error),
-        channel::PayError::Store(error) => store(error),
-        channel::PayError::UnknownChannel { .. } | channel::PayError::Interrupted { .. } => FAILED,
-        error if error.retry() => RETRY,
-        _ => REFUSED,
     }
 }
 
@@ -247,8 +246,8 @@ fn pay(error: &PayError) -> u8 {
     }
 }
 
-fn pay_channel(error: &payer::channel::PayError) -> u8 {
-    use payer::channel::PayError;
+fn pay_channel(error: &channel::PayError) -> u8 {
+    use channel::PayError;
     match error {
         PayError::Api(error) => api(error),
         PayError::Store(error) => store(error),

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use alloy::primitives::U256;
 use alloy::providers::Provider;
 use clap::Args;
 
@@ -41,16 +42,16 @@ pub(crate) struct Advise {
     erc20: bool,
 }
 
-pub(super) async fn run(advise_: &Advise, config: &Config, out: Output) -> eyre::Result<()> {
-    if !(advise_.per_day.is_finite() && advise_.per_day > 0.0) {
-        return Err(usage(format!("payments a day are above 0, got {}", advise_.per_day)));
+pub(super) async fn run(command: &Advise, config: &Config, out: Output) -> eyre::Result<()> {
+    if !(command.per_day.is_finite() && command.per_day > 0.0) {
+        return Err(usage(format!("payments a day are above 0, got {}", command.per_day)));
     }
-    let price = advise_.price.as_deref().map(|text| Asset::ether().parse(text)).transpose()?;
-    let gas = scheme_gas(advise_.erc20, advise_.has_escrow)?;
+    let price = command.price.as_deref().map(|text| Asset::ether().parse(text)).transpose()?;
+    let gas = scheme_gas(command.erc20, command.has_escrow)?;
     let habit = Habit {
-        payments_per_day: advise_.per_day,
-        life: advise_.life,
-        tickets_per_win: 1.0 / advise_.rate.0.probability(),
+        payments_per_day: command.per_day,
+        life: command.life,
+        tickets_per_win: 1.0 / command.rate.0.probability(),
     };
     let advice = advise(&gas, &habit);
     let gas_price = gas_price(config).await;
@@ -66,7 +67,7 @@ pub(super) async fn run(advise_: &Advise, config: &Config, out: Output) -> eyre:
     let way = |gas: f64| {
         let mut text = format!("{gas:.0} gas");
         if let Some(price) = gas_price {
-            text.push_str(&format!(", {}", ether((gas * price as f64) as u128)));
+            text.push_str(&format!(", {}", ether(U256::from((gas * price as f64) as u128))));
         }
         if let Some(share) = share(gas, &advice, gas_price, price) {
             text.push_str(&format!(", {:.3} % of what is paid", share * 100.0));

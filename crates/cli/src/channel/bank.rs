@@ -1,7 +1,7 @@
 //! `micropay channel bank`: a bank's account keeps a ledger of its customers' reputation on chain, and its permit key signs
 //! the permits that open channels. It holds nobody's money.
 
-use std::path::PathBuf;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use alloy::primitives::Address;
@@ -10,11 +10,14 @@ use chain::{At, BankKey, Channels, Client, Mined, Sender};
 use clap::{Args, Subcommand};
 use eyre::{WrapErr, bail, ensure};
 use protocol::channel::{Key, MIN_REPUTATION, Reputation};
-use protocol::ticket::EscrowKey;
 use serde_json::json;
+use services::bank::http::{Limits, router, serve};
+use services::bank::{Bank as Service, ChainLedger, Policy};
 use storage::SqliteStore;
 use storage::channel::BankStore;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info};
 
 use super::{describe_permit, send};
 use crate::config::Config;
@@ -92,6 +95,12 @@ pub(crate) struct Serve {
     /// Where to listen
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8404")]
     listen: String,
+    /// Permits that one client may have in an hour; 0: any number
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    permits_per_hour: u32,
+    /// Requests per second of one address; 0: any number
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    per_ip: u32,
 }
 
 pub(crate) async fn run(command: &Bank, config: &Config, out: Output) -> eyre::Result<()> {
@@ -253,7 +262,7 @@ async fn rotate(config: &Config, from: &str, key: Option<&str>, out: Output) -> 
         &value,
         format!(
             "permits of {bank} are signed by {} ({name}, epoch {}) from now on, no longer by {}.\n\
-             Start `micropay channel bank serve` anew, if it runs.",
+             Tell `micropay channel bank serve`, if it runs: SIGHUP, or start it anew.",
             after.key, after.epoch, before.key
         ),
     )
@@ -287,8 +296,86 @@ async fn permit_key(config: &Config, client: &Client<Channels>, bank: Address) -
             config.home.display()
         );
     };
-    let key: EscrowKey = keys::signing_key(config, name)?;
-    Ok((key, announced))
+    Ok((keys::signing_key(config, name)?, announced))
+}
+
+/// A bank that answers.
+pub(crate) type BankService = Service<SqliteStore, ChainLedger>;
+
+/// The bank at this address, which signs with this key.
+pub(crate) fn bank_service(
+    client: Client<Channels>,
+    bank: Address,
+    key: Key,
+    policy: Policy,
+    store: SqliteStore,
+) -> Arc<BankService> {
+    let domain = client.domain();
+    Arc::new(Service::new(domain, bank, key, policy, ChainLedger::new(client, bank), store))
+}
+
+/// Answers for ever.
+pub(crate) fn start_bank(service: Arc<BankService>, listener: TcpListener) {
+    let limits = Limits {
+        per_ip: None, // a chain of one's own, for one's own programs
+        ..Limits::default()
+    };
+    let routes = router(service, Arc::new(clock::now), limits);
+    tokio::spawn(serve(listener, routes, limits, std::future::pending()));
+}
+
+async fn run_service(command: &Serve, config: &Config, out: Output) -> eyre::Result<()> {
+    let client = config.connect_channels().await?;
+    let bank = keys::address(config, &command.from)?;
+    let (key, announced) = permit_key(config, &client, bank).await?;
+    let store = stores::bank(&config.home, client.domain(), bank).await?;
+    let policy = Policy {
+        permits_per_hour: (command.permits_per_hour > 0).then_some(command.permits_per_hour),
+        ..Policy::default()
+    };
+    let limits = Limits {
+        per_ip: NonZeroU32::new(command.per_ip),
+        ..Limits::default()
+    };
+    let service = bank_service(client.clone(), bank, key, policy, store);
+    let (mut stop, mut rotated) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
+    let listener = TcpListener::bind(&command.listen)
+        .await
+        .wrap_err_with(|| command.listen.clone())?;
+    let address = listener.local_addr()?;
+    let value = json!({
+        "listening": address.to_string(), "bank": bank, "key": announced.key, "epoch": announced.epoch,
+    });
+    out.answer(
+        &value,
+        rows(&[
+            ("bank", bank.to_string()),
+            ("at", format!("http://{address}")),
+            ("permits signed by", format!("{} (epoch {})", announced.key, announced.epoch)),
+        ]),
+    )?;
+    let (end, ended) = tokio::sync::watch::channel(());
+    let mut wait = ended;
+    let routes = router(Arc::clone(&service), Arc::new(clock::now), limits);
+    let server = tokio::spawn(serve(listener, routes, limits, async move {
+        // An error means that the sender is gone, which is a stop, too.
+        let _ = wait.changed().await;
+    }));
+    loop {
+        tokio::select! {
+            _ = stop.recv() => break,
+            _ = tokio::signal::ctrl_c() => break,
+            _ = rotated.recv() => match permit_key(config, &client, bank).await {
+                Ok((key, announced)) => {
+                    info!(key = %announced.key, epoch = announced.epoch, "permits are signed by the key on chain");
+                    service.rotate(key);
+                }
+                Err(error) => error!(%error, "the key stays as it was"),
+            },
+        }
+    }
+    drop(end);
+    Ok(server.await?)
 }
 
 async fn permits(

@@ -34,8 +34,8 @@ use crate::output::{Output, ether};
 use crate::units::Asset;
 use crate::{clock, keys, stores};
 
-pub(crate) use ask::BankClient;
-pub(crate) use bank::{admit, start_bank};
+pub(crate) use ask::AskedBank;
+pub(crate) use bank::{admit, bank_service, start_bank};
 pub(crate) use close::Asks;
 pub(crate) use file::ReceiptsJson;
 pub(crate) use open::{Found, Wish, find_or_ask, key_of};

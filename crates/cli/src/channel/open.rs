@@ -1,27 +1,23 @@
 //! `micropay channel open` and `top-up`: the client's steps that cost a deposit. Each asks a bank for a permit, checks it,
 //! saves it and sends one transaction; each can be repeated after a kill, and then does what is left.
 
-use std::path::{Path, PathBuf};
-
 use alloy::primitives::{Address, B256};
 use chain::{At, Channels, Client, Finality, Follower, FollowerConfig, Sender, Start};
 use clap::Args;
-use eyre::{OptionExt, WrapErr, ensure};
 use payer::channel::{ChannelSteps, Done, TopUpState, channel_salt};
 use protocol::channel::{
-    AdmitRequest, Admitted, Amount, Chain, ChannelId, ChannelRecord, Index, Key, Permit, Seconds, Status,
-    Timestamp, TopUpRequest, chain_seed,
+    AdmitRequest, Admitted, Amount, Chain, ChannelId, ChannelRecord, Index, Key, Seconds, Status, Timestamp,
+    chain_seed,
 };
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use storage::SqliteStore;
 use storage::channel::{ClientChannelFilter, ClientChannelRecord, ClientChannelStore};
 use url::Url;
 
-use super::ask::{BankClient, NotPermitted};
+use super::ask::{AskedBank, Permitted};
 use super::{client_channel, client_store, describe_permit, newest, worth};
 use crate::config::Config;
-use crate::exit::{again, refused, usage};
+use crate::exit::refused;
 use crate::output::{Output, date, rows, span};
 use crate::units::{Asset, parse_span};
 use crate::{clock, keys};
@@ -121,7 +117,7 @@ pub(super) async fn open(open: &Open, config: &Config, out: Output) -> eyre::Res
     let (made, _) = keys::take_or_make(config, name)?;
     let receipt_key = keys::signing_key(config, name)?;
     let steps = ChannelSteps::new(sender, client_store(config).await?);
-    let bank = BankClient::new(&open.bank)?;
+    let bank = AskedBank::at(&open.bank, steps.sender().client()).await?;
     let store = client_store(config).await?;
     let found = find_or_ask(&steps, &store, &bank, &account, &receipt_key, &wish).await?;
     let origin = found
@@ -161,20 +157,19 @@ pub(super) async fn open(open: &Open, config: &Config, out: Output) -> eyre::Res
 pub(crate) async fn find_or_ask(
     steps: &ChannelSteps<SqliteStore>,
     store: &SqliteStore,
-    bank: &BankClient,
+    bank: &AskedBank,
     account: &Key,
     receipt_key: &Key,
     wish: &Wish,
 ) -> eyre::Result<Found> {
     let client = steps.sender().client();
-    let now = client.head().await?.timestamp;
+    let now = client.head().await?.timestamp.max(clock::now());
     if !wish.another
         && let Some(found) = find(client, store, account.address(), receipt_key, wish, now).await?
     {
         return Ok(found);
     }
     let domain = client.domain();
-    let bank_key = bank.key(client).await?;
     for number in 0..MOST_CHANNELS {
         let salt = channel_salt(receipt_key, account.address(), wish.vendor, number);
         let id = domain.channel_id(account.address(), wish.vendor, salt);
@@ -194,19 +189,16 @@ pub(crate) async fn find_or_ask(
             anchor: Chain::from_seed(chain_seed(receipt_key, id, 0, wish.length), id, wish.length)?.anchor(),
             expiry: now.plus(wish.life),
         };
-        match bank.permit(&domain, account, &request, clock::now()).await {
-            Ok(signed) => {
-                let admitted = bank_key.check(signed)?;
-                check(admitted.permit(), &request, id)?;
+        match bank.permit(account, request).await? {
+            Permitted::Granted(admitted) => {
                 return Ok(Found {
                     admitted,
                     salt,
                     origin: None,
                 });
             }
-            // Signed for a client that was killed before it could save: it costs a name, and nothing else.
-            Err(NotPermitted::Exists { .. }) => {}
-            Err(error) => return Err(error.into()),
+            // Signed for a client that was killed before it could save: that costs a name, and nothing else.
+            Permitted::Other => {}
         }
     }
     Err(refused(format!(
@@ -248,33 +240,7 @@ async fn find(
     Ok(None)
 }
 
-/// Whether the bank signed what it was asked for.
-fn check(permit: &Permit, asked: &AdmitRequest, id: ChannelId) -> eyre::Result<()> {
-    let fields = [
-        ("channel", permit.channel().to_string(), id.to_string()),
-        ("client", permit.client().to_string(), asked.client.to_string()),
-        ("vendor", permit.vendor().to_string(), asked.vendor.to_string()),
-        ("receipt key", permit.receipt_key().to_string(), asked.receipt_key.to_string()),
-        ("asset", permit.asset().to_string(), asked.asset.to_string()),
-        ("unit", permit.unit().to_string(), asked.unit.to_string()),
-        ("length", permit.length().to_string(), asked.length.to_string()),
-        ("anchor", permit.anchor().to_string(), asked.anchor.to_string()),
-        ("expiry", permit.expiry().to_string(), asked.expiry.to_string()),
-    ];
-    for (field, got, asked) in fields {
-        ensure!(got == asked, "the bank signed {field} {got}, asked for was {asked}");
-    }
-    Ok(())
-}
-
 // ── a longer chain ──
-
-/// A top-up under way: what was asked of the bank, so that the same is asked again.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Asked {
-    length: u32,
-    expiry: u64,
-}
 
 pub(super) async fn top_up(top_up: &TopUp, config: &Config, out: Output) -> eyre::Result<()> {
     let store = client_store(config).await?;
@@ -284,40 +250,48 @@ pub(super) async fn top_up(top_up: &TopUp, config: &Config, out: Output) -> eyre
     let asset = Asset::read(&client, newest(&record).asset()).await?;
     let length = Index(top_up.length);
     let record = take_over(&client, &store, record, config.finality()?).await?;
-    let asked = asked_file(config, id);
     if newest(&record).length() >= length {
-        forget(&asked)?;
         return answer(out, &asset, &record, None);
     }
     let account = keys::signing_key(config, &top_up.from)?;
     let (name, _) = key_of(config, newest(&record).receipt_key())?;
     let receipt_key = keys::signing_key(config, &name)?;
-    let now = client.head().await?.timestamp;
-    let expiry = remember(&asked, length, newest(&record).expiry().max(now.plus(top_up.life)))?;
+    let bank = AskedBank::at(&top_up.bank, &client).await?;
     let generation = u32::try_from(record.channel.terms().len())?;
-    let request = TopUpRequest {
-        length,
-        anchor: Chain::from_seed(chain_seed(&receipt_key, id, generation, length), id, length)?.anchor(),
-        expiry,
+    let admitted = match bank.signed(id, generation, length).await? {
+        // Of a top-up whose client was killed.
+        Some(admitted) => admitted,
+        None => {
+            let now = client.head().await?.timestamp.max(clock::now());
+            let permit = newest(&record);
+            let request = AdmitRequest {
+                client: permit.client(),
+                vendor: permit.vendor(),
+                salt: record.salt,
+                receipt_key: permit.receipt_key(),
+                asset: permit.asset(),
+                unit: permit.unit(),
+                length,
+                anchor: Chain::from_seed(chain_seed(&receipt_key, id, generation, length), id, length)?.anchor(),
+                expiry: permit.expiry().max(now.plus(top_up.life)),
+            };
+            match bank.permit(&account, request).await? {
+                Permitted::Granted(admitted) => admitted,
+                Permitted::Other => {
+                    return Err(refused(format!(
+                        "the bank has signed a top-up of channel {id} to another length than {length}, and it is not \
+                         on chain: finish that one first"
+                    )));
+                }
+            }
+        }
     };
-    let bank = BankClient::new(&top_up.bank)?;
-    let bank_key = bank.key(&client).await?;
-    let domain = client.domain();
-    let signed = bank.top_up(&domain, &account, id, generation, &request, clock::now()).await?;
-    let admitted = bank_key.check(signed)?;
-    let got = (admitted.permit().length(), admitted.permit().anchor(), admitted.permit().expiry());
-    ensure!(
-        got == (length, request.anchor, expiry),
-        "the bank signed length, anchor and expiry {got:?}, asked for were {:?}",
-        (length, request.anchor, expiry)
-    );
     let steps = ChannelSteps::new(
         Sender::new(client.clone(), keys::account(config, &top_up.from)?),
         client_store(config).await?,
     );
     let done = steps.top_up(&admitted).await?;
     wait_until_final(&steps, &admitted, config.finality()?, out).await?;
-    forget(&asked)?;
     let record = client_channel(&store, &id.to_string()).await?;
     answer(out, &asset, &record, Some(&done))
 }
@@ -432,44 +406,6 @@ pub(crate) fn key_of(config: &Config, wanted: Address) -> eyre::Result<(String, 
     let mut keys = keys.into_iter();
     keys.find(|(_, address)| *address == wanted)
         .ok_or_else(|| eyre::eyre!("{wanted} is none of the {count} keys in {}", config.home.display()))
-}
-
-fn asked_file(config: &Config, id: ChannelId) -> PathBuf {
-    config.home.join("stores").join(format!("top-up-{:x}.json", id.0))
-}
-
-/// The expiry that the bank was asked for before, or this one, which is durable then.
-fn remember(file: &Path, length: Index, expiry: Timestamp) -> eyre::Result<Timestamp> {
-    let named = || file.display().to_string();
-    if file.exists() {
-        let text = std::fs::read_to_string(file).wrap_err_with(named)?;
-        let asked: Asked = serde_json::from_str(&text).wrap_err_with(named)?;
-        if asked.length != length.0 {
-            return Err(refused(format!(
-                "a top-up to {} units is under way, asked for are {length}: finish that one first (--length {0})",
-                asked.length
-            )));
-        }
-        return Ok(Timestamp(asked.expiry));
-    }
-    let asked = Asked {
-        length: length.0,
-        expiry: expiry.0,
-    };
-    let part = file.with_extension("part");
-    std::fs::write(&part, serde_json::to_vec(&asked)?).wrap_err_with(named)?;
-    std::fs::File::open(&part)?.sync_all()?;
-    std::fs::rename(&part, file).wrap_err_with(named)?;
-    Ok(expiry)
-}
-
-fn forget(file: &Path) -> eyre::Result<()> {
-    match std::fs::remove_file(file) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).wrap_err_with(|| file.display().to_string())
-        }
-        _ => Ok(()),
-    }
 }
 
 /// How long until an expiry, for people.

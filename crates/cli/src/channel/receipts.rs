@@ -44,10 +44,10 @@ pub(crate) struct OpenReceipts {
 pub(crate) struct Verify {
     /// A file of `micropay channel open-receipts --out`
     file: PathBuf,
-    /// The key that signs the permits of the bank that you trust: the bank's own address unless it changed it (micropay
-    /// channel bank reputation asks the chain). Without it the file's own word is taken, and said so
+    /// A key that signs the permits of a bank that you trust: the bank's own address, unless it set another; repeatable, as
+    /// a bank changes its keys. Without it the file's own word is taken, and said so
     #[arg(long, value_name = "ADDRESS")]
-    bank: Option<Address>,
+    bank: Vec<Address>,
 }
 
 /// What a check of receipts found.
@@ -128,7 +128,7 @@ async fn open_stored(
         opener: opening.opener,
     };
     let json = ReceiptsJson::new(&domain, &file);
-    let verified = Verified::of(&json, None)?;
+    let verified = Verified::of(&json, &[])?;
     if let Some(path) = path {
         json.write(path)?;
     }
@@ -142,7 +142,7 @@ async fn open_stored(
 }
 
 pub(super) fn verify(verify: &Verify, out: Output) -> eyre::Result<ExitCode> {
-    let verified = Verified::of(&ReceiptsJson::read(&verify.file)?, verify.bank)?;
+    let verified = Verified::of(&ReceiptsJson::read(&verify.file)?, &verify.bank)?;
     out.answer(&verified.describe(), verified.text())?;
     Ok(if verified.holds() {
         ExitCode::SUCCESS
@@ -152,8 +152,9 @@ pub(super) fn verify(verify: &Verify, out: Output) -> eyre::Result<ExitCode> {
 }
 
 impl Verified {
-    /// Checks a file, end to end, against the key of the bank that the reader trusts, or against whoever signed it.
-    pub(crate) fn of(json: &ReceiptsJson, bank_key: Option<Address>) -> eyre::Result<Self> {
+    /// Checks a file, end to end, against the keys of the banks that the reader trusts, or, without any, against whoever
+    /// signed its first permit.
+    pub(crate) fn of(json: &ReceiptsJson, bank_keys: &[Address]) -> eyre::Result<Self> {
         let (domain, file) = (json.domain(), json.parse()?);
         let opening = file.terms.first().ok_or_eyre("0 permits, at least 1 is needed")?;
         let permit = opening.permit();
@@ -168,14 +169,15 @@ impl Verified {
             asset: permit.asset(),
             bank: opening.bank(),
             signer,
-            named: bank_key.is_some(),
+            named: !bank_keys.is_empty(),
             opened: 0,
             ends_in_sigma0: false,
             index: file.opener.index,
             amount: permit.unit().saturating_mul(file.opener.index.0.into()),
             wrong: None,
         };
-        let trusted = bank_key.or(signer).unwrap_or(opening.bank());
+        let said = [signer.unwrap_or(opening.bank())];
+        let trusted = if bank_keys.is_empty() { &said } else { bank_keys };
         match file.verify(&domain, trusted, threads) {
             Ok(opened) => {
                 found.opened = opened.receipts.len();

@@ -1,12 +1,13 @@
 //! `micropay channel list` and `show`: what a client or a vendor has of its channels, and what the chain says.
 
+use std::path::PathBuf;
+
 use alloy::primitives::Address;
 use chain::{At, Channels, Client};
 use clap::Args;
 use eyre::OptionExt;
-use protocol::channel::{Amount, ChannelId, Index, Status, Timestamp};
+use protocol::channel::{ChannelId, ChannelRecord, Index, Status};
 use serde_json::{Value, json};
-use std::path::PathBuf;
 use storage::SqliteStore;
 use storage::channel::{
     ChannelMirrorStore, ClientChannelFilter, ClientChannelRecord, ClientChannelStore, VendorChannelRecord,
@@ -132,7 +133,7 @@ async fn list_vendor(config: &Config, vendor: Address, out: Output) -> eyre::Res
 pub(crate) async fn mirrored(
     store: &SqliteStore,
     vendor: Address,
-) -> eyre::Result<Vec<(ChannelId, protocol::channel::ChannelRecord)>> {
+) -> eyre::Result<Vec<(ChannelId, ChannelRecord)>> {
     let Some((_, records)) = store.load_channel_mirror().await? else {
         return Ok(Vec::new());
     };
@@ -168,7 +169,7 @@ pub(super) async fn vendor_channel(
     store: &SqliteStore,
     vendor: Address,
     text: &str,
-) -> eyre::Result<(ChannelId, protocol::channel::ChannelRecord)> {
+) -> eyre::Result<(ChannelId, ChannelRecord)> {
     let mut records = mirrored(store, vendor).await?;
     let ids: Vec<_> = records.iter().map(|(id, _)| *id).collect();
     let id = choose(&ids, text)?;
@@ -226,21 +227,21 @@ async fn show_vendor(
     client: &Client<Channels>,
     store: &SqliteStore,
     id: ChannelId,
-    chain: &protocol::channel::ChannelRecord,
+    chain: &ChannelRecord,
     out: Output,
 ) -> eyre::Result<()> {
     let asset = Asset::read(client, chain.newest().asset).await?;
     let now = client.head().await?.timestamp;
     let on_chain = OnChain::read(client, id).await?;
     let stored = store.vendor_channel(id).await?;
-    let checkpoint = store.latest_checkpoint(id).await?;
+    let checkpoint = store.latest_checkpoint(id).await?.map(|checkpoint| checkpoint.signed.index());
     let terms = chain.admitted(&client.domain());
     let permit = terms.last().ok_or_eyre("a channel has terms")?.permit();
     let mut value = describe_permit(permit, chain.bank);
     if let Some(stored) = &stored {
         merge(&mut value, describe_vendor(stored));
     }
-    value["checkpoint"] = json!(checkpoint.as_ref().map(|checkpoint| checkpoint.index().0));
+    value["checkpoint"] = json!(checkpoint.map(|index| index.0));
     value["chain"] = json!({ "status": on_chain.name(), "settled": on_chain.settled.0 });
     value["now"] = json!(now.0);
     let unit = permit.unit();
@@ -255,7 +256,7 @@ async fn show_vendor(
         ("paid", worth(&asset, unit, highest.0)),
         ("settled", worth(&asset, unit, on_chain.settled.0)),
         ("not settled", worth(&asset, unit, highest.above(on_chain.settled))),
-        ("checkpoint", checkpoint.map_or("none".to_owned(), |signed| format!("at {}", signed.index()))),
+        ("checkpoint", checkpoint.map_or("none".to_owned(), |index| format!("signed at {index}"))),
         ("until", until(permit.expiry(), now)),
     ];
     if let Some(opening) = stored.and_then(|stored| stored.opening) {

@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use alloy::primitives::{Address, U256};
+use alloy::primitives::Address;
 use alloy::signers::local::PrivateKeySigner;
 use chain::anvil::{Anvil, AnvilOptions};
-use chain::{At, ChainClient, ChainConfig, Channels, Client, Finality, Sender, deploy};
+use chain::{At, ChainClient, ChainConfig, Channels, Client, Sender, deploy};
 use clap::Args;
 use eyre::{OptionExt, WrapErr, bail, ensure};
 use gateway::client::Desk;
@@ -37,7 +37,7 @@ use super::goods::{Goods, sha256};
 use super::report::{ChannelReport, Party};
 use super::{FINALITY, Gas, gas_since, progress_bar, say, serve};
 use crate::business::{Business, ChannelSetup, Setup};
-use crate::channel::{BankClient, Found, ReceiptsJson, Verified, Wish, admit, find_or_ask, start_bank};
+use crate::channel::{AskedBank, Found, ReceiptsJson, Verified, Wish, admit, bank_service, find_or_ask, start_bank};
 use crate::output::Output;
 use crate::{clock, credit, picture, stores};
 
@@ -120,7 +120,7 @@ pub(super) async fn run(demo: &ChannelDemo, out: Output) -> eyre::Result<()> {
     say(out, "sending what opens the receipts");
     let desk = world.desk(&address, &receipt_key)?;
     let record = store.client_channel(channel).await?.ok_or_eyre("the channel is gone")?;
-    let position = desk.position(channel).await?.ok_or_eyre("the vendor knows no payment")?;
+    let signed = business.store.latest_checkpoint(channel).await?;
     let answered = desk.open_receipts(&record.channel.opener()).await?;
     let verified = world.show_receipts(&business.store, channel, demo.receipts.as_deref()).await?;
 
@@ -155,7 +155,7 @@ pub(super) async fn run(demo: &ChannelDemo, out: Output) -> eyre::Result<()> {
         gas_open,
         gas_close,
         gas_refund: refund.gas_used,
-        checkpoint_signed: position.checkpointed.0,
+        checkpoint_signed: signed.map_or(0, |checkpoint| checkpoint.signed.index().0),
         checkpoints_on_chain: checkpoints,
         channel,
         short,
@@ -206,7 +206,7 @@ struct Opener<'a> {
     world: &'a World,
     steps: &'a ChannelSteps<SqliteStore>,
     store: &'a SqliteStore,
-    bank: &'a BankClient,
+    bank: &'a AskedBank,
     receipt_key: &'a Key,
 }
 
@@ -275,7 +275,7 @@ impl World {
     }
 
     /// A bank that has admitted client and vendor, on a free port.
-    async fn start_bank(&self) -> eyre::Result<BankClient> {
+    async fn start_bank(&self) -> eyre::Result<AskedBank> {
         let sender = self.sender(&self.bank);
         let reputation = Reputation::new(60).ok_or_eyre("a reputation")?;
         for customer in [self.client.address(), self.vendor.address()] {
@@ -286,8 +286,8 @@ impl World {
         let key = Key::from_bytes(&self.bank.to_bytes().0)?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?).parse()?;
-        start_bank(self.channels.clone(), bank, key, store, listener).await?;
-        BankClient::new(&url)
+        start_bank(bank_service(self.channels.clone(), bank, key, Default::default(), store), listener);
+        AskedBank::at(&url, &self.channels).await
     }
 
     async fn client_store(&self) -> eyre::Result<SqliteStore> {
@@ -449,7 +449,7 @@ impl World {
         if let Some(copy) = copy {
             std::fs::copy(&path, copy).wrap_err_with(|| copy.display().to_string())?;
         }
-        Verified::of(&ReceiptsJson::read(&path)?, Some(self.bank.address()))
+        Verified::of(&ReceiptsJson::read(&path)?, &[self.bank.address()])
     }
 
     /// The vendor closes, and waits until that is final. Index and gas.
