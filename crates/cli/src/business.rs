@@ -11,6 +11,7 @@ use gateway::server::Sellers;
 use merchant::channel::{self, ClosePolicy, CloseStepError, Closer, Vendor, VendorConfig};
 use merchant::follow::{FollowError, KeepMirror, follow, follow_once};
 use merchant::ticket::{ClaimPolicy, ClaimStepError, Claimer, Merchant, Step};
+use protocol::channel::Key;
 use protocol::ticket::{Policy, Seconds, Seed};
 use storage::channel::{ChannelMirrorStore, SettlementStep};
 use storage::{MirrorStore, Part, Store};
@@ -52,6 +53,8 @@ pub(crate) struct Business<S> {
     /// Where it sells by channel.
     pub(crate) vendor: Option<Arc<Vendor<S>>>,
     pub(crate) closer: Option<Arc<Closer<S>>>,
+    /// Signs with clients who want to close at once, where it is the key of who is paid.
+    account: Option<Key>,
     pub(crate) store: S,
     /// A task that ends has failed.
     pub(crate) tasks: JoinSet<eyre::Report>,
@@ -61,6 +64,8 @@ impl<S: Store> Business<S> {
     /// Catches up with the chain, then begins.
     pub(crate) async fn open(setup: Setup, client: ChainClient, store: S) -> eyre::Result<Self> {
         let follower = catch_up(&client, &store, setup.finality).await?;
+        let account = setup.account.as_ref().filter(|account| account.address() == setup.recipient);
+        let account = account.map(|account| Key::from_bytes(&account.to_bytes().0)).transpose()?;
         let sender = match setup.account {
             Some(account) => Some(claim_sender(&client, account, setup.recipient).await?),
             None => None,
@@ -132,6 +137,7 @@ impl<S: Store> Business<S> {
             claimer,
             vendor,
             closer,
+            account,
             store,
             tasks,
         })
@@ -139,9 +145,12 @@ impl<S: Store> Business<S> {
 
     /// What it sells by, for a gate.
     pub(crate) fn sellers(&self) -> Sellers<S> {
-        let sellers = Sellers::from(Arc::clone(&self.merchant));
-        match &self.vendor {
-            Some(vendor) => sellers.and_channels(Arc::clone(vendor)),
+        let mut sellers = Sellers::from(Arc::clone(&self.merchant));
+        if let Some(vendor) = &self.vendor {
+            sellers = sellers.and_channels(Arc::clone(vendor));
+        }
+        match &self.account {
+            Some(account) => sellers.closing_with(account.clone()),
             None => sellers,
         }
     }

@@ -15,8 +15,6 @@ use crate::exit::again;
 /// A bank that was asked who it is.
 pub(crate) struct AskedBank {
     client: BankClient,
-    /// In whose ledger both parties stand.
-    pub(crate) address: Address,
     /// Who signs its permits, as the chain says.
     key: Address,
 }
@@ -39,7 +37,6 @@ impl AskedBank {
         let announced = chain.bank_key_of(about.bank, At::Latest).await?;
         Ok(Self {
             client,
-            address: about.bank,
             key: announced.key,
         })
     }

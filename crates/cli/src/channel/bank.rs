@@ -8,7 +8,7 @@ use alloy::primitives::Address;
 use bindings::channel::PaymentChannel::{setBankKeyCall, setReputationCall};
 use chain::{At, BankKey, Channels, Client, Mined, Sender};
 use clap::{Args, Subcommand};
-use eyre::{WrapErr, bail, ensure};
+use eyre::{WrapErr, ensure};
 use protocol::channel::{Key, MIN_REPUTATION, Reputation};
 use serde_json::json;
 use services::bank::http::{Limits, router, serve};
@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
-use super::{describe_permit, send};
+use super::{describe_permit, key_of, send};
 use crate::config::Config;
 use crate::exit::usage;
 use crate::output::{Output, date, rows};
@@ -215,12 +215,15 @@ fn said(
 
 async fn init(config: &Config, from: &str, key: Option<&str>, out: Output) -> eyre::Result<()> {
     let sender = sender(config, from).await?;
+    let bank = sender.address();
+    let announced = sender.client().bank_key_of(bank, At::Latest).await?;
     let (name, made, address) = match key {
-        None => (from.to_owned(), false, sender.address()),
         Some(name) => make_or_take(config, name)?,
+        None if announced.key == bank => (from.to_owned(), false, bank),
+        // It is a bank already, and keeps the key that it has.
+        None => (key_of(config, announced.key)?.0, false, announced.key),
     };
     let mined = announce(&sender, address).await?;
-    let bank = sender.address();
     let epoch = sender.client().bank_key_of(bank, At::Latest).await?.epoch;
     let value = json!({
         "bank": bank, "key": address, "keyName": name, "made": made, "epoch": epoch,
@@ -286,17 +289,9 @@ async fn announce(bank: &Sender<Channels>, key: Address) -> eyre::Result<Option<
 /// The key that the chain says signs permits, from the keystore.
 async fn permit_key(config: &Config, client: &Client<Channels>, bank: Address) -> eyre::Result<(Key, BankKey)> {
     let announced = client.bank_key_of(bank, At::Latest).await?;
-    let names = keys::list(config)?;
-    let Some((name, _)) = names.iter().find(|(_, address)| *address == announced.key) else {
-        bail!(
-            "permits of bank {bank} are signed by {} (epoch {}), which is none of the {} keys in {}",
-            announced.key,
-            announced.epoch,
-            names.len(),
-            config.home.display()
-        );
-    };
-    Ok((keys::signing_key(config, name)?, announced))
+    let (name, _) = key_of(config, announced.key)
+        .wrap_err_with(|| format!("who signs permits of bank {bank} in epoch {}", announced.epoch))?;
+    Ok((keys::signing_key(config, &name)?, announced))
 }
 
 /// A bank that answers.

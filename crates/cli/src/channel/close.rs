@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::primitives::{Address, B256};
-use chain::{Channels, Follower, Sender};
+use chain::{Channels, Client, Follower, Sender};
 use clap::Args;
 use eyre::{OptionExt, WrapErr, bail};
 use merchant::channel::{ClosePolicy, Closer, Step, Vendor, VendorConfig};
@@ -24,7 +24,7 @@ use storage::channel::{SettlementStep, VendorChannelStore};
 use url::Url;
 
 use super::show::{OnChain, paid, vendor_channel};
-use super::{client_channel, client_store, done, newest, vendor_at, vendor_store, worth};
+use super::{client_channel, client_store, done, newest, units, vendor_at, vendor_store, worth};
 use crate::business::catch_up_channels;
 use crate::config::Config;
 use crate::exit::refused;
@@ -174,6 +174,10 @@ async fn settle(
     out: Output,
 ) -> eyre::Result<()> {
     let store = vendor_store(config, vendor).await?;
+    let client = config.connect_channels().await?;
+    if let Ok((id, _)) = vendor_channel(&store, vendor, channel).await {
+        still_open(&client, id).await?;
+    }
     // Another `close` may ask this one: it is at it already.
     let _deaf = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::user_defined1())?;
     let domain = config.domain().await?;
@@ -190,14 +194,10 @@ async fn settle(
             )
         }
         Locked::Ours(_lock) => {
-            let client = config.connect_channels().await?;
             let sender = Sender::new(client.clone(), keys::account(config, from)?);
             let mut follower = catch_up_channels(&client, &store, config.finality()?).await?;
             let (id, record) = vendor_channel(&store, vendor, channel).await?;
-            let before = OnChain::read(&client, id).await?;
-            if before.status != Some(Status::Open) {
-                return Err(refused(format!("channel {id} is closed, with {} units paid", before.settled)));
-            }
+            still_open(&client, id).await?;
             let settled = settle_now(&mut follower, &store, vendor, sender, id, step).await?;
             let asset = Asset::read(&client, record.newest().asset).await?;
             let after = OnChain::read(&client, id).await?;
@@ -220,6 +220,15 @@ async fn settle(
             out.answer(&value, rows(&text))
         }
     }
+}
+
+async fn still_open(client: &Client<Channels>, id: ChannelId) -> eyre::Result<()> {
+    let found = OnChain::read(client, id).await?;
+    if found.status == Some(Status::Closed) {
+        let settled = units(found.settled);
+        return Err(refused(format!("channel {id} is closed, with {settled} paid")));
+    }
+    Ok(())
 }
 
 /// What came of a settlement.

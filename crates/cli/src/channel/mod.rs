@@ -61,7 +61,7 @@ pub(crate) enum Channel {
     List(show::List),
     /// Show a channel: what its client or vendor has of it, and what the chain says
     Show(show::Show),
-    /// Buy over this channel: `micropay get` with `--pay-with channel --channel ID`
+    /// Buy over this channel: `micropay get`, paid by it and no other
     Pay(Pay),
     /// Open the receipts: the client gives the vendor what opens them, the vendor opens them and writes a file of them
     OpenReceipts(receipts::OpenReceipts),

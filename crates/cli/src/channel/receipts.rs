@@ -244,6 +244,7 @@ fn why(stopped: &Stopped) -> String {
         Stopped::WrongChannel { got, channel } => {
             format!("the opener is of channel {got}, the receipts of {channel}")
         }
+        Stopped::NoReceipt { opener, nearest } if opener == nearest => "receipts are missing or out of order".to_owned(),
         Stopped::NoReceipt { opener, nearest } => {
             format!("the opener is of receipt {opener}, the nearest that is there is {nearest}")
         }
