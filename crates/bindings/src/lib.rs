@@ -30,6 +30,26 @@ pub mod channel {
     };
 }
 
+/// What a channel's client signs for its bank, under the channel's domain. No contract reads it, so it is declared here.
+pub mod bank {
+    alloy::sol! {
+        /// Asks the bank to admit a channel, or to let it be topped up.
+        #[derive(Debug, PartialEq, Eq)]
+        struct PermitRequest {
+            bytes32 channelId;
+            address client;
+            address vendor;
+            address receiptKey;
+            address asset;
+            uint128 unit;
+            uint32 length;
+            bytes32 anchor;
+            uint64 expiry;
+            uint64 requestedAt;
+        }
+    }
+}
+
 /// What every contract of ours answers (`contracts/shared`, and the separator that each scheme's interface asks for), to be
 /// called where it does not matter which it is.
 pub mod shared {

@@ -135,14 +135,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         per_step: 60,
         signature: 5_000,
     };
-    let close = Close::plan(
-        &terms,
-        &seller.paid,
-        signed.as_ref(),
-        None,
-        record.settled,
-        &gas,
-    )?;
+    let close = Close::plan(&terms, &seller.paid, signed.as_ref(), None, record.settled, &gas)?;
     let receipt = last_receipt(terms[0].permit(), opened.receipts.last());
     println!(
         "close    at {}, {:?}, {} steps, {} gas, last receipt of item {}",

@@ -248,6 +248,38 @@ impl VendorChannel {
         Ok(channel)
     }
 
+    /// The channel of a vendor that came back from a backup, or with nothing, by what its client says of the last good that
+    /// it got ([`super::ClientChannel::stand`]). The word is checked as any; the rest is about receipts alone, and those
+    /// that are lost stay so: the ones to come end in `last`, not in `sigma_0`.
+    pub fn resumed(
+        &self,
+        record: &ChannelRecord,
+        last: LastDelivered,
+        word: Word,
+        policy: &Policy,
+    ) -> Result<Self, Refusal> {
+        if last.index <= self.delivered.index {
+            return Err(Refusal::IndexBackwards {
+                got: last.index,
+                delivered: self.delivered.index,
+                tag: self.delivered.tag,
+            });
+        }
+        if last.index > record.length() {
+            return Err(Refusal::PastLength {
+                got: last.index,
+                length: record.length(),
+            });
+        }
+        let (paid, _) = check_word(self, last.index, word, record, policy)?;
+        Ok(Self {
+            paid,
+            delivered: last,
+            pending: None,
+            ..*self
+        })
+    }
+
     /// The channel after the contract's anchor of the chain in use has moved to `index`.
     pub fn anchored(&self, index: Index) -> Self {
         let mut channel = *self;
@@ -276,7 +308,8 @@ pub fn accept(payment: Payment, admission: &Admission<'_>) -> Result<Accepted, R
     let record = check_channel(&payment, admission)?;
     check_order(&payment, admission)?;
     let (channel, confirmed) = check_index(&payment, admission, record)?;
-    let (paid, hashes) = check_word(&payment, admission, record)?;
+    let Payment { index, word, .. } = payment;
+    let (paid, hashes) = check_word(admission.channel, index, word, record, admission.policy)?;
     Ok(Accepted {
         channel: VendorChannel {
             paid,
@@ -424,6 +457,14 @@ fn check_index(
             length: record.length(),
         });
     }
+    // A vendor that came back from an old backup must not deliver for what the contract has paid.
+    let settled = admission
+        .view
+        .head
+        .map_or(record.settled, |head| head.settled.max(record.settled));
+    if settled > channel.paid.index && index <= settled {
+        return Err(Refusal::AlreadySettled { got: index, settled });
+    }
     if admission.in_delivery {
         return Err(Refusal::Busy {
             got: index,
@@ -450,12 +491,13 @@ fn check_index(
 
 /// Rule 4: the word is in a chain of the channel.
 fn check_word(
-    payment: &Payment,
-    admission: &Admission<'_>,
+    channel: &VendorChannel,
+    index: Index,
+    word: Word,
     record: &ChannelRecord,
+    policy: &Policy,
 ) -> Result<(Paid, u32), Refusal> {
-    let (Payment { index, word, .. }, held) = (*payment, admission.channel.paid);
-    let policy = admission.policy;
+    let held = channel.paid;
     let (upper, lower) = if index > held.index {
         ((index, word), (held.index, held.word))
     } else {
@@ -469,8 +511,8 @@ fn check_word(
     let mut walked = word;
     if index <= length(record, held.chain) && steps <= policy.max_jump {
         walked = match steps {
-            1 => previous(upper.1, payment.channel),
-            _ => walk(upper.1, payment.channel, steps),
+            1 => previous(upper.1, channel.id),
+            _ => walk(upper.1, channel.id, steps),
         };
         hashes = steps;
         if walked == lower.1 {
@@ -495,7 +537,7 @@ fn check_word(
                 limit: policy.max_walk,
             });
         }
-        walked = walk(word, payment.channel, index.0);
+        walked = walk(word, channel.id, index.0);
         hashes += index.0;
         if walked.0 == record.chains[newest].permit.anchor {
             let paid = if index >= held.index {

@@ -360,6 +360,14 @@ pub enum Refusal {
         /// The length at the last final block.
         length: Index,
     },
+    /// The contract has paid this index, and the vendor does not know for what: it came back from an old backup.
+    #[error("index {got} is not above {settled}, which the contract has paid")]
+    AlreadySettled {
+        /// The payment's index.
+        got: Index,
+        /// What the contract has credited.
+        settled: Index,
+    },
     /// Another payment of the channel is being delivered.
     #[error("index {got} has to wait until {delivering} is delivered")]
     Busy {
@@ -765,6 +773,7 @@ impl Refusal {
             Self::AlreadyDelivered { .. } => "already-delivered",
             Self::IndexBackwards { .. } => "index-backwards",
             Self::PastLength { .. } => "past-length",
+            Self::AlreadySettled { .. } => "already-settled",
             Self::Busy { .. } => "busy",
             Self::PaysTooLittle { .. } => "pays-too-little",
             Self::PaysTooMuch { .. } => "pays-too-much",
@@ -781,6 +790,7 @@ impl Refusal {
             // What the refusal says mends the next payment.
             Self::WrongItem { .. }
             | Self::IndexBackwards { .. }
+            | Self::AlreadySettled { .. }
             | Self::PaysTooLittle { .. }
             | Self::PaysTooMuch { .. } => Retry::NewPayment,
             // A block, a delivery, or a top-up that becomes final helps.

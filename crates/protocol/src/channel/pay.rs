@@ -13,8 +13,8 @@
 //! acknowledged ones, so that no two receipts of one index can exist outside (C-14).
 
 use super::{
-    Admitted, Amount, Chain, ChannelId, Domain, Index, ItemHash, Keccak, Key, Lock, LockedReceipt, PayError,
-    Sigma, Tag, Timestamp, Transcript, Word, lock, transcript,
+    Admitted, Amount, Chain, ChannelId, Domain, Index, ItemHash, Keccak, Key, LastDelivered, Lock,
+    LockedReceipt, PayError, Sigma, Tag, Timestamp, Transcript, Word, lock, transcript,
 };
 
 /// What the client sends: normative (`channel.md` §1.1).
@@ -284,6 +284,21 @@ impl ClientChannel {
             index: self.acknowledged.index,
             sigma: self.acknowledged.sigma,
         }
+    }
+
+    /// Where the client stands, for a vendor that came back from a backup and has less: the last receipt, and its word.
+    pub fn stand(&self, chain: &mut Chain) -> Result<(LastDelivered, Word), PayError> {
+        let Acknowledged {
+            index,
+            transcript,
+            sigma,
+        } = self.acknowledged;
+        let last = LastDelivered {
+            index,
+            transcript,
+            tag: Tag::of(self.id(), index, &sigma),
+        };
+        Ok((last, chain.word(index)?))
     }
 
     /// Rebuilds the channel of a client that lost its store. `terms` are from the chain, the rest is what the vendor has of

@@ -4,12 +4,14 @@
 
 use std::sync::LazyLock;
 
-use alloy_primitives::{Address, B256, U256, keccak256};
-use alloy_sol_types::{Eip712Domain, SolStruct};
+use alloy_primitives::{Address, B256, keccak256};
+use alloy_sol_types::SolStruct;
 use bindings::ticket::{CoinCommitment, Opening, Ticket};
 
-static TICKET_TYPEHASH: LazyLock<B256> = LazyLock::new(typehash::<Ticket>);
-static COIN_COMMITMENT_TYPEHASH: LazyLock<B256> = LazyLock::new(typehash::<CoinCommitment>);
+use crate::typed_data;
+
+static TICKET_TYPEHASH: LazyLock<B256> = LazyLock::new(typed_data::typehash::<Ticket>);
+static COIN_COMMITMENT_TYPEHASH: LazyLock<B256> = LazyLock::new(typed_data::typehash::<CoinCommitment>);
 
 /// One deployed `TicketEscrow`: chain and address, and the separator that both make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,17 +29,10 @@ impl Domain {
 
     /// The domain of the contract at `contract` on the chain with this id.
     pub fn new(chain_id: u64, contract: Address) -> Self {
-        let domain = Eip712Domain::new(
-            Some(Self::NAME.into()),
-            Some(Self::VERSION.into()),
-            Some(U256::from(chain_id)),
-            Some(contract),
-            None,
-        );
         Self {
             chain_id,
             contract,
-            separator: domain.separator(),
+            separator: typed_data::separator(Self::NAME, Self::VERSION, chain_id, contract),
         }
     }
 
@@ -86,21 +81,13 @@ impl Domain {
     }
 
     fn typed_data_hash(&self, struct_hash: B256) -> B256 {
-        let mut bytes = [0u8; 2 + 32 + 32];
-        bytes[..2].copy_from_slice(&[0x19, 0x01]);
-        bytes[2..34].copy_from_slice(self.separator.as_slice());
-        bytes[34..].copy_from_slice(struct_hash.as_slice());
-        keccak256(bytes)
+        typed_data::digest(self.separator, struct_hash)
     }
-}
-
-fn typehash<T: SolStruct>() -> B256 {
-    keccak256(T::eip712_encode_type().as_bytes())
 }
 
 #[cfg(test)]
 mod tests {
-    use alloy_primitives::{address, b256};
+    use alloy_primitives::{U256, address, b256};
 
     use super::*;
 

@@ -424,6 +424,102 @@ fn an_anchor_that_moved_is_where_a_walk_ends() {
     assert!(world.accept(payment, world.order(9, 1)).is_ok());
 }
 
+/// A vendor that lost its store, or has an old one, goes on from what its client and the chain say.
+#[test]
+fn a_vendor_comes_back_from_a_backup() {
+    let mut world = World::new(40);
+    for number in 1..=3 {
+        world.buy(number, 2);
+    }
+    let backup = world.seller;
+    for number in 4..=8 {
+        world.buy(number, 2);
+    }
+    let lost = world.seller;
+    for old in [backup, VendorChannel::open(&world.domain, world.record())] {
+        world.seller = old;
+        // As it is, the two do not come together.
+        let payment = world.pay(9, 2);
+        let order = world.order(9, 2);
+        assert!(matches!(
+            world.accept(payment, order),
+            Err(Refusal::PaysTooMuch { .. })
+        ));
+        // The client says where it stands, with the word that proves it.
+        let (last, word) = world.payer.stand(&mut world.chain).unwrap();
+        world.seller = world
+            .seller
+            .resumed(world.record(), last, word, &world.policy)
+            .unwrap();
+        assert_eq!(world.seller, lost);
+        assert!(world.accept(payment, order).is_ok());
+        // A word that is none, or a stand that is behind, is refused.
+        world.seller = old;
+        let bogus = Word(bytes32("word", 0));
+        let refusal = world
+            .seller
+            .resumed(world.record(), last, bogus, &world.policy)
+            .unwrap_err();
+        assert!(matches!(refusal, Refusal::WordNotInChain { .. }));
+    }
+    world.seller = lost;
+    let (last, word) = world.payer.stand(&mut world.chain).unwrap();
+    let refusal = world
+        .seller
+        .resumed(world.record(), last, word, &world.policy)
+        .unwrap_err();
+    assert!(matches!(refusal, Refusal::IndexBackwards { .. }));
+}
+
+/// What the contract has paid, a vendor with an old backup does not deliver for once more.
+#[test]
+fn settled_words_buy_nothing() {
+    let mut world = World::new(10);
+    let backup = world.seller;
+    let spent = world.buy(1, 1);
+    world.happen(&ChannelEvent::Checkpointed(Checkpointed {
+        channelId: world.payer.id().0,
+        index: 1,
+        word: spent.word.0,
+        paid: alloy_primitives::U256::from(100),
+    }));
+    let good = world.pay(2, 1);
+    assert!(world.accept(good, world.order(2, 1)).is_ok());
+    world.seller = backup;
+    let refusal = world.accept(spent, world.order(1, 1)).unwrap_err();
+    assert_eq!(
+        refusal,
+        Refusal::AlreadySettled {
+            got: Index(1),
+            settled: Index(1)
+        }
+    );
+    assert_eq!(
+        (refusal.rule(), refusal.retry()),
+        ("already-settled", Retry::NewPayment)
+    );
+}
+
+/// Credit from a failed jump stays credit when it was settled.
+#[test]
+fn settled_credit_is_credit() {
+    let mut world = World::new(10);
+    let dear = world.pay(1, 3);
+    let accepted = world.accept(dear, world.order(1, 3)).unwrap();
+    world.seller = accepted.failed().channel;
+    world.happen(&ChannelEvent::Checkpointed(Checkpointed {
+        channelId: world.payer.id().0,
+        index: 3,
+        word: dear.word.0,
+        paid: alloy_primitives::U256::from(300),
+    }));
+    world.seller = world.seller.anchored(Index(3));
+    for number in 2..=5 {
+        world.buy(number, 1);
+    }
+    assert_eq!(world.seller.delivered.index, Index(4));
+}
+
 #[test]
 fn prices_become_units() {
     let asset = Address::ZERO;

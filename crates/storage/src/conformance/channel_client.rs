@@ -43,15 +43,13 @@ fn at(index: u32) -> Index {
     Index(index)
 }
 
-fn with_budgets(request: PayRequest, budgets: &[(&str, u128)]) -> PayRequest {
+fn with_budgets(mut request: PayRequest, budgets: &[(&str, u128)]) -> PayRequest {
     let budget = |(account, limit): &(&str, u128)| Budget {
         account: (*account).to_owned(),
         limit: Amount(*limit),
     };
-    PayRequest {
-        budgets: budgets.iter().map(budget).collect(),
-        ..request
-    }
+    request.budgets = budgets.iter().map(budget).collect();
+    request
 }
 
 /// Once, with everything that belongs to it; with anything else in it, it is another one, and refused.
@@ -87,7 +85,7 @@ pub async fn channel_is_saved_once<B: Backend>() {
     place.close(store).await.unwrap();
     let store = open_channels(&place).await;
     let record = stored(&store, 0).await;
-    assert_eq!(record.channel.terms(), [new.admitted.clone()]);
+    assert_eq!(record.channel.terms(), std::slice::from_ref(&new.admitted));
     assert_eq!(record.channel.acknowledged().sigma, new.admitted.sigma0());
     assert_eq!((record.salt, record.origin), (new.salt, new.origin));
     assert_eq!((record.saved_at, record.closed_at), (new.at, None));

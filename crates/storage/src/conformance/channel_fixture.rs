@@ -230,7 +230,7 @@ pub fn full_record(n: u64) -> ChannelRecord {
         },
         receipt_shown: n.is_multiple_of(2).then_some(B256::repeat_byte(9)),
         bad_lock_proven: n % 2 == 1,
-        double_receipt_proven: n % 2 == 0,
+        double_receipt_proven: n.is_multiple_of(2),
         ..channel_record(n % 4, 1 + (n % 2) as u32)
     }
 }

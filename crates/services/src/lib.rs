@@ -1,0 +1,6 @@
+//! Servers' logic: roles that are neither payer nor merchant. Each service loads, decides (by `protocol`), saves and sends,
+//! and has the shapes, the router and the client of its own HTTP interface beside that.
+//!
+//! - [`bank`]: admits channels by reputation and signs their permits.
+
+pub mod bank;
