@@ -18,6 +18,10 @@ pub enum Fault {
     LoseRequest,
     /// The ticket arrives, the answer does not.
     LoseAnswer,
+    /// The payment arrives, and the seller has no good for it (channels).
+    LoseGood,
+    /// The payment is taken, and the seller's process ends before the good leaves (channels).
+    Keep,
 }
 
 /// Sells numbers: the good of item `n` is `n`.

@@ -8,11 +8,15 @@
 )]
 
 mod counter;
+mod market;
 mod shop;
 mod switch;
 mod world;
 
 pub use counter::{Counter, Fault};
+pub use market::{
+    Customer, Market, Stall, StallSetup, UNIT, Window, account_key, purchase, refusal, sender_on,
+};
 pub use shop::{Setup, Shop};
 pub use switch::{Mode, Switch};
 pub use world::{Clock, Escrow, NATIVE, Odds, PRIZE, World, forge, hash, random, system_now, terms};

@@ -5,6 +5,7 @@
 )]
 
 mod admission;
+mod channel;
 mod constants;
 mod crowd;
 mod differential;

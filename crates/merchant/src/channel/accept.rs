@@ -332,10 +332,9 @@ where
             policy: &self.config.policy,
         };
         match accept(case.payment, &admission) {
-            Ok(accepted) => self.check_due(state, case, &accepted).map_or_else(
-                |error| Judged::Error(error),
-                |()| Judged::Accepted(Box::new(accepted)),
-            ),
+            Ok(accepted) => self
+                .check_due(state, case, &accepted)
+                .map_or_else(Judged::Error, |()| Judged::Accepted(Box::new(accepted))),
             Err(refusal) => Judged::Error(refused(state, refusal)),
         }
     }

@@ -76,7 +76,7 @@ where
                     "a client's receipts do not open");
             }
             None => {
-                info!(%channel, receipts = opened.receipts.len(), "receipts opened, down to the bank's signature")
+                info!(%channel, receipts = opened.receipts.len(), "receipts opened, down to the bank's signature");
             }
         }
         let opening = Opening {
