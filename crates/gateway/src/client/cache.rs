@@ -126,7 +126,10 @@ impl Cache {
             shelf.routes.remove(0);
         }
         if let Some(terms) = &offers.ticket {
-            let known = shelf.routes.iter_mut().filter_map(|route| route.offers.ticket.as_mut());
+            let known = shelf
+                .routes
+                .iter_mut()
+                .filter_map(|route| route.offers.ticket.as_mut());
             for known in known {
                 if known.pay_to == terms.pay_to && known.extra.contract == terms.extra.contract {
                     known.extra.commitment = terms.extra.commitment;
@@ -167,7 +170,9 @@ impl Cache {
     /// Terms that are not acceptable: the server is to be asked again.
     pub(super) fn forget(&self, target: &Target, offers: &Offers) {
         if let Some(shelf) = self.shelves.lock().origins.get_mut(&target.origin) {
-            shelf.routes.retain(|route| Some(route.text.as_str()) != offers.route());
+            shelf
+                .routes
+                .retain(|route| Some(route.text.as_str()) != offers.route());
         }
     }
 }

@@ -104,7 +104,10 @@ pub(super) struct Notes {
 impl Notes {
     /// How long the server wants us to wait.
     pub(super) fn read_wait(&self, answer: &Response) {
-        let wait = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let wait = answer
+            .headers()
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok());
         *self.wait.lock() = wait.and_then(|secs| secs.parse().ok()).map(Duration::from_secs);
     }
 

@@ -140,9 +140,9 @@ impl MicropayMiddleware {
         openings: Openings,
         settings: Settings,
     ) -> Self {
-        let escrow = tickets.as_ref().map(|tickets| {
-            HeaderValue::try_from(tickets.escrow().to_string()).expect("an address is ASCII")
-        });
+        let escrow = tickets
+            .as_ref()
+            .map(|tickets| HeaderValue::try_from(tickets.escrow().to_string()).expect("an address is ASCII"));
         let contracts = Contracts {
             ticket: tickets.as_ref().map(|tickets| *tickets.domain()),
             channel: channels.as_ref().map(|channels| *channels.domain()),
@@ -273,7 +273,10 @@ impl MicropayMiddleware {
                 debug!(%channel, %error, "paying by ticket");
                 self.pay_ticket(asked, request, ticket, offers, way).await
             }
-            Some(_) => match self.pay_channel(asked, request, terms, channel, Turn::Wait, way).await? {
+            Some(_) => match self
+                .pay_channel(asked, request, terms, channel, Turn::Wait, way)
+                .await?
+            {
                 ByChannel::Done(response) => Ok(response),
                 ByChannel::NotNow(error) => Err(asked.channel_error(error, &Notes::default()).into()),
             },

@@ -40,12 +40,12 @@ use storage::channel::ClientChannelStore;
 
 use self::kind::{Channels, Tickets};
 use self::opening::Openings;
+pub use crate::wire::Kind;
 pub use budgets::{Budgets, day_of};
 pub use error::ClientError;
 pub use kind::channel::Desk;
 pub use middleware::MicropayMiddleware;
 pub use opening::{ChannelPolicy, OpenChannel, OpeningFuture, OpensChannels, WantedChannel};
-pub use crate::wire::Kind;
 
 /// Longest wait for a connection.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);

@@ -64,7 +64,8 @@ pub trait OpensChannels: Send + Sync + 'static {
 }
 
 /// What [`OpensChannels::open`] does.
-pub type OpeningFuture = Pin<Box<dyn Future<Output = Result<ChannelId, Box<dyn Error + Send + Sync>>> + Send>>;
+pub type OpeningFuture =
+    Pin<Box<dyn Future<Output = Result<ChannelId, Box<dyn Error + Send + Sync>>> + Send>>;
 
 impl<F, W> OpensChannels for F
 where
@@ -151,7 +152,8 @@ impl Openings {
             .iter()
             .filter(|record| self.policy.only.is_none_or(|only| record.channel.id() == only))
             .filter(|record| !worn_out.contains(&record.channel.id()) && fits(record, terms, now));
-        let first = fit.min_by_key(|record| record.channel.terms().last().map(|terms| terms.permit().expiry()));
+        let first =
+            fit.min_by_key(|record| record.channel.terms().last().map(|terms| terms.permit().expiry()));
         Ok(first.map(|record| record.channel.id()))
     }
 

@@ -121,7 +121,8 @@ fn sold_by(kinds: Kinds) -> impl Iterator<Item = Kind> {
 
 /// What the parties of a channel ask each other, beside payments.
 fn channel_paths() -> [(String, Value); 4] {
-    let hex = |bytes: usize| json!({ "type": "string", "pattern": format!("^0x[0-9a-fA-F]{{{}}}$", 2 * bytes) });
+    let hex =
+        |bytes: usize| json!({ "type": "string", "pattern": format!("^0x[0-9a-fA-F]{{{}}}$", 2 * bytes) });
     let index = || json!({ "type": "integer", "minimum": 0, "maximum": protocol::channel::MAX_LENGTH.0 });
     let decimal = || json!({ "type": "string", "pattern": "^[0-9]+$" });
     let path = |question: &str, summary: &str, asked: Value, answered: Value| {

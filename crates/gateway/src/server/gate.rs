@@ -41,8 +41,8 @@ use super::limits::{Limiters, RateLimits};
 use super::meter::Meter;
 use super::operator::{Counters, Upstream as Outcome};
 use super::reply::{
-    Asked, Protocol, add_cors, announced_escrow, payment_required, payment_token, preflight, problem, rfc3339,
-    strip_request, strip_response,
+    Asked, Protocol, add_cors, announced_escrow, payment_required, payment_token, preflight, problem,
+    rfc3339, strip_request, strip_response,
 };
 use super::table::{Charge, Kinds, Listed, Table};
 use super::tee::Tee;
@@ -776,12 +776,7 @@ impl<S: GateStore> Gate<S> {
         self.required(call, &refused.why, refused.known)
     }
 
-    fn required(
-        &self,
-        call: &Call<'_>,
-        why: &Problem,
-        known: Option<(Address, Quote)>,
-    ) -> Response<Body> {
+    fn required(&self, call: &Call<'_>, why: &Problem, known: Option<(Address, Quote)>) -> Response<Body> {
         let ways = self.desks.ways(call.kinds, &call.price, known, route_of(call));
         let expires = rfc3339((self.now)().0 + CHALLENGE_SECONDS);
         let challenge = |way: &Way| {

@@ -13,8 +13,9 @@ use protocol::channel;
 use protocol::ticket::{Domain, Timestamp};
 
 use crate::wire::{
-    Advice, CORS_ALLOW, CORS_EXPOSE, Challenge, ChannelPaymentReceipt, ChannelReceipt, PAYMENT_HEADERS, PAYMENT_RECEIPT, PAYMENT_REQUIRED,
-    PAYMENT_RESPONSE, Payment, PaymentRequired, PaymentResponse, Problem, Receipt, Resource, Way, Written,
+    Advice, CORS_ALLOW, CORS_EXPOSE, Challenge, ChannelPaymentReceipt, ChannelReceipt, PAYMENT_HEADERS,
+    PAYMENT_RECEIPT, PAYMENT_REQUIRED, PAYMENT_RESPONSE, Payment, PaymentRequired, PaymentResponse, Problem,
+    Receipt, Resource, Way, Written,
 };
 
 /// Ask some servers to take a request for one with another method or path than the one that was priced.
@@ -26,6 +27,8 @@ const OVERRIDES: [HeaderName; 5] = [
     HeaderName::from_static("x-rewrite-url"),
 ];
 
+/// Room for the terms in the head of a 402, bytes: all of it is to be below 4 KB, and the rest takes up to 600.
+const ROOM: usize = 3_480;
 /// Seconds after which an answer that asks for patience is worth asking for again.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
@@ -50,7 +53,8 @@ pub(super) struct Asked {
     pub(super) description: Option<String>,
 }
 
-/// A 402: the problem, and the terms in both protocols.
+/// A 402: the problem, and the terms in both protocols. Where names are so long that it would not fit, the description is
+/// left out, and then what x402 says anyhow: the challenges but for the first.
 pub(super) fn payment_required(
     why: &Problem,
     accepts: Vec<Way>,
@@ -59,15 +63,26 @@ pub(super) fn payment_required(
 ) -> Response<Body> {
     let mut response = problem(why);
     let Asked { url, description } = asked;
-    let required = PaymentRequired {
+    let mut required = PaymentRequired {
         error: why.rule.clone(),
         resource: Resource { url, description },
         accepts,
     };
+    let mut challenges: Vec<String> = challenges.iter().map(Challenge::header).collect();
+    let mut written = required.header();
+    while written.len() + challenges.iter().map(String::len).sum::<usize>() > ROOM {
+        if required.resource.description.take().is_some() {
+            written = required.header();
+        } else if challenges.len() > 1 {
+            challenges.pop();
+        } else {
+            break;
+        }
+    }
     let headers = response.headers_mut();
-    insert(headers, PAYMENT_REQUIRED, required.header());
+    insert(headers, PAYMENT_REQUIRED, written);
     for challenge in challenges {
-        if let Ok(value) = HeaderValue::try_from(challenge.header()) {
+        if let Ok(value) = HeaderValue::try_from(challenge) {
             headers.append(WWW_AUTHENTICATE, value);
         }
     }

@@ -492,7 +492,10 @@ fn reputation<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error
 fn few_payments<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<LostPayment>, D::Error> {
     let payments = Vec::<LostPayment>::deserialize(deserializer)?;
     if payments.len() > MAX_LOST {
-        let text = format_args!("{} payments, at most {MAX_LOST} are taken at once", payments.len());
+        let text = format_args!(
+            "{} payments, at most {MAX_LOST} are taken at once",
+            payments.len()
+        );
         return Err(serde::de::Error::custom(text));
     }
     Ok(payments)

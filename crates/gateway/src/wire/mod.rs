@@ -14,10 +14,9 @@ mod x402;
 
 pub use channel::{
     CHANNELS, ChannelExtra, ChannelPayment, ChannelReceipt, ChannelRequirements, CheckpointPayload,
-    CloseAnswer, CloseRequest, HeldWord, LastReceipt, LostPayment, MAX_BANKS, MAX_CHANNEL_BODY, MAX_LOST, OpenerAnswer, OpenerRequest,
-    PaymentsAnswer, PaymentsRequest,
-    POSITION_SECONDS, Position, PositionAnswer, PositionRequest, item_hash, position_digest,
-    read_channel_body,
+    CloseAnswer, CloseRequest, HeldWord, LastReceipt, LostPayment, MAX_BANKS, MAX_CHANNEL_BODY, MAX_LOST,
+    OpenerAnswer, OpenerRequest, POSITION_SECONDS, PaymentsAnswer, PaymentsRequest, Position, PositionAnswer,
+    PositionRequest, item_hash, position_digest, read_channel_body,
 };
 pub use encoding::WireError;
 pub use kind::{Contracts, Kind, Offers, Payload, Way};

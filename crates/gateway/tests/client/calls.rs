@@ -6,7 +6,7 @@ use payer::ticket::Limits;
 use protocol::ticket::Amount;
 use storage::{OrderState, OrderStore};
 
-use crate::seller::{PRICE, Seller, client, client_on, escrow_key, paid, signed, store};
+use crate::seller::{PRICE, Seller, client, client_on, escrow_key, paid, signed, store, ticket_of};
 
 #[tokio::test]
 async fn a_stranger_is_asked_once_and_then_paid_at_once() {

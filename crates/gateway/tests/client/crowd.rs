@@ -6,7 +6,7 @@ use futures::future::join_all;
 use payer::ticket::Limits;
 use storage::{OrderStore, SqliteStore, StoreIdentity};
 
-use crate::seller::{PRICE, Seller, client_on, domain, escrow_key, paid, store};
+use crate::seller::{PRICE, Seller, client_on, domain, escrow_key, store, ticket_of};
 
 /// Half of them while prices and sessions change under them.
 async fn crowd(calls: usize) {

@@ -10,7 +10,9 @@ use micropay_gateway::wire::Advice;
 use payer::ticket::{Limits, PayError};
 use storage::{OrderState, OrderStore};
 
-use crate::seller::{Answer, Seller, client, client_on, escrow_key, paid, problem, set, signed, store};
+use crate::seller::{
+    Answer, Seller, client, client_on, escrow_key, paid, problem, set, signed, store, ticket_of,
+};
 
 #[tokio::test]
 async fn a_lost_answer_is_asked_for_again_with_the_same_ticket() {

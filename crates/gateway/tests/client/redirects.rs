@@ -101,7 +101,7 @@ async fn a_loop_of_redirects_ends() {
 #[tokio::test]
 async fn plain_http_is_for_this_machine_only() {
     let (seller, store) = (Seller::start().await, store());
-    let resolve = |builder: micropay_gateway::client::Builder<_>| {
+    let resolve = |builder: micropay_gateway::client::Builder| {
         let http = reqwest::Client::builder().resolve("shop.example", seller.address);
         builder.http(http)
     };

@@ -11,9 +11,8 @@ use micropay_gateway::server::{Charge, Kinds, Route, Table};
 use micropay_gateway::wire::{
     ChallengeKey, ChannelExtra, ChannelPayment, ChannelRequirements, CloseAnswer, CloseRequest, Contracts,
     Extra, Kind, LastReceipt, OpenerAnswer, OpenerRequest, Payload, PaymentRequired, PaymentsRequest,
-    PositionAnswer,
-    PositionRequest, Problem, Requirements, Resource, Way, offered, read_channel_body, read_channel_response,
-    read_credential, read_required, read_response, read_signature,
+    PositionAnswer, PositionRequest, Problem, Requirements, Resource, Way, offered, read_channel_body,
+    read_channel_response, read_credential, read_required, read_response, read_signature,
 };
 use protocol::channel::{self, ChannelId, Index, Word};
 use protocol::ticket::{Amount, Domain};

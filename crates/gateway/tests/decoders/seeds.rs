@@ -6,9 +6,9 @@ use alloy_primitives::{B256, U256};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use micropay_gateway::wire::{
-    Advice, Challenge, ChannelPayment, ChannelReceipt, CloseAnswer, CloseRequest, LastReceipt, LostPayment, OpenerAnswer,
-    OpenerRequest, Payload, Payment, PaymentRequired, PaymentResponse, PaymentSignature, PaymentsRequest, Position,
-    PositionAnswer, PositionRequest, Problem, Resource, Way,
+    Advice, Challenge, ChannelPayment, ChannelReceipt, CloseAnswer, CloseRequest, LastReceipt, LostPayment,
+    OpenerAnswer, OpenerRequest, Payload, Payment, PaymentRequired, PaymentResponse, PaymentSignature,
+    PaymentsRequest, Position, PositionAnswer, PositionRequest, Problem, Resource, Way,
 };
 use protocol::channel::{
     ChannelId, Index, ItemHash, Key, Lock, Sigma, SignedCheckpoint, Tag, Transcript, Word,
@@ -105,9 +105,7 @@ fn channel_bodies() -> Vec<(&'static str, &'static str, String)> {
         order: B256::repeat_byte(0x88),
         payment: ChannelPayment::new(&channel_payment(), None),
     };
-    let lost = PaymentsRequest {
-        payments: vec![lost],
-    };
+    let lost = PaymentsRequest { payments: vec![lost] };
     let body = |name: &str, json: serde_json::Value| format!("{name}\n{json}");
     let mut malleated = json!(opener);
     malleated["sigma"] = json!(format!("0x{}", "ff".repeat(64)));

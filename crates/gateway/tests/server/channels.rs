@@ -13,9 +13,8 @@ use protocol::channel::{
 use serde_json::{Value, json};
 use storage::channel::VendorChannelStore;
 
-use super::channel::{
-    Purse, UNIT, channel_domain, channel_payment_json, client_key, policy, receipt_key, vendor_key,
-};
+use super::channel::{UNIT, channel_domain, client_key, policy, receipt_key, vendor_key};
+use super::purse::{Purse, channel_payment_json};
 use super::shop::{
     Answer, NOW, Setup, Shop, call, channel_shop, channel_shop_with, domain, encode, get, like, price, route,
     until,
@@ -48,12 +47,23 @@ async fn both_kinds_are_offered_and_a_word_buys() {
     };
     let offers = read_required(asked.header("payment-required"), contracts).unwrap();
     let (ticket, channel) = (offers.ticket.unwrap(), offers.channel.unwrap());
-    assert_eq!((ticket.amount, channel.amount), (price().price.0, price().price.0));
+    assert_eq!(
+        (ticket.amount, channel.amount),
+        (price().price.0, price().price.0)
+    );
     assert_eq!(channel.pay_to, vendor_key().address());
     assert!(channel.is_of(&channel_domain()));
     let challenges = asked.headers.get_all("www-authenticate").iter();
     let intents: Vec<_> = challenges
-        .map(|value| value.to_str().unwrap().split("intent=").nth(1).unwrap().to_owned())
+        .map(|value| {
+            value
+                .to_str()
+                .unwrap()
+                .split("intent=")
+                .nth(1)
+                .unwrap()
+                .to_owned()
+        })
         .collect();
     assert!(intents[0].starts_with("\"ticket\"") && intents[1].starts_with("\"channel\""));
 
@@ -63,11 +73,17 @@ async fn both_kinds_are_offered_and_a_word_buys() {
         answer.sold(&format!("good of {path}"));
         let receipt = read_channel_response(answer.header("payment-response")).unwrap();
         assert_eq!(receipt.extra, (&payment).into());
-        assert_eq!((receipt.amount, receipt.payer), (price().price.0, client_key(0).address()));
+        assert_eq!(
+            (receipt.amount, receipt.payer),
+            (price().price.0, client_key(0).address())
+        );
         assert_eq!(answer.header("cache-control"), "private");
         purse.acknowledge(payment.tag);
         let sum = shop.gate.counters().channels();
-        assert_eq!((sum.payments, sum.revenue.0), (n as u64 + 1, (n as u128 + 1) * price().price.0));
+        assert_eq!(
+            (sum.payments, sum.revenue.0),
+            (n as u64 + 1, (n as u128 + 1) * price().price.0)
+        );
     }
     // Tickets are sold beside.
     shop.pay("/d", &shop.ticket()).await.sold("good of /d");
@@ -81,7 +97,9 @@ async fn a_gateway_without_channels_says_nothing_of_them() {
     let offers = read_required(asked.header("payment-required"), &channel_domain()).unwrap();
     assert!(offers.is_empty());
     let payment = Purse::new(like(0)).pay("/a", UNITS);
-    shop.send(get("/a").by_channel(&payment)).await.is(400, "payment-malformed");
+    shop.send(get("/a").by_channel(&payment))
+        .await
+        .is(400, "payment-malformed");
     // Its addresses are the upstream's, and cost what they cost.
     let asked = ask(&shop, &like(0).id().to_string(), "position", "{}").await;
     asked.is(402, "payment-required");
@@ -113,7 +131,9 @@ async fn the_same_payment_again_gets_the_same_answer_and_no_other() {
         shop.send(get("/a").by_channel(&payment)).await.sold("good of /a");
     }
     assert_eq!(shop.upstream.calls(), 1);
-    shop.send(get("/b").by_channel(&payment)).await.is(409, "other-order");
+    shop.send(get("/b").by_channel(&payment))
+        .await
+        .is(409, "other-order");
     // Another body is another request, too.
     let paid = purse.pay_for("POST", "/echo", UNITS);
     assert_eq!(paid.index, Index(UNITS), "the first is not acknowledged");
@@ -143,18 +163,33 @@ async fn another_gateway_on_the_same_store_sells_nothing_twice_and_goes_on() {
     let (other, _) = channel_shop_with(setup).await;
     let mut last = None;
     for n in 0..6 {
-        let (here, there) = if n % 2 == 0 { (&one, &other) } else { (&other, &one) };
+        let (here, there) = if n % 2 == 0 {
+            (&one, &other)
+        } else {
+            (&other, &one)
+        };
         let path = format!("/{n}");
         let payment = purse.pay(&path, UNITS);
-        here.send(get(&path).by_channel(&payment)).await.sold(&format!("good of {path}"));
-        there.send(get(&path).by_channel(&payment)).await.is(410, "answer-not-kept");
+        here.send(get(&path).by_channel(&payment))
+            .await
+            .sold(&format!("good of {path}"));
+        there
+            .send(get(&path).by_channel(&payment))
+            .await
+            .is(410, "answer-not-kept");
         let elsewhere = there.send(get("/elsewhere").by_channel(&payment)).await;
         assert_eq!(elsewhere.status, 409, "{elsewhere:?}");
         purse.acknowledge(payment.tag);
         last = Some(payment);
     }
     assert_eq!(one.upstream.calls() + other.upstream.calls(), 6);
-    let stored = one.merchant.store().vendor_channel(purse.like.id()).await.unwrap().unwrap();
+    let stored = one
+        .merchant
+        .store()
+        .vendor_channel(purse.like.id())
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(stored.highest.unwrap().payment, last.unwrap());
 }
 
@@ -194,8 +229,12 @@ async fn a_failed_payment_sent_again_is_taken_again() {
         assert_eq!(answer.status, 500);
     }
     shop.upstream.fail(false);
-    shop.send(get("/flaky").by_channel(&payment)).await.sold("flaky good");
-    shop.send(get("/flaky").by_channel(&payment)).await.sold("flaky good");
+    shop.send(get("/flaky").by_channel(&payment))
+        .await
+        .sold("flaky good");
+    shop.send(get("/flaky").by_channel(&payment))
+        .await
+        .sold("flaky good");
     assert_eq!(shop.upstream.calls(), 4);
 }
 
@@ -220,7 +259,9 @@ async fn a_price_that_is_no_multiple_of_the_unit_costs_the_next_one() {
         purse.acknowledge(enough.tag);
         purse.pay("/b", 5)
     };
-    shop.send(get("/b").by_channel(&long)).await.is(402, "pays-too-much");
+    shop.send(get("/b").by_channel(&long))
+        .await
+        .is(402, "pays-too-much");
 }
 
 /// A unit of 300,000 where a call costs 1,000,000.
@@ -248,7 +289,9 @@ async fn two_at_once_take_turns_and_none_is_lost() {
     let early = shop.send(get("/b").by_channel(&second)).await;
     early.is(409, "in-progress");
     assert_eq!(early.header("retry-after"), "1");
-    shop.send(get("/gate").by_channel(&first)).await.is(409, "in-progress");
+    shop.send(get("/gate").by_channel(&first))
+        .await
+        .is(409, "in-progress");
     shop.upstream.go_on();
     slow.await.unwrap().sold("went on");
     let behind = shop.send(get("/b").by_channel(&second)).await;
@@ -298,13 +341,17 @@ async fn the_payment_scheme_pays_by_channel_too() {
     answer.sold("good of /a");
     let receipt = {
         use base64::Engine;
-        let receipt = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(answer.header("payment-receipt"));
+        let receipt =
+            base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(answer.header("payment-receipt"));
         serde_json::from_slice::<Value>(&receipt.unwrap()).unwrap()
     };
     assert_eq!(receipt["reference"], json!(payment.tag.0));
-    assert_eq!(receipt["extra"], json!({
-        "channel": payment.channel.0, "index": payment.index.0, "tag": payment.tag.0,
-    }));
+    assert_eq!(
+        receipt["extra"],
+        json!({
+            "channel": payment.channel.0, "index": payment.index.0, "tag": payment.tag.0,
+        })
+    );
 }
 
 #[tokio::test]
@@ -328,7 +375,9 @@ async fn a_route_takes_the_kinds_that_it_names() {
     assert!(refused.header("www-authenticate").contains("intent=\"channel\""));
     // It was never judged, so that it can pay elsewhere.
     let payment = purse.pay("/channel", UNITS);
-    shop.send(get("/channel").by_channel(&payment)).await.sold("good of /channel");
+    shop.send(get("/channel").by_channel(&payment))
+        .await
+        .sold("good of /channel");
 }
 
 // ── hostile payers ──
@@ -341,7 +390,13 @@ async fn attack_a_garbage_lock_is_worth_its_money_all_the_same() {
         ..purse.pay("/a", UNITS)
     };
     shop.send(get("/a").by_channel(&payment)).await.sold("good of /a");
-    let stored = shop.merchant.store().vendor_channel(purse.like.id()).await.unwrap().unwrap();
+    let stored = shop
+        .merchant
+        .store()
+        .vendor_channel(purse.like.id())
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(stored.highest.unwrap().payment.index, Index(UNITS));
 }
 
@@ -395,7 +450,11 @@ async fn attack_what_no_vendor_takes_is_refused_and_changes_nothing() {
     for (rule, status, payment) in cases {
         let answer = shop.send(get("/a").by_channel(&payment)).await;
         answer.is(status, rule);
-        assert_eq!(answer.headers.contains_key("payment-required"), status == 402, "{rule}");
+        assert_eq!(
+            answer.headers.contains_key("payment-required"),
+            status == 402,
+            "{rule}"
+        );
     }
     assert_eq!(shop.upstream.calls(), 0);
     assert_eq!(shop.gate.counters().channels().payments, 0);
@@ -429,7 +488,11 @@ async fn attack_malformed_payments_are_400() {
     ];
     for (n, header) in cases.into_iter().enumerate() {
         let answer = shop.send(get("/a").header(PAYMENT_SIGNATURE, header)).await;
-        assert_eq!((answer.status, answer.rule()), (400, "payment-malformed".into()), "{n}");
+        assert_eq!(
+            (answer.status, answer.rule()),
+            (400, "payment-malformed".into()),
+            "{n}"
+        );
     }
     assert_eq!(shop.upstream.calls(), 0);
     shop.send(get("/a").by_channel(&payment)).await.sold("good of /a");
@@ -446,8 +509,12 @@ async fn attack_a_stranger_s_words_do_not_disturb_a_channel() {
             tag: protocol::channel::Tag(super::channel::hash("forged tag", n)),
             ..payment
         };
-        shop.send(get(&path).by_channel(&forged)).await.is(402, "word-not-in-chain");
-        shop.send(get(&path).by_channel(&payment)).await.sold(&format!("good of {path}"));
+        shop.send(get(&path).by_channel(&forged))
+            .await
+            .is(402, "word-not-in-chain");
+        shop.send(get(&path).by_channel(&payment))
+            .await
+            .sold(&format!("good of {path}"));
         purse.acknowledge(payment.tag);
     }
 }
@@ -466,7 +533,9 @@ async fn checkpoints_come_along_and_are_asked_for_where_they_must() {
     let mut receipts = Vec::new();
     for path in ["/a", "/b"] {
         let payment = purse.pay(path, UNITS);
-        shop.send(get(path).by_channel(&payment)).await.sold(&format!("good of {path}"));
+        shop.send(get(path).by_channel(&payment))
+            .await
+            .sold(&format!("good of {path}"));
         purse.acknowledge(payment.tag);
         receipts.push(payment.receipt());
     }
@@ -477,10 +546,14 @@ async fn checkpoints_come_along_and_are_asked_for_where_they_must() {
     let bare = encode(&channel_payment_json(&payment, Some(&purse.checkpoint())));
     let refused = shop.send(get("/c").header(PAYMENT_SIGNATURE, bare)).await;
     assert_eq!(refused.status, 402, "{refused:?}");
-    let root = protocol::channel::LockTree::over(&receipts, Index::ZERO).unwrap().root();
+    let root = protocol::channel::LockTree::over(&receipts, Index::ZERO)
+        .unwrap()
+        .root();
     let signed = purse.checkpoint_over(root);
     let header = encode(&channel_payment_json(&payment, Some(&signed)));
-    shop.send(get("/c").header(PAYMENT_SIGNATURE, header)).await.sold("good of /c");
+    shop.send(get("/c").header(PAYMENT_SIGNATURE, header))
+        .await
+        .sold("good of /c");
 }
 
 // ── beside payments ──
@@ -498,7 +571,9 @@ async fn a_client_that_lost_its_store_learns_where_it_stands() {
     assert_eq!(nothing.last, None);
     for path in ["/a", "/b"] {
         let payment = purse.pay(path, UNITS);
-        shop.send(get(path).by_channel(&payment)).await.sold(&format!("good of {path}"));
+        shop.send(get(path).by_channel(&payment))
+            .await
+            .sold(&format!("good of {path}"));
         purse.acknowledge(payment.tag);
     }
     let answer = ask(&shop, &id.to_string(), "position", asked(0, NOW.0 + 299)).await;
@@ -512,16 +587,37 @@ async fn a_client_that_lost_its_store_learns_where_it_stands() {
 
     let who = |answer: Answer| (answer.status, answer.rule());
     let id = id.to_string();
-    assert_eq!(who(ask(&shop, &id, "position", asked(1, NOW.0)).await), (403, "wrong-signer".into()));
+    assert_eq!(
+        who(ask(&shop, &id, "position", asked(1, NOW.0)).await),
+        (403, "wrong-signer".into())
+    );
     for at in [NOW.0 - 301, NOW.0 + 301, 0, u64::MAX] {
-        assert_eq!(who(ask(&shop, &id, "position", asked(0, at)).await), (400, "request-stale".into()));
+        assert_eq!(
+            who(ask(&shop, &id, "position", asked(0, at)).await),
+            (400, "request-stale".into())
+        );
     }
-    assert_eq!(who(ask(&shop, &id, "position", "{").await), (400, "request-malformed".into()));
-    assert_eq!(who(ask(&shop, &id, "position", vec![b' '; 5_000]).await), (413, "body-too-large".into()));
+    assert_eq!(
+        who(ask(&shop, &id, "position", "{").await),
+        (400, "request-malformed".into())
+    );
+    assert_eq!(
+        who(ask(&shop, &id, "position", vec![b' '; 5_000]).await),
+        (413, "body-too-large".into())
+    );
     let other = like(7).id().to_string();
-    assert_eq!(who(ask(&shop, &other, "position", asked(0, NOW.0)).await), (404, "channel-missing".into()));
-    assert_eq!(who(ask(&shop, "0x12", "position", "").await), (404, "no-such-question".into()));
-    assert_eq!(who(ask(&shop, &id, "anything", "").await), (404, "no-such-question".into()));
+    assert_eq!(
+        who(ask(&shop, &other, "position", asked(0, NOW.0)).await),
+        (404, "channel-missing".into())
+    );
+    assert_eq!(
+        who(ask(&shop, "0x12", "position", "").await),
+        (404, "no-such-question".into())
+    );
+    assert_eq!(
+        who(ask(&shop, &id, "anything", "").await),
+        (404, "no-such-question".into())
+    );
     let path = format!("{CHANNELS}{id}/position");
     assert_eq!(who(shop.send(get(&path)).await), (405, "method-not-taken".into()));
     assert_eq!(shop.upstream.calls(), 2, "none of this is the upstream's");
@@ -534,7 +630,9 @@ async fn receipts_are_opened_down_to_the_bank_and_by_nobody_else() {
     for n in 0..5 {
         let path = format!("/{n}");
         let payment = purse.pay(&path, UNITS);
-        shop.send(get(&path).by_channel(&payment)).await.sold(&format!("good of {path}"));
+        shop.send(get(&path).by_channel(&payment))
+            .await
+            .sold(&format!("good of {path}"));
         purse.acknowledge(payment.tag);
     }
     let request = OpenerRequest::from(&purse.channel.opener());
@@ -574,7 +672,9 @@ async fn both_close_together_and_nothing_is_taken_from_then_on() {
     let digest = channel_domain().cooperative_close_digest(id, Index(UNITS));
     assert_eq!(recover(digest, &half).unwrap().address(), vendor_key().address());
     let payment = purse.pay("/b", UNITS);
-    shop.send(get("/b").by_channel(&payment)).await.is(402, "channel-closed");
+    shop.send(get("/b").by_channel(&payment))
+        .await
+        .is(402, "channel-closed");
     assert_eq!(UNIT.0 * u128::from(UNITS), price().price.0);
 }
 
@@ -597,7 +697,9 @@ async fn a_word_that_was_stored_is_good_for_its_request_after_a_kill() {
         ..Setup::default()
     };
     let (next, _) = channel_shop_with(setup).await;
-    next.send(get("/b").by_channel(&payment)).await.is(409, "other-order");
+    next.send(get("/b").by_channel(&payment))
+        .await
+        .is(409, "other-order");
     let other = purse.pay("/b", UNITS);
     let behind = next.send(get("/b").by_channel(&other)).await;
     behind.is(402, "index-backwards");
@@ -618,13 +720,17 @@ async fn a_channel_goes_on_after_a_restart() {
     for n in 0..4 {
         let path = format!("/{n}");
         let payment = purse.pay(&path, UNITS);
-        shop.send(get(&path).by_channel(&payment)).await.sold(&format!("good of {path}"));
+        shop.send(get(&path).by_channel(&payment))
+            .await
+            .sold(&format!("good of {path}"));
         purse.acknowledge(payment.tag);
         let setup = Setup {
             store: Some(store.clone()),
             ..Setup::default()
         };
         shop = channel_shop_with(setup).await.0;
-        shop.send(get(&path).by_channel(&payment)).await.is(410, "answer-not-kept");
+        shop.send(get(&path).by_channel(&payment))
+            .await
+            .is(410, "answer-not-kept");
     }
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::raw;
 use super::shop::{Answer, Setup, Shop, call, get, payment, route};
-use micropay_gateway::server::{Charge, Table};
+use micropay_gateway::server::{Charge, Kinds, Table};
 
 /// What reached the upstream.
 fn seen(answer: &Answer, name: &str) -> Vec<String> {
@@ -215,7 +215,7 @@ async fn the_headers_of_a_402_fit_into_4_kb_whatever_is_asked() {
     routes[0].description = Some("d".repeat(2_000));
     let mut setup = Setup {
         routes,
-        kinds: micropay_gateway::server::Kinds::ALL,
+        kinds: Kinds::ALL,
         ..Setup::default()
     };
     // The longest terms of a channel that there can be.
@@ -231,13 +231,14 @@ async fn the_headers_of_a_402_fit_into_4_kb_whatever_is_asked() {
     });
     let host = format!("{}.example:8402", "h".repeat(240));
     let long = format!("/{}/{}", "r".repeat(490), "p".repeat(20_000));
-    let ask = async |path: &str| {
+    let ask = async |path: &str| -> usize {
         let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
         let answer = raw::exchange(shop.address, request).await;
         assert_eq!(raw::status(&answer), 402, "{answer}");
         let head = answer.split("\r\n\r\n").next().unwrap().len();
-        eprintln!("head of {head} bytes");
         assert!(head < 4_096, "{head} bytes for {} of path", path.len());
+        assert!(answer.contains("payment-required: "));
+        answer.matches("www-authenticate: ").count()
     };
     ask(&long).await;
     ask("/short").await;
@@ -245,6 +246,40 @@ async fn the_headers_of_a_402_fit_into_4_kb_whatever_is_asked() {
     shop.gate.set_listing(listing);
     ask(&format!("/priced/{}", "*".repeat(20_000))).await;
     ask(&format!("/priced/{}", "q".repeat(200))).await;
+}
+
+/// What sellers usually have: every challenge is there.
+#[tokio::test]
+async fn the_usual_402_offers_both_kinds_in_both_protocols_below_4_kb() {
+    let mut usual = route("* /v1/completions/*", Charge::Price(super::shop::price()));
+    usual.description = Some("A completion of a text of up to four thousand words".into());
+    for (kinds, offered) in [(Kinds::TICKET, 1), (Kinds::CHANNEL, 1), (Kinds::ALL, 2)] {
+        let mut setup = Setup {
+            routes: vec![usual.clone()],
+            kinds,
+            ..Setup::default()
+        };
+        setup.vendor.policy.banks = (0..4).map(alloy_primitives::Address::repeat_byte).collect();
+        let shop = Shop::with(setup).await;
+        let request =
+            "GET /v1/completions/2026/a?b=c HTTP/1.1\r\nHost: api.example.com\r\nConnection: close\r\n\r\n";
+        let answer = raw::exchange(shop.address, request).await;
+        let head = answer.split("\r\n\r\n").next().unwrap();
+        let lines = |name: &str| {
+            head.lines()
+                .filter(|line| line.starts_with(name))
+                .map(str::len)
+                .collect()
+        };
+        let (terms, challenges): (Vec<usize>, Vec<usize>) =
+            (lines("payment-required"), lines("www-authenticate"));
+        println!(
+            "{kinds:?}: head {} bytes, terms {terms:?}, challenges {challenges:?}",
+            head.len()
+        );
+        assert!(head.len() < 4_096);
+        assert_eq!((terms.len(), challenges.len()), (1, offered));
+    }
 }
 
 #[tokio::test]

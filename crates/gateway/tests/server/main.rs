@@ -15,6 +15,7 @@ mod headers;
 mod hostile;
 mod limits;
 mod payments;
+mod purse;
 mod raw;
 mod shop;
 mod upstream;

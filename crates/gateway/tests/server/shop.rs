@@ -31,7 +31,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tower::Layer;
 
-use super::channel::{self, Like, Purse, channel_domain, channel_payment_json};
+use super::channel::{self, Like, channel_domain};
+use super::purse::{Purse, channel_payment_json};
 use super::upstream::Server;
 
 pub(crate) const NOW: Timestamp = Timestamp(1_800_000_000);
@@ -173,7 +174,9 @@ impl Shop {
         };
         let escrows: Escrows = (0..2).map(|n| (key(n).address(), record(n))).collect();
         let mirror = Arc::new(Mirror::of(block, escrows));
-        let store = setup.store.unwrap_or_else(|| MemoryStore::new(fixture::identity()));
+        let store = setup
+            .store
+            .unwrap_or_else(|| MemoryStore::new(fixture::identity()));
         let channels = Arc::new(channel::mirror(&setup.channels, NOW));
         let paid_to = channel::vendor_key().address();
         let vendor = Vendor::start(channel_domain(), paid_to, setup.vendor, channels, store.clone());

@@ -1,16 +1,13 @@
-//! A channel that is open in nobody's chain: its bank, its record as a mirror has it, and a client that pays over it by
-//! hand.
+//! A channel that is open in nobody's chain: its bank, and its record as a mirror has it.
 
 use alloy_primitives::{Address, B256, keccak256};
 use bindings::channel::OpenPermit;
 use chain::{Channels, Mirror};
-use micropay_gateway::wire::{ChannelPayment, Kind, item_hash};
 use protocol::block::BlockRef;
 use protocol::channel::{
-    Admitted, Amount, ChainTerms, Chain, ChannelId, ChannelRecord, ClientChannel, Domain, Index, Key,
-    Payment, Permit, Policy, SignedCheckpoint, Tag, Timestamp, chain_seed,
+    Admitted, Amount, Chain, ChainTerms, ChannelId, ChannelRecord, Domain, Index, Key, Permit, Policy,
+    Timestamp, chain_seed,
 };
-use serde_json::{Value, json};
 
 /// What a unit is worth.
 pub(crate) const UNIT: Amount = Amount(250_000);
@@ -140,62 +137,4 @@ pub(crate) fn policy() -> Policy {
         banks: vec![bank()],
         ..Policy::default()
     }
-}
-
-/// The client's side, without a store.
-pub(crate) struct Purse {
-    pub(crate) like: Like,
-    pub(crate) channel: ClientChannel,
-    chain: Chain,
-    pub(crate) now: Timestamp,
-}
-
-impl Purse {
-    pub(crate) fn new(like: Like) -> Self {
-        Self {
-            channel: ClientChannel::open(like.admitted()),
-            chain: like.chain(),
-            now: like.issued_at,
-            like,
-        }
-    }
-
-    /// So many units more, for a `GET` of this path.
-    pub(crate) fn pay(&mut self, path: &str, units: u32) -> Payment {
-        self.pay_for("GET", path, units)
-    }
-
-    pub(crate) fn pay_for(&mut self, method: &str, path: &str, units: u32) -> Payment {
-        let (key, item) = (receipt_key(self.like.receipts), item_hash(method, path));
-        let prepared = self
-            .channel
-            .pay(&channel_domain(), &key, &mut self.chain, item, units, self.now);
-        let (channel, payment) = prepared.unwrap().send();
-        self.channel = channel;
-        payment
-    }
-
-    pub(crate) fn acknowledge(&mut self, tag: Tag) {
-        self.channel = self.channel.acknowledge(tag).unwrap();
-    }
-
-    pub(crate) fn checkpoint(&mut self) -> SignedCheckpoint {
-        self.checkpoint_over(B256::ZERO)
-    }
-
-    pub(crate) fn checkpoint_over(&mut self, locks_root: B256) -> SignedCheckpoint {
-        let key = receipt_key(self.like.receipts);
-        self.channel
-            .checkpoint(&channel_domain(), &key, &mut self.chain, locks_root)
-            .unwrap()
-    }
-}
-
-/// A payment as x402 has it, in JSON, to be spoiled before it is encoded.
-pub(crate) fn channel_payment_json(payment: &Payment, checkpoint: Option<&SignedCheckpoint>) -> Value {
-    json!({
-        "x402Version": 2,
-        "accepted": { "scheme": Kind::Channel.scheme(), "network": "eip155:31337" },
-        "payload": ChannelPayment::new(payment, checkpoint),
-    })
 }

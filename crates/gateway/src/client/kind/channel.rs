@@ -89,7 +89,9 @@ impl VendorApi for Call<'_, '_> {
     }
 
     async fn open_receipts(&self, opener: &Opener) -> Result<ReceiptsOpened, ApiError> {
-        let answer = self.ask(opener.channel, "opener", &OpenerRequest::from(opener)).await?;
+        let answer = self
+            .ask(opener.channel, "opener", &OpenerRequest::from(opener))
+            .await?;
         Ok(opened(answer))
     }
 
@@ -306,13 +308,17 @@ impl VendorApi for Desk {
     }
 
     async fn open_receipts(&self, opener: &Opener) -> Result<ReceiptsOpened, ApiError> {
-        let answer = self.ask(opener.channel, "opener", &OpenerRequest::from(opener)).await?;
+        let answer = self
+            .ask(opener.channel, "opener", &OpenerRequest::from(opener))
+            .await?;
         Ok(opened(answer))
     }
 
     async fn cooperative_close(&self, channel: ChannelId, index: Index) -> Result<Signature, ApiError> {
         let Some(account) = &self.account else {
-            return Err(ApiError::Malformed("the client's account has to sign first".into()));
+            return Err(ApiError::Malformed(
+                "the client's account has to sign first".into(),
+            ));
         };
         let digest = self.domain.cooperative_close_digest(channel, index);
         let request = CloseRequest {

@@ -16,8 +16,8 @@ use crate::server::gate::GateStore;
 use crate::server::operator::Counters;
 use crate::server::reply::add_channel_receipt;
 use crate::wire::{
-    Advice, ChannelExtra, ChannelPayment, ChannelRequirements, Kind, MAX_BANKS, Position,
-    Problem, WireError, item_hash, network,
+    Advice, ChannelExtra, ChannelPayment, ChannelRequirements, Kind, MAX_BANKS, Position, Problem, WireError,
+    item_hash, network,
 };
 
 /// How long terms of a channel can be answered, seconds: they change with the price only.
@@ -53,7 +53,10 @@ impl<S: GateStore> ChannelSeller<S> {
     }
 
     /// A payment, with nothing checked but its form.
-    pub(in crate::server) fn read(self: &Arc<Self>, payment: &ChannelPayment) -> Result<Paying<S>, WireError> {
+    pub(in crate::server) fn read(
+        self: &Arc<Self>,
+        payment: &ChannelPayment,
+    ) -> Result<Paying<S>, WireError> {
         Ok(Paying {
             seller: Arc::clone(self),
             payment: payment.payment(),
@@ -105,7 +108,10 @@ impl<S: GateStore> Paying<S> {
             asset: price.asset,
         };
         let vendor = &self.seller.vendor;
-        match vendor.admit(sale, self.payment, self.checkpoint.clone(), now).await {
+        match vendor
+            .admit(sale, self.payment, self.checkpoint.clone(), now)
+            .await
+        {
             Ok(Admitted::Deliver(delivery)) => Ok(Taken::Deliver(super::Goods::Channel(Goods {
                 seller: Arc::clone(&self.seller),
                 delivery,

@@ -77,10 +77,15 @@ impl<S: GateStore> ChannelSeller<S> {
         }
         let signer = request.signer(channel).map_err(malformed)?;
         if signer != receipt_key {
-            let detail = format!("the request is signed by {signer}, the channel's receipt key is {receipt_key}");
+            let detail =
+                format!("the request is signed by {signer}, the channel's receipt key is {receipt_key}");
             return Err(Problem::new(403, "wrong-signer", Advice::Stop, detail));
         }
-        let standing = self.vendor.standing(channel).await.map_err(|error| failed(&error))?;
+        let standing = self
+            .vendor
+            .standing(channel)
+            .await
+            .map_err(|error| failed(&error))?;
         Ok(PositionAnswer {
             channel_id: channel.0,
             last: standing.map(|standing| {
@@ -237,7 +242,12 @@ fn malformed(error: WireError) -> Problem {
 
 fn unknown(question: &str) -> Problem {
     let shown = &question[..question.floor_char_boundary(100)];
-    Problem::new(404, "no-such-question", Advice::Stop, format!("nobody answers {shown:?} here"))
+    Problem::new(
+        404,
+        "no-such-question",
+        Advice::Stop,
+        format!("nobody answers {shown:?} here"),
+    )
 }
 
 fn failed(error: &impl std::fmt::Display) -> Problem {

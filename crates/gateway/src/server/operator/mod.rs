@@ -32,7 +32,9 @@ use storage::{ClaimStore, WinStore};
 use tokio::sync::Mutex;
 
 pub use amount::Asset;
-pub use counters::{ChannelSum, Counters, ErrorLine, Forgotten, Payer, Point, REMEMBERED_PAYERS, Taken, Times, Upstream};
+pub use counters::{
+    ChannelSum, Counters, ErrorLine, Forgotten, Payer, Point, REMEMBERED_PAYERS, Taken, Times, Upstream,
+};
 pub use snapshot::{
     ClaimLine, EscrowLine, Facts, MirrorLine, Money, PayerLine, Snapshot, Sum, Tickets, TimesLine,
 };
