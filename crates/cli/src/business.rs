@@ -64,8 +64,13 @@ impl<S: Store> Business<S> {
     /// Catches up with the chain, then begins.
     pub(crate) async fn open(setup: Setup, client: ChainClient, store: S) -> eyre::Result<Self> {
         let follower = catch_up(&client, &store, setup.finality).await?;
-        let account = setup.account.as_ref().filter(|account| account.address() == setup.recipient);
-        let account = account.map(|account| Key::from_bytes(&account.to_bytes().0)).transpose()?;
+        let account = setup
+            .account
+            .as_ref()
+            .filter(|account| account.address() == setup.recipient);
+        let account = account
+            .map(|account| Key::from_bytes(&account.to_bytes().0))
+            .transpose()?;
         let sender = match setup.account {
             Some(account) => Some(claim_sender(&client, account, setup.recipient).await?),
             None => None,

@@ -443,11 +443,7 @@ impl World {
 }
 
 /// Gas per account, from the receipts of the blocks `first..=last`.
-async fn gas_since(
-    provider: RootProvider,
-    first: u64,
-    last: u64,
-) -> eyre::Result<BTreeMap<Address, Gas>> {
+async fn gas_since(provider: RootProvider, first: u64, last: u64) -> eyre::Result<BTreeMap<Address, Gas>> {
     let mut gas: BTreeMap<Address, Gas> = BTreeMap::new();
     for number in first..=last {
         let receipts = provider

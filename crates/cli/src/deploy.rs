@@ -9,7 +9,10 @@ use crate::keys;
 use crate::output::{Output, rows};
 
 pub(crate) async fn run(from: &str, config: &Config, out: Output) -> eyre::Result<()> {
-    let sender = Sender::new(config.connect_before_deploy().await?, keys::account(config, from)?);
+    let sender = Sender::new(
+        config.connect_before_deploy().await?,
+        keys::account(config, from)?,
+    );
     let channels = sender.of(config.connect_channels_before_deploy().await?);
     let tickets = deploy::deploy(&sender).await?;
     let channels = deploy::deploy(&channels).await?;
@@ -17,7 +20,10 @@ pub(crate) async fn run(from: &str, config: &Config, out: Output) -> eyre::Resul
     value["channel"] = describe(&channels);
     out.answer(
         &value,
-        rows(&[("ticket escrow", said(&tickets)), ("payment channel", said(&channels))]),
+        rows(&[
+            ("ticket escrow", said(&tickets)),
+            ("payment channel", said(&channels)),
+        ]),
     )
 }
 

@@ -53,7 +53,8 @@ pub(crate) async fn run(dev: &Dev, config: &Config, out: Output) -> eyre::Result
     };
     let anvil = Anvil::spawn(&options)?;
     let client = ChainClient::connect_before_deploy(anvil.url(), ChainConfig::new(anvil.chain_id())).await?;
-    let channels = Client::<Channels>::connect_before_deploy(anvil.url(), ChainConfig::new(anvil.chain_id())).await?;
+    let channels =
+        Client::<Channels>::connect_before_deploy(anvil.url(), ChainConfig::new(anvil.chain_id())).await?;
     let deployer = Sender::new(client.clone(), Anvil::key(9));
     deploy::deploy(&deployer).await?;
     deploy::deploy(&deployer.of(channels.clone())).await?;
@@ -109,7 +110,12 @@ impl Bank {
         let (address, _) = keys::store(own, "bank", &account.to_bytes().0)?;
         let sender = Sender::new(client.clone(), account);
         for customer in customers {
-            admit(&sender, customer, Reputation::new(REPUTATION).ok_or_eyre("a reputation")?).await?;
+            admit(
+                &sender,
+                customer,
+                Reputation::new(REPUTATION).ok_or_eyre("a reputation")?,
+            )
+            .await?;
         }
         let store = stores::bank(&own.home, client.domain(), address).await?;
         let key = keys::signing_key(own, "bank")?;
@@ -121,7 +127,10 @@ impl Bank {
             },
         };
         let url = format!("http://{}", listener.local_addr()?);
-        start_bank(bank_service(client, address, key, Default::default(), store), listener);
+        start_bank(
+            bank_service(client, address, key, Default::default(), store),
+            listener,
+        );
         Ok(Self { address, url })
     }
 }

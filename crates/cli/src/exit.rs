@@ -227,7 +227,9 @@ fn chain(error: &ChainError) -> u8 {
 
 fn store(error: &StoreError) -> u8 {
     match error {
-        StoreError::OverBudget { .. } | StoreError::PayRefused { .. } | StoreError::ChannelClosed { .. } => REFUSED,
+        StoreError::OverBudget { .. } | StoreError::PayRefused { .. } | StoreError::ChannelClosed { .. } => {
+            REFUSED
+        }
         _ if error.retry() => RETRY,
         _ => FAILED,
     }

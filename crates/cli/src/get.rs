@@ -235,7 +235,8 @@ impl Purse {
             ..ClientChannelFilter::default()
         };
         let open = store.client_channels(filter).await?;
-        let of_key = |record: &&ClientChannelRecord| record.channel.terms()[0].permit().receipt_key() == signer;
+        let of_key =
+            |record: &&ClientChannelRecord| record.channel.terms()[0].permit().receipt_key() == signer;
         match open.iter().find(of_key) {
             Some(record) => Ok(Some(Self {
                 key: keys::signing_key(config, name)?,
@@ -268,7 +269,11 @@ impl Purse {
         Ok(Asset::read(&config.connect_channels().await?, self.asset).await?)
     }
 
-    async fn payer(self, config: &Config, limits: &Limits) -> eyre::Result<(ChannelPayer<SqliteStore>, ChannelPolicy)> {
+    async fn payer(
+        self,
+        config: &Config,
+        limits: &Limits,
+    ) -> eyre::Result<(ChannelPayer<SqliteStore>, ChannelPolicy)> {
         let policy = match self.only {
             Some(channel) => ChannelPolicy::only(channel),
             None => ChannelPolicy::default(),
@@ -292,7 +297,10 @@ impl Purse {
 }
 
 /// A client that pays over this channel and in no other way.
-pub(crate) fn channel_client(payer: ChannelPayer<SqliteStore>, channel: ChannelId) -> reqwest::Result<Client> {
+pub(crate) fn channel_client(
+    payer: ChannelPayer<SqliteStore>,
+    channel: ChannelId,
+) -> reqwest::Result<Client> {
     Client::by_channels(payer, ChannelPolicy::only(channel)).build()
 }
 
@@ -312,12 +320,20 @@ async fn client(get: &Get, config: &Config, channels: Option<Purse>) -> eyre::Re
             let chain = config.connect().await?;
             let key = keys::escrow_key(config, name)?;
             let record = chain.escrow_of(key.address(), At::Latest).await?;
-            let record = record
-                .ok_or_else(|| eyre::eyre!("there is no escrow {} yet: micropay escrow open", key.address()))?;
+            let record = record.ok_or_else(|| {
+                eyre::eyre!("there is no escrow {} yet: micropay escrow open", key.address())
+            })?;
             let asset = Asset::read(&chain, record.asset).await?;
             let limits = limits(get, config, &asset)?;
             let store = stores::payer(&config.home, chain.domain()).await?;
-            let payer = Payer::new(chain.domain(), Arc::new(key), record, limits.clone(), store, edges());
+            let payer = Payer::new(
+                chain.domain(),
+                Arc::new(key),
+                record,
+                limits.clone(),
+                store,
+                edges(),
+            );
             let builder = Client::builder(payer);
             // Amounts on the command line are of one asset.
             match channels.filter(|channels| channels.asset == asset.address) {

@@ -149,7 +149,10 @@ fn channels_text(channels: &ChannelTerms, asset: &Asset) -> String {
         text.push_str(&format!(", closed after {} without a payment", span(idle.0)));
     }
     if let Accountability::Required { every } = channels.vendor.accountability {
-        text.push_str(&format!(", clients sign for their locks every {}", count(every, "unit")));
+        text.push_str(&format!(
+            ", clients sign for their locks every {}",
+            count(every, "unit")
+        ));
     }
     text
 }
@@ -282,7 +285,11 @@ impl<S: Store> Shop<S> {
             reload: serve.file.clone(),
             flags: serve.flags.clone(),
             asset,
-            asks: Asks::of(&stores::merchant_file(&config.home, config.domain().await?, recipient)?),
+            asks: Asks::of(&stores::merchant_file(
+                &config.home,
+                config.domain().await?,
+                recipient,
+            )?),
         };
         shop.announce(recipient, out)?;
         Ok(shop)

@@ -64,7 +64,10 @@ fn no_kill_loses_a_word_or_pays_anything_twice() {
     gateway.address();
     for call in &calls {
         let asked = run_.upstream.asked(&call.path);
-        assert!(asked <= 1 + call.gateway_kills, "{call:?}: the upstream was asked {asked} times");
+        assert!(
+            asked <= 1 + call.gateway_kills,
+            "{call:?}: the upstream was asked {asked} times"
+        );
     }
     let before = run_.position();
     for call in calls.iter().filter(|call| call.answered).rev().step_by(5).take(8) {
@@ -80,11 +83,17 @@ fn no_kill_loses_a_word_or_pays_anything_twice() {
     let answered = 1 + calls.iter().filter(|call| call.answered).count() as u64;
     let over = 1 + calls.len() as u64;
     let paid = theirs["paid"].as_u64().unwrap();
-    assert!((answered..=over).contains(&paid), "{answered} answered, {over} over, {paid} paid");
+    assert!(
+        (answered..=over).contains(&paid),
+        "{answered} answered, {over} over, {paid} paid"
+    );
     assert_eq!(mine, (paid, paid), "client and vendor agree");
 
     let opened = world.json(&["channel", "open-receipts", &run_.channel, "--at", &run_.url("")]);
-    assert_eq!((&opened["index"], &opened["endsInSigma0"]), (&json!(paid), &json!(true)));
+    assert_eq!(
+        (&opened["index"], &opened["endsInSigma0"]),
+        (&json!(paid), &json!(true))
+    );
     assert_eq!(opened["opened"], json!(paid), "a receipt a unit");
     run_.no_panic(&gateway);
     assert_eq!(gateway.stop(), Some(0));
@@ -102,7 +111,10 @@ fn no_kill_loses_a_word_or_pays_anything_twice() {
         *ends.entry(call.answered).or_default() += 1;
         ends
     });
-    assert!(ends[&true] * 2 > calls.len(), "too little was answered for this to mean much: {ends:?}");
+    assert!(
+        ends[&true] * 2 > calls.len(),
+        "too little was answered for this to mean much: {ends:?}"
+    );
 }
 
 struct Run<'w> {
@@ -151,7 +163,8 @@ impl Run<'_> {
     }
 
     fn pay(&self, path: &str) -> std::process::Command {
-        self.world.pay(&self.channel, self.address, path, &["--idempotency-key", path])
+        self.world
+            .pay(&self.channel, self.address, path, &["--idempotency-key", path])
     }
 
     /// Acknowledged and revealed, as the client has it.
@@ -162,7 +175,8 @@ impl Run<'_> {
     }
 
     fn vendor(&self) -> Value {
-        self.world.json(&["channel", "show", &self.channel, "--vendor", SHOP])
+        self.world
+            .json(&["channel", "show", &self.channel, "--vendor", SHOP])
     }
 
     fn no_panic(&self, gateway: &Gateway) {
@@ -171,7 +185,11 @@ impl Run<'_> {
     }
 
     fn is_over(&self) -> bool {
-        assert!(self.started.elapsed() < LIMIT, "not done after {} s", LIMIT.as_secs());
+        assert!(
+            self.started.elapsed() < LIMIT,
+            "not done after {} s",
+            LIMIT.as_secs()
+        );
         self.over.load(Ordering::SeqCst)
     }
 
@@ -184,14 +202,20 @@ impl Run<'_> {
     fn kill_gateways(&self, mut random: StdRng) {
         while self.goes_on() {
             let mut gateway = self.gateway();
-            eventually("the gateway listens", || gateway.try_address().is_some() || self.over.load(Ordering::SeqCst));
+            eventually("the gateway listens", || {
+                gateway.try_address().is_some() || self.over.load(Ordering::SeqCst)
+            });
             let life = Duration::from_millis(match random.gen_range(0..8) {
                 0 => random.gen_range(0..100),
                 _ => random.gen_range(300..2_500),
             });
             let end = Instant::now() + life;
             while Instant::now() < end && self.goes_on() {
-                assert!(gateway.is_running(), "the gateway ended by itself: {}", gateway.log.lock());
+                assert!(
+                    gateway.is_running(),
+                    "the gateway ended by itself: {}",
+                    gateway.log.lock()
+                );
                 thread::sleep(Duration::from_millis(5));
             }
             // Counted before, so that a call that met it counts it.
@@ -202,7 +226,11 @@ impl Run<'_> {
         // The last call is finished in peace.
         let mut gateway = self.gateway();
         while !self.is_over() {
-            assert!(gateway.is_running(), "the gateway ended by itself: {}", gateway.log.lock());
+            assert!(
+                gateway.is_running(),
+                "the gateway ended by itself: {}",
+                gateway.log.lock()
+            );
             thread::sleep(Duration::from_millis(20));
         }
         self.no_panic(&gateway);
@@ -230,7 +258,10 @@ impl Run<'_> {
             if calls.len().is_multiple_of(8) {
                 let (acknowledged, revealed) = self.position();
                 let over = calls.len() as u64;
-                assert!(revealed <= acknowledged + 1 && revealed <= over + 1, "{revealed} revealed, {acknowledged}, {over} over");
+                assert!(
+                    revealed <= acknowledged + 1 && revealed <= over + 1,
+                    "{revealed} revealed, {acknowledged}, {over} over"
+                );
             }
         }
         calls

@@ -15,7 +15,9 @@ use crate::support::{BANK, PAYER, SHOP, Said, World, block_on, free_port, run};
 fn store_files(world: &World, begins: &str) -> Vec<PathBuf> {
     let stores = world.home.path().join("micropay").join("stores");
     let folders = fs::read_dir(stores).unwrap().map(|entry| entry.unwrap().path());
-    let files = folders.filter(|path| path.is_dir()).flat_map(|folder| fs::read_dir(folder).unwrap());
+    let files = folders
+        .filter(|path| path.is_dir())
+        .flat_map(|folder| fs::read_dir(folder).unwrap());
     let files = files.map(|entry| entry.unwrap().path());
     let named = |path: &PathBuf| {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
@@ -57,9 +59,15 @@ fn a_client_that_lost_its_store_goes_on() {
     let wrong = world.error(1, &["channel", "recover", "0xab", "--at", &at, "--from", PAYER]);
     assert!(wrong.contains("0xab"), "{wrong}");
     let recovered = world.json(&["channel", "recover", "--at", &at, "--from", PAYER]);
-    assert_eq!(recovered["recovered"], json!([{ "channel": id, "index": 3, "left": 97 }]));
+    assert_eq!(
+        recovered["recovered"],
+        json!([{ "channel": id, "index": 3, "left": 97 }])
+    );
     let again = world.json(&["channel", "recover", "--at", &at, "--from", PAYER]);
-    assert_eq!((&again["recovered"], again["leftOut"].as_array().unwrap().len()), (&json!([]), 1));
+    assert_eq!(
+        (&again["recovered"], again["leftOut"].as_array().unwrap().len()),
+        (&json!([]), 1)
+    );
 
     // It pays on where it was, and ends as any other.
     let said = run(world.pay(&id, gateway.address(), "/c", &[]));
@@ -109,7 +117,10 @@ fn a_vendor_with_an_old_store_gets_back_what_it_lost() {
     assert_eq!(paid(), 6, "the client sent again what was lost");
     assert_eq!(upstream.asked("/b"), 1, "and nothing was delivered twice");
     let opened = world.json(&["channel", "open-receipts", &id]);
-    assert_eq!((&opened["opened"], &opened["endsInSigma0"]), (&json!(6), &json!(true)));
+    assert_eq!(
+        (&opened["opened"], &opened["endsInSigma0"]),
+        (&json!(6), &json!(true))
+    );
     assert_eq!(gateway.stop(), Some(0));
     let closed = world.json(&["channel", "close", &id, "--from", SHOP]);
     assert_eq!(closed["index"], 6);
@@ -125,7 +136,9 @@ fn an_opening_that_is_killed_is_one_opening() {
     let url = format!("http://{listen}");
     let open = || {
         let mut command = world.micropay();
-        let open = ["--json", "channel", "open", "--vendor", SHOP, "--bank", &url, "--unit", "0.00025"];
+        let open = [
+            "--json", "channel", "open", "--vendor", SHOP, "--bank", &url, "--unit", "0.00025",
+        ];
         command.args(open).args(["--length", "64", "--from", PAYER]);
         command
     };
@@ -158,7 +171,12 @@ fn an_opening_that_is_killed_is_one_opening() {
         let id = channel["channel"].as_str().unwrap();
         world.json(&["channel", "show", id])["chain"]["status"] == "open"
     };
-    let open: Vec<_> = listed.as_array().unwrap().iter().filter(|channel| on_chain(channel)).collect();
+    let open: Vec<_> = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|channel| on_chain(channel))
+        .collect();
     assert_eq!(open.len(), 1, "{listed}");
     assert_eq!(open[0]["channel"], opened["channel"]);
     // One deposit, whatever was begun.
@@ -171,7 +189,12 @@ fn an_opening_that_is_killed_is_one_opening() {
     assert_eq!(held.to::<u128>(), 64 * 250_000_000_000_000);
     // And one permit a channel.
     let permits = world.json(&["channel", "bank", "permits", BANK, "--limit", "100"]);
-    let mut ids: Vec<_> = permits.as_array().unwrap().iter().map(|permit| permit["channel"].to_string()).collect();
+    let mut ids: Vec<_> = permits
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|permit| permit["channel"].to_string())
+        .collect();
     let signed = ids.len();
     ids.sort();
     ids.dedup();

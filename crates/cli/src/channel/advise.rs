@@ -44,9 +44,16 @@ pub(crate) struct Advise {
 
 pub(super) async fn run(command: &Advise, config: &Config, out: Output) -> eyre::Result<()> {
     if !(command.per_day.is_finite() && command.per_day > 0.0) {
-        return Err(usage(format!("payments a day are above 0, got {}", command.per_day)));
+        return Err(usage(format!(
+            "payments a day are above 0, got {}",
+            command.per_day
+        )));
     }
-    let price = command.price.as_deref().map(|text| Asset::ether().parse(text)).transpose()?;
+    let price = command
+        .price
+        .as_deref()
+        .map(|text| Asset::ether().parse(text))
+        .transpose()?;
     let gas = scheme_gas(command.erc20, command.has_escrow)?;
     let habit = Habit {
         payments_per_day: command.per_day,
@@ -81,10 +88,16 @@ pub(super) async fn run(command: &Advise, config: &Config, out: Output) -> eyre:
         &value,
         rows(&[
             ("break-even", even),
-            ("expected", format!("{:.0} payments in the channel's life", advice.expected)),
+            (
+                "expected",
+                format!("{:.0} payments in the channel's life", advice.expected),
+            ),
             ("by tickets", way(advice.ticket_gas)),
             ("by a channel", way(advice.channel_gas)),
-            ("so", format!("pay by {}", if advice.channel() { "channel" } else { "ticket" })),
+            (
+                "so",
+                format!("pay by {}", if advice.channel() { "channel" } else { "ticket" }),
+            ),
         ]),
     )
 }
@@ -116,7 +129,9 @@ fn scheme_gas(erc20: bool, has_escrow: bool) -> eyre::Result<SchemeGas> {
 
 fn snapshot(file: &str, key: &str) -> eyre::Result<u64> {
     let values: BTreeMap<String, String> = serde_json::from_str(file)?;
-    let value = values.get(key).ok_or_else(|| eyre::eyre!("no gas was measured for {key}"))?;
+    let value = values
+        .get(key)
+        .ok_or_else(|| eyre::eyre!("no gas was measured for {key}"))?;
     Ok(value.parse()?)
 }
 

@@ -59,9 +59,9 @@ impl AskedBank {
         length: Index,
     ) -> eyre::Result<Option<Admitted>> {
         let permits = self.client.permits(channel).await?;
-        let found = permits.into_iter().find(|granted| {
-            granted.generation == generation && granted.admitted.permit().length() == length
-        });
+        let found = permits
+            .into_iter()
+            .find(|granted| granted.generation == generation && granted.admitted.permit().length() == length);
         let Some(granted) = found else {
             return Ok(None);
         };
@@ -81,7 +81,13 @@ async fn about(url: &Url) -> eyre::Result<BankAnswer> {
     let answer = http.get(place).send().await;
     let answer = answer.map_err(|error| again(format!("the bank at {url} cannot be reached: {error:#}")))?;
     let status = answer.status();
-    let body = answer.bytes().await.map_err(|error| again(format!("the bank at {url}: {error}")))?;
-    ensure!(status.is_success(), "the bank at {url} answers with status {status}, not 200");
+    let body = answer
+        .bytes()
+        .await
+        .map_err(|error| again(format!("the bank at {url}: {error}")))?;
+    ensure!(
+        status.is_success(),
+        "the bank at {url} answers with status {status}, not 200"
+    );
     serde_json::from_slice(&body).wrap_err_with(|| format!("{url} is no bank's address"))
 }

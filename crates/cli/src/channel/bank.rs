@@ -154,8 +154,7 @@ pub(crate) async fn run(command: &Bank, config: &Config, out: Output) -> eyre::R
 }
 
 fn to_reputation(got: u8) -> eyre::Result<Reputation> {
-    Reputation::new(got)
-        .ok_or_else(|| usage(format!("a reputation is 0 to {}, got {got}", Reputation::MAX)))
+    Reputation::new(got).ok_or_else(|| usage(format!("a reputation is 0 to {}, got {got}", Reputation::MAX)))
 }
 
 async fn sender(config: &Config, from: &str) -> eyre::Result<Sender<Channels>> {
@@ -287,7 +286,11 @@ async fn announce(bank: &Sender<Channels>, key: Address) -> eyre::Result<Option<
 }
 
 /// The key that the chain says signs permits, from the keystore.
-async fn permit_key(config: &Config, client: &Client<Channels>, bank: Address) -> eyre::Result<(Key, BankKey)> {
+async fn permit_key(
+    config: &Config,
+    client: &Client<Channels>,
+    bank: Address,
+) -> eyre::Result<(Key, BankKey)> {
     let announced = client.bank_key_of(bank, At::Latest).await?;
     let (name, _) = key_of(config, announced.key)
         .wrap_err_with(|| format!("who signs permits of bank {bank} in epoch {}", announced.epoch))?;
@@ -306,7 +309,14 @@ pub(crate) fn bank_service(
     store: SqliteStore,
 ) -> Arc<BankService> {
     let domain = client.domain();
-    Arc::new(Service::new(domain, bank, key, policy, ChainLedger::new(client, bank), store))
+    Arc::new(Service::new(
+        domain,
+        bank,
+        key,
+        policy,
+        ChainLedger::new(client, bank),
+        store,
+    ))
 }
 
 /// Answers for ever.
@@ -346,7 +356,10 @@ async fn run_service(command: &Serve, config: &Config, out: Output) -> eyre::Res
         rows(&[
             ("bank", bank.to_string()),
             ("at", format!("http://{address}")),
-            ("permits signed by", format!("{} (epoch {})", announced.key, announced.epoch)),
+            (
+                "permits signed by",
+                format!("{} (epoch {})", announced.key, announced.epoch),
+            ),
         ]),
     )?;
     let (end, ended) = tokio::sync::watch::channel(());

@@ -79,7 +79,15 @@ pub(crate) struct Refund {
 pub(super) async fn checkpoint(command: &Checkpoint, config: &Config, out: Output) -> eyre::Result<()> {
     let account = keys::address(config, &command.from)?;
     let vendor = vendor_of(config, command.vendor.as_deref(), account)?;
-    settle(config, &command.from, vendor, &command.channel, SettlementStep::Checkpoint, out).await
+    settle(
+        config,
+        &command.from,
+        vendor,
+        &command.channel,
+        SettlementStep::Checkpoint,
+        out,
+    )
+    .await
 }
 
 pub(super) async fn close(command: &Close, config: &Config, out: Output) -> eyre::Result<()> {
@@ -91,7 +99,15 @@ pub(super) async fn close(command: &Close, config: &Config, out: Output) -> eyre
         return close_together(command, record.channel.id(), config, out).await;
     }
     let vendor = vendor_of(config, command.vendor.as_deref(), account)?;
-    settle(config, &command.from, vendor, &command.channel, SettlementStep::Close, out).await
+    settle(
+        config,
+        &command.from,
+        vendor,
+        &command.channel,
+        SettlementStep::Close,
+        out,
+    )
+    .await
 }
 
 fn vendor_of(config: &Config, named: Option<&str>, account: Address) -> eyre::Result<Address> {
@@ -121,16 +137,22 @@ async fn close_together(command: &Close, id: ChannelId, config: &Config, out: Ou
         "transaction": closed.mined.as_ref().map(|mined| mined.hash),
         "gas": closed.mined.as_ref().map(|mined| mined.gas_used),
     });
-    let how = closed.mined.as_ref().map_or("before: nothing was sent".to_owned(), |mined| {
-        format!("in block {} (gas {})", mined.block.number, mined.gas_used)
-    });
+    let how = closed
+        .mined
+        .as_ref()
+        .map_or("before: nothing was sent".to_owned(), |mined| {
+            format!("in block {} (gas {})", mined.block.number, mined.gas_used)
+        });
     out.answer(
         &value,
         rows(&[
             ("closed", how),
             ("vendor was paid", worth(&asset, unit, closed.index.0)),
             ("your credit", worth(&asset, unit, rest)),
-            ("to get it", format!("micropay credit withdraw --channel --from {}", command.from)),
+            (
+                "to get it",
+                format!("micropay credit withdraw --channel --from {}", command.from),
+            ),
         ]),
     )
 }
@@ -267,7 +289,9 @@ async fn settle_now(
                 return Ok(found);
             }
             Step::Dropped(settlement) if queued == Some(settlement) => {
-                return Err(refused(format!("channel {id} was settled by somebody else meanwhile")));
+                return Err(refused(format!(
+                    "channel {id} was settled by somebody else meanwhile"
+                )));
             }
             Step::Waited if queued.is_none() => {
                 let stored = store.vendor_channel(id).await?;
@@ -320,7 +344,9 @@ impl Asks {
 
 fn parse_ask(line: &str) -> eyre::Result<(ChannelId, SettlementStep)> {
     let parsed = line.split_once(' ').and_then(|(step, channel)| {
-        let step = SettlementStep::ALL.into_iter().find(|known| known.name() == step)?;
+        let step = SettlementStep::ALL
+            .into_iter()
+            .find(|known| known.name() == step)?;
         Some((ChannelId(channel.parse().ok()?), step))
     });
     match parsed {

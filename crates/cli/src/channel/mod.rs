@@ -172,7 +172,10 @@ fn choose(ids: &[ChannelId], text: &str) -> eyre::Result<ChannelId> {
     let found: Vec<_> = ids.iter().filter(begins).collect();
     match found[..] {
         [id] => Ok(*id),
-        [] => bail!("no channel begins with {text}; there are {} in this store", ids.len()),
+        [] => bail!(
+            "no channel begins with {text}; there are {} in this store",
+            ids.len()
+        ),
         _ => bail!("{} channels begin with {text}: give more digits", found.len()),
     }
 }
@@ -186,7 +189,11 @@ fn newest(record: &ClientChannelRecord) -> &Permit {
 /// So many units in whole units of the asset, and how many they are.
 fn worth(asset: &Asset, unit: Amount, units: impl Into<u64>) -> String {
     let units = units.into();
-    format!("{} ({units} × {})", asset.show(unit.saturating_mul(units)), asset.show(unit))
+    format!(
+        "{} ({units} × {})",
+        asset.show(unit.saturating_mul(units)),
+        asset.show(unit)
+    )
 }
 
 /// What a permit says, as every command that shows one has it.
@@ -203,7 +210,9 @@ fn describe_permit(permit: &Permit, bank: Address) -> Value {
 /// Sends a call to the channel contract.
 async fn send(sender: &Sender<Channels>, call: impl SolCall) -> Result<Mined<Channels>, ChainError> {
     let contract = sender.client().contract();
-    sender.send(contract, Bytes::from(call.abi_encode()), U256::ZERO).await
+    sender
+        .send(contract, Bytes::from(call.abi_encode()), U256::ZERO)
+        .await
 }
 
 /// The answer of a step of one transaction.

@@ -124,7 +124,9 @@ pub(super) async fn open(open: &Open, config: &Config, out: Output) -> eyre::Res
         .origin
         .clone()
         .unwrap_or_else(|| open.at.as_ref().map(|at| at.origin().ascii_serialization()));
-    let done = steps.open(&found.admitted, found.salt, origin, clock::now()).await?;
+    let done = steps
+        .open(&found.admitted, found.salt, origin, clock::now())
+        .await?;
     let permit = found.admitted.permit();
     let mined = match &done {
         Done::Mined(mined) => Some(mined),
@@ -141,14 +143,24 @@ pub(super) async fn open(open: &Open, config: &Config, out: Output) -> eyre::Res
         ("bank", found.admitted.bank().to_string()),
         ("deposit", worth(&asset, permit.unit(), permit.length().0)),
         ("until", date(permit.expiry())),
-        ("receipts signed by", format!("{} ({name}{})", permit.receipt_key(), if made { ", new" } else { "" })),
+        (
+            "receipts signed by",
+            format!(
+                "{} ({name}{})",
+                permit.receipt_key(),
+                if made { ", new" } else { "" }
+            ),
+        ),
     ];
     match mined {
         Some(mined) => text.extend([
             ("transaction", mined.hash.to_string()),
             ("gas", mined.gas_used.to_string()),
         ]),
-        None => text.push(("open", "already: nothing was sent (--another opens one more)".to_owned())),
+        None => text.push((
+            "open",
+            "already: nothing was sent (--another opens one more)".to_owned(),
+        )),
     }
     out.answer(&value, rows(&text))
 }
@@ -173,8 +185,8 @@ pub(crate) async fn find_or_ask(
     for number in 0..MOST_CHANNELS {
         let salt = channel_salt(receipt_key, account.address(), wish.vendor, number);
         let id = domain.channel_id(account.address(), wish.vendor, salt);
-        let taken = store.client_channel(id).await?.is_some()
-            || client.status_of(id, At::Latest).await?.is_some();
+        let taken =
+            store.client_channel(id).await?.is_some() || client.status_of(id, At::Latest).await?.is_some();
         if taken {
             continue;
         }
@@ -229,7 +241,13 @@ async fn find(
             && permit.unit() == wish.unit
             && permit.length() == wish.length
             && newest(&record).expiry() > now;
-        if wished && client.status_of(permit.channel(), At::Latest).await?.map(|(status, _)| status) != Some(Status::Closed) {
+        if wished
+            && client
+                .status_of(permit.channel(), At::Latest)
+                .await?
+                .map(|(status, _)| status)
+                != Some(Status::Closed)
+        {
             return Ok(Some(Found {
                 admitted: opening,
                 salt: record.salt,
@@ -272,7 +290,8 @@ pub(super) async fn top_up(top_up: &TopUp, config: &Config, out: Output) -> eyre
                 asset: permit.asset(),
                 unit: permit.unit(),
                 length,
-                anchor: Chain::from_seed(chain_seed(&receipt_key, id, generation, length), id, length)?.anchor(),
+                anchor: Chain::from_seed(chain_seed(&receipt_key, id, generation, length), id, length)?
+                    .anchor(),
                 expiry: permit.expiry().max(now.plus(top_up.life)),
             };
             match bank.permit(&account, request).await? {
@@ -385,14 +404,19 @@ async fn wait_until_final(
             match steps.confirm_top_up(admitted, At::Block(block.hash)).await {
                 Ok(TopUpState::Pays) => return Ok(()),
                 Ok(TopUpState::NotYet) => {}
-                Err(error) if error.retry() => tracing::warn!(%error, "cannot see yet whether the top-up is final"),
+                Err(error) if error.retry() => {
+                    tracing::warn!(%error, "cannot see yet whether the top-up is final")
+                }
                 Err(error) => return Err(error.into()),
             }
         }
         if !said && !out.json {
             use std::io::Write;
             // Nobody minds if nobody listens.
-            let _ = writeln!(std::io::stderr(), "· waiting until it is final; it is safe to break off and repeat");
+            let _ = writeln!(
+                std::io::stderr(),
+                "· waiting until it is final; it is safe to break off and repeat"
+            );
             said = true;
         }
         tokio::time::sleep(LOOK).await;
@@ -404,8 +428,12 @@ pub(crate) fn key_of(config: &Config, wanted: Address) -> eyre::Result<(String, 
     let keys = keys::list(config)?;
     let count = keys.len();
     let mut keys = keys.into_iter();
-    keys.find(|(_, address)| *address == wanted)
-        .ok_or_else(|| eyre::eyre!("{wanted} is none of the {count} keys in {}", config.home.display()))
+    keys.find(|(_, address)| *address == wanted).ok_or_else(|| {
+        eyre::eyre!(
+            "{wanted} is none of the {count} keys in {}",
+            config.home.display()
+        )
+    })
 }
 
 /// How long until an expiry, for people.

@@ -88,7 +88,9 @@ async fn send_opener(open: &OpenReceipts, config: &Config, out: Output) -> eyre:
     let vendor = vendor_at(config, &record, open.at.as_ref()).await?;
     let opener = record.channel.opener();
     if opener.index == Index::ZERO {
-        return Err(refused(format!("nothing was delivered over channel {id}: there is no receipt")));
+        return Err(refused(format!(
+            "nothing was delivered over channel {id}: there is no receipt"
+        )));
     }
     let opened = vendor.open_receipts(&opener).await?;
     let index = opener.index;
@@ -121,7 +123,9 @@ async fn open_stored(
             "the client of channel {id} has not sent what opens its receipts: micropay channel open-receipts {id}"
         ))
     })?;
-    let payments = store.vendor_payments(id, Index::ZERO..=opening.opener.index).await?;
+    let payments = store
+        .vendor_payments(id, Index::ZERO..=opening.opener.index)
+        .await?;
     let file = ReceiptsFile {
         terms: chain.admitted(&domain),
         receipts: payments.iter().map(|payment| payment.payment.receipt()).collect(),
@@ -208,19 +212,47 @@ impl Verified {
         let bank = match (self.signer, self.named) {
             (Some(signer), true) => format!("{}, whose key {signer} you named", self.bank),
             (Some(signer), false) => {
-                format!("{}, as the file says; {signer} signed. Whom do you trust? --bank ADDRESS", self.bank)
+                format!(
+                    "{}, as the file says; {signer} signed. Whom do you trust? --bank ADDRESS",
+                    self.bank
+                )
             }
             (None, _) => format!("{}, and nobody's signature", self.bank),
         };
         let mut lines = vec![
-            ("receipts", if self.holds() { "hold".to_owned() } else { "DO NOT HOLD".to_owned() }),
+            (
+                "receipts",
+                if self.holds() {
+                    "hold".to_owned()
+                } else {
+                    "DO NOT HOLD".to_owned()
+                },
+            ),
             ("opened", self.opened.to_string()),
-            ("ends in sigma_0", if self.ends_in_sigma0 { "yes".to_owned() } else { "NO".to_owned() }),
+            (
+                "ends in sigma_0",
+                if self.ends_in_sigma0 {
+                    "yes".to_owned()
+                } else {
+                    "NO".to_owned()
+                },
+            ),
             ("paid by", self.client.to_string()),
             ("paid to", self.vendor.to_string()),
-            ("how much", format!("{} atomic units of {} ({})", self.amount, asset_name(self.asset), super::units(self.index))),
+            (
+                "how much",
+                format!(
+                    "{} atomic units of {} ({})",
+                    self.amount,
+                    asset_name(self.asset),
+                    super::units(self.index)
+                ),
+            ),
             ("channel", self.channel.to_string()),
-            ("contract", format!("{} on chain {}", self.domain.contract(), self.domain.chain_id())),
+            (
+                "contract",
+                format!("{} on chain {}", self.domain.contract(), self.domain.chain_id()),
+            ),
             ("bank", bank),
         ];
         if let Some(wrong) = &self.wrong {
@@ -244,7 +276,9 @@ fn why(stopped: &Stopped) -> String {
         Stopped::WrongChannel { got, channel } => {
             format!("the opener is of channel {got}, the receipts of {channel}")
         }
-        Stopped::NoReceipt { opener, nearest } if opener == nearest => "receipts are missing or out of order".to_owned(),
+        Stopped::NoReceipt { opener, nearest } if opener == nearest => {
+            "receipts are missing or out of order".to_owned()
+        }
         Stopped::NoReceipt { opener, nearest } => {
             format!("the opener is of receipt {opener}, the nearest that is there is {nearest}")
         }

@@ -58,7 +58,10 @@ pub(super) async fn run(recover: &Recover, config: &Config, out: Output) -> eyre
             continue;
         }
         let Ok((name, _)) = key_of(config, record.opening().receiptKey) else {
-            left_out.push(format!("{id}  its receipts are signed by {}, whose key is not here", record.opening().receiptKey));
+            left_out.push(format!(
+                "{id}  its receipts are signed by {}, whose key is not here",
+                record.opening().receiptKey
+            ));
             continue;
         };
         let key = keys::signing_key(config, &name)?;
@@ -79,7 +82,12 @@ pub(super) async fn run(recover: &Recover, config: &Config, out: Output) -> eyre
     });
     let mut text = vec![format!("{} recovered", count(recovered.len() as u64, "channel"))];
     text.extend(recovered.iter().map(|channel| {
-        format!("{}  at {}, {} left", channel.id(), super::units(channel.acknowledged().index), channel.left())
+        format!(
+            "{}  at {}, {} left",
+            channel.id(),
+            super::units(channel.acknowledged().index),
+            channel.left()
+        )
     }));
     text.extend(left_out);
     if !recovered.is_empty() {

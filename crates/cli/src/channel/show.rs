@@ -17,9 +17,9 @@ use storage::channel::{
 use super::open::until;
 use super::{choose, client_channel, client_store, describe_permit, newest, vendor_store, worth};
 use crate::config::Config;
+use crate::keys;
 use crate::output::{Output, date, rows};
 use crate::units::Asset;
-use crate::keys;
 
 /// Whose channels.
 #[derive(Debug, Args)]
@@ -175,12 +175,19 @@ pub(super) async fn vendor_channel(
     let id = choose(&ids, text)?;
     let found = records.iter().position(|(known, _)| *known == id);
     let found = found.ok_or_else(|| {
-        eyre::eyre!("there is no channel {id} to {vendor} among the {} that its store knows", ids.len())
+        eyre::eyre!(
+            "there is no channel {id} to {vendor} among the {} that its store knows",
+            ids.len()
+        )
     })?;
     Ok(records.swap_remove(found))
 }
 
-async fn show_client(client: &Client<Channels>, record: &ClientChannelRecord, out: Output) -> eyre::Result<()> {
+async fn show_client(
+    client: &Client<Channels>,
+    record: &ClientChannelRecord,
+    out: Output,
+) -> eyre::Result<()> {
     let permit = newest(record);
     let chain = OnChain::read(client, permit.channel()).await?;
     let asset = Asset::read(client, permit.asset()).await?;
@@ -197,7 +204,10 @@ async fn show_client(client: &Client<Channels>, record: &ClientChannelRecord, ou
         ("status", chain.name().to_owned()),
         ("deposit", worth(&asset, permit.unit(), permit.length().0)),
         ("delivered", worth(&asset, permit.unit(), position.index.0)),
-        ("revealed", worth(&asset, permit.unit(), record.channel.revealed().0)),
+        (
+            "revealed",
+            worth(&asset, permit.unit(), record.channel.revealed().0),
+        ),
         ("left", worth(&asset, permit.unit(), record.channel.left())),
         ("settled", worth(&asset, permit.unit(), chain.settled.0)),
         ("until", until(permit.expiry(), now)),
@@ -234,7 +244,10 @@ async fn show_vendor(
     let now = client.head().await?.timestamp;
     let on_chain = OnChain::read(client, id).await?;
     let stored = store.vendor_channel(id).await?;
-    let checkpoint = store.latest_checkpoint(id).await?.map(|checkpoint| checkpoint.signed.index());
+    let checkpoint = store
+        .latest_checkpoint(id)
+        .await?
+        .map(|checkpoint| checkpoint.signed.index());
     let terms = chain.admitted(&client.domain());
     let permit = terms.last().ok_or_eyre("a channel has terms")?.permit();
     let mut value = describe_permit(permit, chain.bank);
@@ -255,8 +268,14 @@ async fn show_vendor(
         ("deposit", worth(&asset, unit, permit.length().0)),
         ("paid", worth(&asset, unit, highest.0)),
         ("settled", worth(&asset, unit, on_chain.settled.0)),
-        ("not settled", worth(&asset, unit, highest.above(on_chain.settled))),
-        ("checkpoint", checkpoint.map_or("none".to_owned(), |index| format!("signed at {index}"))),
+        (
+            "not settled",
+            worth(&asset, unit, highest.above(on_chain.settled)),
+        ),
+        (
+            "checkpoint",
+            checkpoint.map_or("none".to_owned(), |index| format!("signed at {index}")),
+        ),
         ("until", until(permit.expiry(), now)),
     ];
     if let Some(opening) = stored.and_then(|stored| stored.opening) {
@@ -281,7 +300,9 @@ fn describe_vendor(record: &VendorChannelRecord) -> Value {
 
 /// The highest index whose word the vendor has.
 pub(super) fn paid(record: &VendorChannelRecord) -> Index {
-    record.highest.map_or(Index::ZERO, |highest| highest.payment.index)
+    record
+        .highest
+        .map_or(Index::ZERO, |highest| highest.payment.index)
 }
 
 fn merge(into: &mut Value, from: Value) {

@@ -57,7 +57,11 @@ struct WatchJson {
 const FORMAT: &str = "micropay-watch/1";
 
 pub(super) async fn run(watch: &Watch, config: &Config, out: Output) -> eyre::Result<()> {
-    let files = watch.files.iter().map(|path| read(path)).collect::<eyre::Result<Vec<_>>>()?;
+    let files = watch
+        .files
+        .iter()
+        .map(|path| read(path))
+        .collect::<eyre::Result<Vec<_>>>()?;
     let client = config.connect_channels().await?;
     let sender = Sender::new(client.clone(), keys::account(config, &watch.from)?);
     let watcher = Watcher::new(sender, watch.margin);
@@ -117,7 +121,10 @@ fn answer(files: &[WatchFile], said: &[Option<Watched>], out: Output) -> eyre::R
         })
         .collect();
     let line = |(id, said): &(ChannelId, Option<Watched>)| {
-        format!("{id}  {}", said.as_ref().map_or("not looked at yet".to_owned(), describe))
+        format!(
+            "{id}  {}",
+            said.as_ref().map_or("not looked at yet".to_owned(), describe)
+        )
     };
     out.answer(&value, all.iter().map(line).collect::<Vec<_>>().join("\n"))
 }
@@ -125,7 +132,10 @@ fn answer(files: &[WatchFile], said: &[Option<Watched>], out: Output) -> eyre::R
 fn describe(watched: &Watched) -> String {
     match watched {
         Watched::Waits { until } => format!("settled in time: not before {}", date(*until)),
-        Watched::Settled { settled } => format!("{} settled, as many as the file is for or more", count(settled.0, "unit")),
+        Watched::Settled { settled } => format!(
+            "{} settled, as many as the file is for or more",
+            count(settled.0, "unit")
+        ),
         Watched::Checkpointed { hash } => format!("settled by {hash}"),
         Watched::Over => "over: nothing more to do".to_owned(),
     }
@@ -143,8 +153,14 @@ pub(super) async fn export(
     let client = config.connect_channels().await?;
     let follower = catch_up_channels(&client, store, config.finality()?).await?;
     let (domain, mirror) = (client.domain(), follower.mirror());
-    let vendor =
-        Vendor::start(domain, record.vendor, VendorConfig::default(), mirror, store.clone()).await?;
+    let vendor = Vendor::start(
+        domain,
+        record.vendor,
+        VendorConfig::default(),
+        mirror,
+        store.clone(),
+    )
+    .await?;
     let file = vendor.watch_file(id, &ClosePolicy::default().gas).await?;
     let file = file.ok_or_else(|| {
         refused(format!(
@@ -167,7 +183,10 @@ pub(super) async fn export(
             ("channel", id.to_string()),
             ("worth", count(json.proof.index, "unit")),
             ("written to", path.display().to_string()),
-            ("watch it", format!("micropay channel watch {} --from ANY_KEY", path.display())),
+            (
+                "watch it",
+                format!("micropay channel watch {} --from ANY_KEY", path.display()),
+            ),
         ]),
     )
 }

@@ -37,7 +37,9 @@ use super::goods::{Goods, sha256};
 use super::report::{ChannelReport, Party};
 use super::{FINALITY, Gas, gas_since, progress_bar, say, serve};
 use crate::business::{Business, ChannelSetup, Setup};
-use crate::channel::{AskedBank, Found, ReceiptsJson, Verified, Wish, admit, bank_service, find_or_ask, start_bank};
+use crate::channel::{
+    AskedBank, Found, ReceiptsJson, Verified, Wish, admit, bank_service, find_or_ask, start_bank,
+};
 use crate::output::Output;
 use crate::{clock, credit, picture, stores};
 
@@ -75,7 +77,9 @@ pub(super) async fn run(demo: &ChannelDemo, out: Output) -> eyre::Result<()> {
     let started = Instant::now();
     let goods = match &demo.file {
         Some(file) => Goods::read(file)?,
-        None => Goods::new(picture::render(picture::side_of(u64::from(demo.pieces) * PIECE_BYTES))),
+        None => Goods::new(picture::render(picture::side_of(
+            u64::from(demo.pieces) * PIECE_BYTES,
+        ))),
     };
     let goods = goods.in_pieces(demo.pieces.into())?;
     let length = Index(demo.pieces);
@@ -93,7 +97,10 @@ pub(super) async fn run(demo: &ChannelDemo, out: Output) -> eyre::Result<()> {
     say(out, "a bank admits both, and answers over HTTP");
     let bank = world.start_bank().await?;
 
-    say(out, &format!("opening a channel of {length} units, and a short one"));
+    say(
+        out,
+        &format!("opening a channel of {length} units, and a short one"),
+    );
     let store = world.client_store().await?;
     let receipt_key = Key::from_bytes(&clock::random().0)?;
     let steps = ChannelSteps::new(world.sender(&world.client), store.clone());
@@ -113,16 +120,29 @@ pub(super) async fn run(demo: &ChannelDemo, out: Output) -> eyre::Result<()> {
     world.wait_until_known(&business, channel).await?;
     let sale = Instant::now();
     let bytes = world
-        .buy(&store, &receipt_key, channel, &business, &address, demo.pieces, out)
+        .buy(
+            &store,
+            &receipt_key,
+            channel,
+            &business,
+            &address,
+            demo.pieces,
+            out,
+        )
         .await?;
     let sale = sale.elapsed();
 
     say(out, "sending what opens the receipts");
     let desk = world.desk(&address, &receipt_key)?;
-    let record = store.client_channel(channel).await?.ok_or_eyre("the channel is gone")?;
+    let record = store
+        .client_channel(channel)
+        .await?
+        .ok_or_eyre("the channel is gone")?;
     let signed = business.store.latest_checkpoint(channel).await?;
     let answered = desk.open_receipts(&record.channel.opener()).await?;
-    let verified = world.show_receipts(&business.store, channel, demo.receipts.as_deref()).await?;
+    let verified = world
+        .show_receipts(&business.store, channel, demo.receipts.as_deref())
+        .await?;
 
     say(out, "the vendor closes");
     let (closed, gas_close) = world.close(&business, channel).await?;
@@ -130,7 +150,10 @@ pub(super) async fn run(demo: &ChannelDemo, out: Output) -> eyre::Result<()> {
     drop(business); // ends its tasks, before time jumps
     world.withdraw(&world.vendor).await?;
 
-    say(out, "the short channel expires, and its client takes everything back");
+    say(
+        out,
+        "the short channel expires, and its client takes everything back",
+    );
     anvil.increase_time(SHORT_LIFE.0 + 60).await?;
     let Done::Mined(refund) = steps.refund(short, clock::now()).await? else {
         bail!("channel {short} was closed before");
@@ -138,7 +161,12 @@ pub(super) async fn run(demo: &ChannelDemo, out: Output) -> eyre::Result<()> {
     world.withdraw(&world.client).await?;
 
     let after = world.balances().await?;
-    let gas = gas_since(world.channels.provider(), first_block, world.channels.head().await?.number).await?;
+    let gas = gas_since(
+        world.channels.provider(),
+        first_block,
+        world.channels.head().await?.number,
+    )
+    .await?;
     if let Some(file) = &demo.out {
         std::fs::write(file, &bytes).wrap_err_with(|| file.display().to_string())?;
     }
@@ -222,8 +250,15 @@ impl Opener<'_> {
             life,
             another: true,
         };
-        let Found { admitted, salt, .. } =
-            find_or_ask(self.steps, self.store, self.bank, &account, self.receipt_key, &wish).await?;
+        let Found { admitted, salt, .. } = find_or_ask(
+            self.steps,
+            self.store,
+            self.bank,
+            &account,
+            self.receipt_key,
+            &wish,
+        )
+        .await?;
         let channel = admitted.permit().channel();
         match self.steps.open(&admitted, salt, None, clock::now()).await? {
             Done::Mined(mined) => Ok((channel, mined.gas_used)),
@@ -286,7 +321,10 @@ impl World {
         let key = Key::from_bytes(&self.bank.to_bytes().0)?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?).parse()?;
-        start_bank(bank_service(self.channels.clone(), bank, key, Default::default(), store), listener);
+        start_bank(
+            bank_service(self.channels.clone(), bank, key, Default::default(), store),
+            listener,
+        );
         AskedBank::at(&url, &self.channels).await
     }
 
@@ -361,7 +399,10 @@ impl World {
         business: &Business<SqliteStore>,
         channel: ChannelId,
     ) -> eyre::Result<()> {
-        let vendor = business.vendor.as_ref().ok_or_eyre("the vendor sells by channel")?;
+        let vendor = business
+            .vendor
+            .as_ref()
+            .ok_or_eyre("the vendor sells by channel")?;
         let deadline = Instant::now() + LIMIT;
         while vendor.mirror().view(channel).last_final.is_none() {
             ensure!(
@@ -404,7 +445,10 @@ impl World {
         for piece in 0..pieces {
             let named = || format!("piece {piece}");
             let answer = client.get(format!("{address}/pieces/{piece}")).send().await;
-            let answer = answer.wrap_err_with(named)?.error_for_status().wrap_err_with(named)?;
+            let answer = answer
+                .wrap_err_with(named)?
+                .error_for_status()
+                .wrap_err_with(named)?;
             bytes.extend_from_slice(&answer.bytes().await.wrap_err_with(named)?);
             if piece == pieces / 2 {
                 let closer = business.closer.as_ref().ok_or_eyre("the vendor settles")?;
@@ -434,10 +478,17 @@ impl World {
         copy: Option<&std::path::Path>,
     ) -> eyre::Result<Verified> {
         let stored = store.vendor_channel(channel).await?;
-        let opening = stored.and_then(|stored| stored.opening).ok_or_eyre("no opener came")?;
+        let opening = stored
+            .and_then(|stored| stored.opening)
+            .ok_or_eyre("no opener came")?;
         let terms = crate::channel::mirrored(store, self.vendor.address()).await?;
-        let terms = terms.into_iter().find(|(id, _)| *id == channel).ok_or_eyre("the channel is not final")?;
-        let payments = store.vendor_payments(channel, Index::ZERO..=opening.opener.index).await?;
+        let terms = terms
+            .into_iter()
+            .find(|(id, _)| *id == channel)
+            .ok_or_eyre("the channel is not final")?;
+        let payments = store
+            .vendor_payments(channel, Index::ZERO..=opening.opener.index)
+            .await?;
         let domain = self.channels.domain();
         let file = ReceiptsFile {
             terms: terms.1.admitted(&domain),
@@ -453,7 +504,11 @@ impl World {
     }
 
     /// The vendor closes, and waits until that is final. Index and gas.
-    async fn close(&self, business: &Business<SqliteStore>, channel: ChannelId) -> eyre::Result<(Index, u64)> {
+    async fn close(
+        &self,
+        business: &Business<SqliteStore>,
+        channel: ChannelId,
+    ) -> eyre::Result<(Index, u64)> {
         let closer = business.closer.as_ref().ok_or_eyre("the vendor settles")?;
         let deadline = Instant::now() + LIMIT;
         closer.ask(channel, SettlementStep::Close);
@@ -466,7 +521,10 @@ impl World {
                 {
                     let status = self.channels.status_of(channel, At::Latest).await?;
                     let (status, index) = status.ok_or_eyre("the channel was never opened")?;
-                    ensure!(status == Status::Closed, "the close of {channel} is final, and it is open");
+                    ensure!(
+                        status == Status::Closed,
+                        "the close of {channel} is final, and it is open"
+                    );
                     return Ok((index, gas_used));
                 }
             }
@@ -483,7 +541,10 @@ impl World {
     async fn withdraw(&self, account: &PrivateKeySigner) -> eyre::Result<()> {
         let sender = self.sender(account);
         let address = sender.address();
-        let owed = self.channels.credit_of(Address::ZERO, address, At::Latest).await?;
+        let owed = self
+            .channels
+            .credit_of(Address::ZERO, address, At::Latest)
+            .await?;
         if owed != Amount::ZERO {
             credit::withdraw(&sender, Address::ZERO, address, owed).await?;
         }

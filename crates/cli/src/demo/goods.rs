@@ -72,7 +72,10 @@ impl Goods {
     fn piece(&self, index: u64) -> Option<Bytes> {
         if let Some(pieces) = self.pieces {
             let at = |index: u64| u128::from(index) * self.bytes.len() as u128 / u128::from(pieces);
-            let (from, to) = (at(index), at(index.checked_add(1).filter(|next| *next <= pieces)?));
+            let (from, to) = (
+                at(index),
+                at(index.checked_add(1).filter(|next| *next <= pieces)?),
+            );
             let range = usize::try_from(from).ok()?..usize::try_from(to).ok()?;
             return Some(Bytes::copy_from_slice(&self.bytes[range]));
         }

@@ -341,7 +341,11 @@ impl fmt::Display for ChannelReport {
                 ),
                 (
                     "refund",
-                    format!("{} back to the client, from {}", ether(wei(self.refunded)), self.short)
+                    format!(
+                        "{} back to the client, from {}",
+                        ether(wei(self.refunded)),
+                        self.short
+                    )
                 ),
                 (
                     "receipts",

@@ -313,7 +313,9 @@ impl Settings {
             (true, None) => Accountability::REQUIRED,
             (true, Some(every)) if every > 0 => Accountability::Required { every },
             (true, Some(every)) => {
-                return Err(usage(format!("channels.checkpoint_every is at least 1, got {every}")));
+                return Err(usage(format!(
+                    "channels.checkpoint_every is at least 1, got {every}"
+                )));
             }
             (false, Some(every)) => {
                 return Err(usage(format!(

@@ -289,13 +289,18 @@ impl World {
 
     pub(crate) fn serve_bank(&self, listen: &str) -> Gateway {
         let mut command = self.micropay();
-        command.args(["--json", "-v", "channel", "bank", "serve", "--from", BANK, "--listen", listen]);
+        command.args([
+            "--json", "-v", "channel", "bank", "serve", "--from", BANK, "--listen", listen,
+        ]);
         command.args(["--per-ip", "0", "--permits-per-hour", "0"]);
         Gateway::start(command)
     }
 
     pub(crate) fn bank_address(&self) -> String {
-        self.json(&["keys", "show", BANK])["address"].as_str().unwrap().to_owned()
+        self.json(&["keys", "show", BANK])["address"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 
     /// A gateway that sells by channels of the bank, a unit of 0.00025 a request.
@@ -307,7 +312,9 @@ impl World {
     /// Opens a channel from payer to shop; its id.
     pub(crate) fn open_channel(&self, bank: SocketAddr, length: &str, args: &[&str]) -> String {
         let bank = format!("http://{bank}");
-        let open = ["channel", "open", "--vendor", SHOP, "--bank", &bank, "--unit", "0.00025"];
+        let open = [
+            "channel", "open", "--vendor", SHOP, "--bank", &bank, "--unit", "0.00025",
+        ];
         let more = ["--length", length, "--from", PAYER];
         let opened = self.json(&[&open, &more[..], args].concat());
         opened["channel"].as_str().unwrap().to_owned()
@@ -316,7 +323,13 @@ impl World {
     /// `micropay channel pay`.
     pub(crate) fn pay(&self, channel: &str, address: SocketAddr, path: &str, args: &[&str]) -> Command {
         let mut command = self.micropay();
-        command.args(["--json", "channel", "pay", channel, &format!("http://{address}{path}")]);
+        command.args([
+            "--json",
+            "channel",
+            "pay",
+            channel,
+            &format!("http://{address}{path}"),
+        ]);
         command.args(args);
         command
     }
@@ -341,7 +354,7 @@ impl World {
     }
 
     /// The same with more to say about it.
-    pub(crate) async fn payer_builder(&self) -> Builder<SqliteStore> {
+    pub(crate) async fn payer_builder(&self) -> Builder {
         let record = self.escrow_record().await;
         let store = self.payer_store().await;
         let edges = Edges { now, random };
