@@ -1,16 +1,19 @@
-//! A merchant at work, whatever it sells through: follows the chain, claims winners, keeps its place among other processes of
-//! the same merchant.
+//! A merchant at work, whatever it sells through: follows both contracts, claims winners, settles channels, keeps its place
+//! among other processes of the same merchant.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::primitives::Address;
 use alloy::signers::local::PrivateKeySigner;
-use chain::{ChainClient, Finality, Follower, FollowerConfig, Sender, Start};
-use merchant::ticket::{
-    ClaimPolicy, ClaimStepError, Claimer, FollowError, Merchant, Step, follow, follow_once,
-};
+use chain::{ChainClient, Channels, Client, Finality, Follower, FollowerConfig, Scheme, Sender, Start};
+use gateway::server::Sellers;
+use merchant::channel::{self, ClosePolicy, CloseStepError, Closer, Vendor, VendorConfig};
+use merchant::follow::{FollowError, KeepMirror, follow, follow_once};
+use merchant::ticket::{ClaimPolicy, ClaimStepError, Claimer, Merchant, Step};
+use protocol::channel::Key;
 use protocol::ticket::{Policy, Seconds, Seed};
+use storage::channel::{ChannelMirrorStore, SettlementStep};
 use storage::{MirrorStore, Part, Store};
 use tokio::task::JoinSet;
 use tracing::{debug, error, info, warn};
@@ -32,12 +35,26 @@ pub(crate) struct Setup {
     pub(crate) pause: Duration,
     /// Lease among several processes of this merchant; `None`: this is the only one.
     pub(crate) lease: Option<Duration>,
+    /// Sells by channel, too.
+    pub(crate) channels: Option<ChannelSetup>,
+}
+
+/// What selling by channel takes.
+pub(crate) struct ChannelSetup {
+    pub(crate) client: Client<Channels>,
+    pub(crate) vendor: VendorConfig,
+    pub(crate) closes: ClosePolicy,
 }
 
 /// A merchant at work.
 pub(crate) struct Business<S> {
     pub(crate) merchant: Arc<Merchant<S>>,
     pub(crate) claimer: Option<Arc<Claimer<S>>>,
+    /// Where it sells by channel.
+    pub(crate) vendor: Option<Arc<Vendor<S>>>,
+    pub(crate) closer: Option<Arc<Closer<S>>>,
+    /// Signs with clients who want to close at once, where it is the key of who is paid.
+    account: Option<Key>,
     pub(crate) store: S,
     /// A task that ends has failed.
     pub(crate) tasks: JoinSet<eyre::Report>,
@@ -47,6 +64,13 @@ impl<S: Store> Business<S> {
     /// Catches up with the chain, then begins.
     pub(crate) async fn open(setup: Setup, client: ChainClient, store: S) -> eyre::Result<Self> {
         let follower = catch_up(&client, &store, setup.finality).await?;
+        let account = setup
+            .account
+            .as_ref()
+            .filter(|account| account.address() == setup.recipient);
+        let account = account
+            .map(|account| Key::from_bytes(&account.to_bytes().0))
+            .transpose()?;
         let sender = match setup.account {
             Some(account) => Some(claim_sender(&client, account, setup.recipient).await?),
             None => None,
@@ -77,6 +101,30 @@ impl<S: Store> Business<S> {
             let store = store.clone();
             async move { eyre::Report::from(follow(follower, store, pause).await) }
         });
+        let (vendor, closer) = match setup.channels {
+            None => (None, None),
+            Some(channels) => {
+                let finality = setup.finality;
+                let follower = follow_channels(&channels.client, &store, finality).await?;
+                let domain = channels.client.domain();
+                let mirror = follower.mirror();
+                let vendor =
+                    Vendor::start(domain, setup.recipient, channels.vendor, mirror, store.clone()).await?;
+                let kept = store.clone();
+                tasks.spawn(async move { eyre::Report::from(follow(follower, kept, pause).await) });
+                // Turns are the account's, whichever contract it calls.
+                let closer = sender.as_ref().map(|sender| {
+                    let sender = sender.of(channels.client.clone());
+                    let role = Arc::clone(&vendor);
+                    Arc::new(Closer::new(role, sender, channels.closes, setup.bump_after))
+                });
+                (Some(vendor), closer)
+            }
+        };
+        if let Some(closer) = &closer {
+            let (merchant, closer) = (Arc::clone(&merchant), Arc::clone(closer));
+            tasks.spawn(async move { close_for_ever(&merchant, &closer, pause).await });
+        }
         let claimer = sender.map(|sender| {
             Arc::new(Claimer::new(
                 Arc::clone(&merchant),
@@ -92,9 +140,35 @@ impl<S: Store> Business<S> {
         Ok(Self {
             merchant,
             claimer,
+            vendor,
+            closer,
+            account,
             store,
             tasks,
         })
+    }
+
+    /// What it sells by, for a gate.
+    pub(crate) fn sellers(&self) -> Sellers<S> {
+        let mut sellers = Sellers::from(Arc::clone(&self.merchant));
+        if let Some(vendor) = &self.vendor {
+            sellers = sellers.and_channels(Arc::clone(vendor));
+        }
+        match &self.account {
+            Some(account) => sellers.closing_with(account.clone()),
+            None => sellers,
+        }
+    }
+
+    /// Settles all that was paid over channels and is not settled.
+    pub(crate) async fn settle_all(&self) -> eyre::Result<()> {
+        let Some(closer) = &self.closer else {
+            return Ok(());
+        };
+        for record in self.store.vendor_channels().await? {
+            closer.ask(record.id, SettlementStep::Checkpoint);
+        }
+        Ok(())
     }
 }
 
@@ -132,16 +206,45 @@ pub(crate) async fn beat_for_ever<S: Store>(merchant: &Merchant<S>, lease: Durat
     }
 }
 
-/// A follower that has read the chain up to its newest block.
+/// A follower of the tickets that has read the chain up to its newest block.
 pub(crate) async fn catch_up(
     client: &ChainClient,
-    store: &impl MirrorStore,
+    store: &(impl MirrorStore + Sync),
     finality: Finality,
 ) -> eyre::Result<Follower> {
-    let start = match store.load_mirror().await? {
-        Some((cursor, records)) => Start::Saved { cursor, records },
-        None => Start::Deployed { block: 0 },
-    };
+    let saved = store.load_mirror().await?;
+    let start = saved.map(|(cursor, records)| Start::Saved { cursor, records });
+    read_up(client, store, finality, start).await
+}
+
+/// The same of the channels.
+pub(crate) async fn catch_up_channels(
+    client: &Client<Channels>,
+    store: &(impl ChannelMirrorStore + Sync),
+    finality: Finality,
+) -> eyre::Result<Follower<Channels>> {
+    let saved = store.load_channel_mirror().await?;
+    let start = saved.map(|(cursor, records)| Start::Saved { cursor, records });
+    read_up(client, store, finality, start).await
+}
+
+/// The same, where nothing says yet which contract the store's channels are of.
+async fn follow_channels(
+    client: &Client<Channels>,
+    store: &impl Store,
+    finality: Finality,
+) -> eyre::Result<Follower<Channels>> {
+    store.use_channels(client.domain()).await?;
+    catch_up_channels(client, store, finality).await
+}
+
+async fn read_up<S: Scheme>(
+    client: &Client<S>,
+    store: &impl KeepMirror<S>,
+    finality: Finality,
+    start: Option<Start<S>>,
+) -> eyre::Result<Follower<S>> {
+    let start = start.unwrap_or(Start::Deployed { block: 0 });
     let config = FollowerConfig::new(finality);
     let mut follower = Follower::start(client.clone(), config, start).await?;
     loop {
@@ -193,6 +296,39 @@ async fn claim_for_ever<S: Store>(
             Err(error) => {
                 // Selling goes on: winners are safe in the store, and what is wrong may be set right outside.
                 error!(%error, "cannot claim");
+                tokio::time::sleep(Duration::from_secs(10)).await;
+            }
+        }
+    }
+}
+
+/// Steps the closer until it fails for good.
+async fn close_for_ever<S: Store>(
+    merchant: &Merchant<S>,
+    closer: &Closer<S>,
+    pause: Duration,
+) -> eyre::Report {
+    loop {
+        if !merchant.claims() {
+            // Another process of this merchant does.
+            tokio::time::sleep(pause).await;
+            continue;
+        }
+        match closer.step(clock::now()).await {
+            Ok(channel::Step::Waited) => tokio::time::sleep(pause).await,
+            Ok(channel::Step::Pending(settlement)) => {
+                debug!(%settlement, "pending");
+                tokio::time::sleep(pause).await;
+            }
+            Ok(step) => debug!(?step, "settlement step"),
+            Err(error @ CloseStepError::NoOutcome { .. }) => return error.into(),
+            Err(error) if error.retry() => {
+                warn!(%error, "settlements wait");
+                tokio::time::sleep(pause.max(Duration::from_secs(1))).await;
+            }
+            Err(error) => {
+                // Selling goes on: words are safe in the store, and what is wrong may be set right outside.
+                error!(%error, "cannot settle");
                 tokio::time::sleep(Duration::from_secs(10)).await;
             }
         }

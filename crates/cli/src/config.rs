@@ -5,9 +5,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use alloy::primitives::Address;
-use chain::{ChainClient, ChainConfig, ChainError, Finality, Tickets};
+use chain::{ChainClient, ChainConfig, ChainError, Channels, Client, Finality, Scheme, Tickets};
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
+use protocol::channel;
 use protocol::ticket::Domain;
 use serde::{Deserialize, Deserializer, Serialize};
 use url::Url;
@@ -26,6 +27,8 @@ pub(crate) struct Config {
     pub(crate) chain_id: Option<u64>,
     /// Address of the ticket escrow contract; the usual one (CREATE2) if absent.
     pub(crate) contract: Option<Address>,
+    /// Address of the payment channel contract; the usual one (CREATE2) if absent.
+    pub(crate) channel_contract: Option<Address>,
     /// Blocks that make a block final, or `finalized` to ask the node.
     #[serde(deserialize_with = "text_or_number")]
     pub(crate) finality: String,
@@ -35,6 +38,8 @@ pub(crate) struct Config {
     pub(crate) password_file: Option<PathBuf>,
     /// Name of the escrow key that `get` pays with.
     pub(crate) escrow: Option<String>,
+    /// Name of the key that signs the receipts of channels; `channel open` makes it.
+    pub(crate) receipts: String,
 }
 
 /// What the command line says; absent values leave the other sources alone.
@@ -56,6 +61,10 @@ pub(crate) struct Overrides {
     #[arg(long, global = true, value_name = "ADDRESS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     contract: Option<Address>,
+    /// The payment channel contract [default: its CREATE2 address, the same on every chain]
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channel_contract: Option<Address>,
     /// Blocks that make a block final, or "finalized" to ask the node [default: finalized]
     #[arg(long, global = true, value_name = "N|finalized")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,10 +99,12 @@ impl Config {
             rpc_url: Url::parse("http://127.0.0.1:8545").expect("a constant"),
             chain_id: None,
             contract: None,
+            channel_contract: None,
             finality: "finalized".into(),
             request_timeout_secs: 10,
             password_file: None,
             escrow: None,
+            receipts: "receipts".into(),
         };
         let file = match file {
             Some(file) => {
@@ -116,10 +127,12 @@ impl Config {
             "rpc_url",
             "chain_id",
             "contract",
+            "channel_contract",
             "finality",
             "request_timeout_secs",
             "password_file",
             "escrow",
+            "receipts",
         ];
         figment
             .merge(Env::prefixed("MICROPAY_").only(&known))
@@ -141,32 +154,55 @@ impl Config {
         })
     }
 
-    /// Connects to the node and makes sure of chain and contract.
+    /// Connects to the node and makes sure of chain and ticket contract.
     pub(crate) async fn connect(&self) -> eyre::Result<ChainClient> {
         let client = self.connect_before_deploy().await?;
         client.check_contract().await?;
         Ok(client)
     }
 
+    /// Connects to the node and makes sure of chain and channel contract.
+    pub(crate) async fn connect_channels(&self) -> eyre::Result<Client<Channels>> {
+        let client = self.connect_channels_before_deploy().await?;
+        client.check_contract().await?;
+        Ok(client)
+    }
+
     /// Connects to the node and makes sure of the chain.
     pub(crate) async fn connect_before_deploy(&self) -> Result<ChainClient, ChainError> {
-        let domain = self.domain().await?;
-        let mut config = ChainConfig::new(domain.chain_id());
-        config.contract = Some(domain.contract());
+        self.client(self.domain().await?.contract()).await
+    }
+
+    /// The same for the channel contract.
+    pub(crate) async fn connect_channels_before_deploy(&self) -> Result<Client<Channels>, ChainError> {
+        self.client(self.channel_domain().await?.contract()).await
+    }
+
+    async fn client<S: Scheme>(&self, contract: Address) -> Result<Client<S>, ChainError> {
+        let mut config = ChainConfig::new(self.ask_chain_id().await?);
+        config.contract = Some(contract);
         config.request_timeout = self.request_timeout();
-        ChainClient::connect_before_deploy(self.rpc_url.clone(), config).await
+        Client::connect_before_deploy(self.rpc_url.clone(), config).await
     }
 
     /// The domain of the tickets; asks the node only where the configuration does not name the chain.
     pub(crate) async fn domain(&self) -> Result<Domain, ChainError> {
-        let chain_id = match self.chain_id {
-            Some(chain_id) => chain_id,
-            None => ChainClient::ask_chain_id(self.rpc_url.clone(), self.request_timeout()).await?,
-        };
-        Ok(Domain::new(
-            chain_id,
-            self.contract.unwrap_or_else(chain::deploy::address::<Tickets>),
-        ))
+        let contract = self.contract.unwrap_or_else(chain::deploy::address::<Tickets>);
+        Ok(Domain::new(self.ask_chain_id().await?, contract))
+    }
+
+    /// The domain of the channels; asks the node only where the configuration does not name the chain.
+    pub(crate) async fn channel_domain(&self) -> Result<channel::Domain, ChainError> {
+        let contract = self.channel_contract;
+        let contract = contract.unwrap_or_else(chain::deploy::address::<Channels>);
+        Ok(channel::Domain::new(self.ask_chain_id().await?, contract))
+    }
+
+    async fn ask_chain_id(&self) -> Result<u64, ChainError> {
+        match self.chain_id {
+            Some(chain_id) => Ok(chain_id),
+            None => ChainClient::ask_chain_id(self.rpc_url.clone(), self.request_timeout()).await,
+        }
     }
 
     fn request_timeout(&self) -> Duration {

@@ -1,9 +1,9 @@
-//! `micropay credit`: what the contract owes an account, and its withdrawal to any address.
+//! `micropay credit`: what a contract owes an account, and its withdrawal to any address.
 
 use alloy::primitives::{Address, U256};
 use alloy::sol_types::SolCall;
 use bindings::ticket::TicketEscrow;
-use chain::{At, Mined, Sender};
+use chain::{At, Client, Mined, Scheme, Sender};
 use clap::Subcommand;
 use protocol::ticket::Amount;
 use serde_json::json;
@@ -24,6 +24,9 @@ pub(crate) enum Credit {
         /// Token address [default: the native asset]
         #[arg(long, default_value_t = Address::ZERO, hide_default_value = true)]
         asset: Address,
+        /// In the payment channel contract, where vendors and clients are paid [default: in the ticket escrow]
+        #[arg(long)]
+        channel: bool,
     },
     /// Withdraw credit
     Withdraw {
@@ -39,15 +42,31 @@ pub(crate) enum Credit {
         /// Token address [default: the native asset]
         #[arg(long, default_value_t = Address::ZERO, hide_default_value = true)]
         asset: Address,
+        /// From the payment channel contract [default: from the ticket escrow]
+        #[arg(long)]
+        channel: bool,
     },
 }
 
 pub(crate) async fn run(command: &Credit, config: &Config, out: Output) -> eyre::Result<()> {
-    let client = config.connect().await?;
+    let (Credit::Show { channel, .. } | Credit::Withdraw { channel, .. }) = command;
+    if *channel {
+        run_at(command, config, &config.connect_channels().await?, out).await
+    } else {
+        run_at(command, config, &config.connect().await?, out).await
+    }
+}
+
+async fn run_at<S: Scheme>(
+    command: &Credit,
+    config: &Config,
+    client: &Client<S>,
+    out: Output,
+) -> eyre::Result<()> {
     match command {
-        Credit::Show { account, asset } => {
+        Credit::Show { account, asset, .. } => {
             let account = keys::address_or_name(config, account)?;
-            let asset = Asset::read(&client, *asset).await?;
+            let asset = Asset::read(client, *asset).await?;
             let credit = client.credit_of(asset.address, account, At::Latest).await?;
             let value = json!({ "account": account, "asset": asset.address, "credit": credit.0.to_string() });
             out.answer(&value, asset.show(credit))
@@ -57,9 +76,10 @@ pub(crate) async fn run(command: &Credit, config: &Config, out: Output) -> eyre:
             to,
             amount,
             asset,
+            ..
         } => {
             let sender = Sender::new(client.clone(), keys::account(config, from)?);
-            let asset = Asset::read(&client, *asset).await?;
+            let asset = Asset::read(client, *asset).await?;
             let amount = match amount {
                 Some(amount) => asset.parse(amount)?,
                 None => {
@@ -87,12 +107,13 @@ pub(crate) async fn run(command: &Credit, config: &Config, out: Output) -> eyre:
 }
 
 /// Moves credit of the sender's account to an address.
-pub(crate) async fn withdraw(
-    sender: &Sender,
+pub(crate) async fn withdraw<S: Scheme>(
+    sender: &Sender<S>,
     asset: Address,
     to: Address,
     amount: Amount,
-) -> eyre::Result<Mined> {
+) -> eyre::Result<Mined<S>> {
+    // Every contract of ours has this function.
     let call = TicketEscrow::withdrawCreditCall {
         asset,
         to,
@@ -102,4 +123,19 @@ pub(crate) async fn withdraw(
     Ok(sender
         .send(contract, call.abi_encode().into(), U256::ZERO)
         .await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use bindings::channel::PaymentChannel;
+
+    use super::*;
+
+    #[test]
+    fn both_contracts_give_credit_out_alike() {
+        assert_eq!(
+            TicketEscrow::withdrawCreditCall::SELECTOR,
+            PaymentChannel::withdrawCreditCall::SELECTOR
+        );
+    }
 }

@@ -2,6 +2,7 @@
 //! HTTP, through the gateways of three merchants before one server, claims the winners, and pays everybody out. What it reports is read back from the
 //! chain: balances before and after, gas from the receipts.
 
+mod channel;
 mod goods;
 mod report;
 
@@ -13,11 +14,11 @@ use std::time::{Duration, Instant};
 
 use alloy::eips::BlockNumberOrTag;
 use alloy::primitives::{Address, U256};
-use alloy::providers::Provider;
+use alloy::providers::{Provider, RootProvider};
 use alloy::signers::local::PrivateKeySigner;
 use chain::anvil::{Anvil, AnvilOptions};
 use chain::{At, ChainClient, ChainConfig, Finality, Sender, deploy};
-use clap::Args;
+use clap::{Args, Subcommand};
 use eyre::{OptionExt, WrapErr, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
 use gateway::client::{Client, Paid};
@@ -52,7 +53,10 @@ const CLAIM_LIMIT: Duration = Duration::from_secs(60);
 
 /// What to sell, and how much of it.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Demo {
+    #[command(subcommand)]
+    scheme: Option<Scheme>,
     /// The file to sell [default: a picture that the demo renders, about 2 MiB]
     #[arg(long)]
     file: Option<PathBuf>,
@@ -67,7 +71,21 @@ pub(crate) struct Demo {
     out: Option<PathBuf>,
 }
 
+/// Which scheme to show, besides tickets.
+#[derive(Debug, Subcommand)]
+enum Scheme {
+    /// Sell a file in 10,000 pieces over one channel: open, pay, checkpoint, receipts, close, refund
+    Channel(channel::ChannelDemo),
+}
+
 pub(crate) async fn run(demo: &Demo, out: Output) -> eyre::Result<()> {
+    match &demo.scheme {
+        Some(Scheme::Channel(demo)) => channel::run(demo, out).await,
+        None => sell_by_ticket(demo, out).await,
+    }
+}
+
+async fn sell_by_ticket(demo: &Demo, out: Output) -> eyre::Result<()> {
     let started = Instant::now();
     let goods = goods(demo)?;
     let pieces = goods.pieces();
@@ -134,7 +152,12 @@ pub(crate) async fn run(demo: &Demo, out: Output) -> eyre::Result<()> {
     credit::withdraw(&payer, Address::ZERO, payer.address(), rest).await?;
 
     let after = world.balances().await?;
-    let gas = world.gas(first_block).await?;
+    let gas = gas_since(
+        world.client.provider(),
+        first_block,
+        world.client.head().await?.number,
+    )
+    .await?;
     if let Some(file) = &demo.out {
         std::fs::write(file, &bought.bytes).wrap_err_with(|| file.display().to_string())?;
     }
@@ -190,7 +213,7 @@ fn say(out: Output, what: &str) {
 fn goods(demo: &Demo) -> eyre::Result<Goods> {
     let whole = match &demo.file {
         Some(file) => Goods::read(file)?,
-        None => Goods::new(picture::render()),
+        None => Goods::new(picture::render(picture::SIDE)),
     };
     let limit = demo.payments.unwrap_or(whole.pieces());
     Ok(whole.first_pieces(limit))
@@ -279,6 +302,7 @@ impl World {
             finality: FINALITY,
             pause: Duration::from_millis(250),
             lease: None,
+            channels: None,
         };
         let store = stores::merchant(self.folder.path(), self.client.domain(), recipient).await?;
         let mut business = Business::open(setup, self.client.clone(), store).await?;
@@ -290,7 +314,7 @@ impl World {
         });
         let config = GateConfig::default();
         let gate = Gate::new(
-            Arc::clone(&business.merchant),
+            business.sellers(),
             Listing::new(
                 &Service::default(),
                 Table::new(Vec::new(), price),
@@ -396,23 +420,6 @@ impl World {
         })
     }
 
-    /// Gas per account, from the receipts of every block since `first`.
-    async fn gas(&self, first: u64) -> eyre::Result<BTreeMap<Address, Gas>> {
-        let provider = self.client.provider();
-        let mut gas: BTreeMap<Address, Gas> = BTreeMap::new();
-        for number in first..=self.client.head().await?.number {
-            let receipts = provider
-                .get_block_receipts(BlockNumberOrTag::Number(number).into())
-                .await?;
-            for receipt in receipts.unwrap_or_default() {
-                let own = gas.entry(receipt.from).or_default();
-                own.used += receipt.gas_used;
-                own.fee += u128::from(receipt.gas_used) * receipt.effective_gas_price;
-            }
-        }
-        Ok(gas)
-    }
-
     fn parties(
         &self,
         before: &BTreeMap<Address, u128>,
@@ -433,6 +440,22 @@ impl World {
         };
         self.everybody().into_iter().enumerate().map(party).collect()
     }
+}
+
+/// Gas per account, from the receipts of the blocks `first..=last`.
+async fn gas_since(provider: RootProvider, first: u64, last: u64) -> eyre::Result<BTreeMap<Address, Gas>> {
+    let mut gas: BTreeMap<Address, Gas> = BTreeMap::new();
+    for number in first..=last {
+        let receipts = provider
+            .get_block_receipts(BlockNumberOrTag::Number(number).into())
+            .await?;
+        for receipt in receipts.unwrap_or_default() {
+            let own = gas.entry(receipt.from).or_default();
+            own.used += receipt.gas_used;
+            own.fee += u128::from(receipt.gas_used) * receipt.effective_gas_price;
+        }
+    }
+    Ok(gas)
 }
 
 /// Claims everything and waits until it is final.

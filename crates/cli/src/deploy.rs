@@ -1,25 +1,44 @@
-//! `micropay deploy`: puts the contract at its address, the same on every chain.
+//! `micropay deploy`: puts the contracts at their addresses, the same on every chain.
 
-use chain::{Sender, deploy};
-use serde_json::json;
+use chain::deploy::Deployment;
+use chain::{Scheme, Sender, deploy};
+use serde_json::{Value, json};
 
 use crate::config::Config;
 use crate::keys;
-use crate::output::Output;
+use crate::output::{Output, rows};
 
 pub(crate) async fn run(from: &str, config: &Config, out: Output) -> eyre::Result<()> {
-    let client = config.connect_before_deploy().await?;
-    let sender = Sender::new(client, keys::account(config, from)?);
-    let deployment = deploy::deploy(&sender).await?;
+    let sender = Sender::new(
+        config.connect_before_deploy().await?,
+        keys::account(config, from)?,
+    );
+    let channels = sender.of(config.connect_channels_before_deploy().await?);
+    let tickets = deploy::deploy(&sender).await?;
+    let channels = deploy::deploy(&channels).await?;
+    let mut value = describe(&tickets);
+    value["channel"] = describe(&channels);
+    out.answer(
+        &value,
+        rows(&[
+            ("ticket escrow", said(&tickets)),
+            ("payment channel", said(&channels)),
+        ]),
+    )
+}
+
+fn describe<S: Scheme>(deployment: &Deployment<S>) -> Value {
     let mined = deployment.mined.as_ref();
-    let value = json!({
+    json!({
         "contract": deployment.address, "deployed": mined.is_some(), "transaction": mined.map(|mined| mined.hash),
         "gas": mined.map(|mined| mined.gas_used),
-    });
-    let what = if mined.is_some() {
-        "deployed"
-    } else {
-        "already there"
+    })
+}
+
+fn said<S: Scheme>(deployment: &Deployment<S>) -> String {
+    let what = match deployment.mined {
+        Some(_) => "deployed",
+        None => "already there",
     };
-    out.answer(&value, format!("{what}: {}", deployment.address))
+    format!("{what}: {}", deployment.address)
 }

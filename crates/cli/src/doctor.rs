@@ -1,6 +1,6 @@
 //! `micropay doctor`: looks at everything that must be right and says what to do about what is not.
 
-use chain::ChainClient;
+use chain::{ChainClient, Client, Scheme};
 use clap::Args;
 use serde_json::json;
 
@@ -48,7 +48,11 @@ pub(crate) async fn run(doctor: &Doctor, config: &Config, out: Output) -> eyre::
         }
     };
     if let Some(client) = &client {
-        checks.push(contract(client).await);
+        checks.push(contract("contract", client).await);
+        checks.push(match config.connect_channels_before_deploy().await {
+            Ok(channels) => contract("channels", &channels).await,
+            Err(error) => bad("channels", error.to_string()),
+        });
         checks.push(clocks(client).await);
         checks.push(store(
             "payer store",
@@ -98,11 +102,11 @@ fn bad(name: &'static str, text: String) -> Check {
     }
 }
 
-async fn contract(client: &ChainClient) -> Check {
+async fn contract<S: Scheme>(name: &'static str, client: &Client<S>) -> Check {
     let address = client.contract();
     match client.check_contract().await {
-        Ok(()) => good("contract", format!("{address} is a ticket escrow")),
-        Err(error) => bad("contract", format!("{error}; micropay deploy puts it there")),
+        Ok(()) => good(name, format!("{address} is a {}", S::NAME)),
+        Err(error) => bad(name, format!("{error}; micropay deploy puts it there")),
     }
 }
 

@@ -7,9 +7,13 @@ use std::process::ExitCode;
 
 use chain::ChainError;
 use gateway::client::ClientError;
-use merchant::ticket::{ClaimStepError, FollowError, StartError};
+use merchant::channel::{CloseStepError, WatchError};
+use merchant::follow::FollowError;
+use merchant::ticket::{ClaimStepError, StartError};
+use payer::channel::{self, OpenError, RecoverError};
 use payer::ticket::{ApiError, EscrowError, PayError};
 use serde_json::json;
+use services::bank::client::ClientError as BankError;
 use storage::StoreError;
 
 use crate::output::Output;
@@ -138,6 +142,9 @@ fn known(cause: &(dyn Error + 'static)) -> Option<u8> {
             ClientError::Unreadable { .. } | ClientError::TooManyRedirects { .. } => FAILED,
         });
     }
+    if let Some(code) = of_channel(cause) {
+        return Some(code);
+    }
     if let Some(error) = cause.downcast_ref() {
         return Some(match error {
             ClaimStepError::Chain(error) => chain(error),
@@ -157,6 +164,59 @@ fn known(cause: &(dyn Error + 'static)) -> Option<u8> {
     })
 }
 
+/// The same for the steps of a channel.
+fn of_channel(cause: &(dyn Error + 'static)) -> Option<u8> {
+    if let Some(error) = cause.downcast_ref() {
+        return Some(open(error));
+    }
+    if let Some(error) = cause.downcast_ref() {
+        return Some(match error {
+            channel::CloseError::Step(error) => open(error),
+            channel::CloseError::Api(error) => api(error),
+            channel::CloseError::Signature(_) | channel::CloseError::WrongSigner { .. } => FAILED,
+            channel::CloseError::WrongKey { .. } => USAGE,
+        });
+    }
+    if let Some(error) = cause.downcast_ref() {
+        return Some(match error {
+            RecoverError::Api(error) => api(error),
+            RecoverError::Store(error) => store(error),
+            RecoverError::Scheme(_) | RecoverError::Chain(_) | RecoverError::SaltUnknown { .. } => REFUSED,
+        });
+    }
+    if let Some(error) = cause.downcast_ref() {
+        return Some(match error {
+            CloseStepError::Chain(error) => chain(error),
+            CloseStepError::Store(error) => store(error),
+            error if error.retry() => RETRY,
+            _ => FAILED,
+        });
+    }
+    if let Some(error) = cause.downcast_ref() {
+        return Some(match error {
+            _ if BankError::retry(error) => RETRY,
+            BankError::Refused(_) => REFUSED,
+            BankError::BadAddress(_) => USAGE,
+            _ => FAILED,
+        });
+    }
+    Some(match cause.downcast_ref()? {
+        WatchError::Chain(error) => chain(error),
+        WatchError::OtherContract { .. } => USAGE,
+        WatchError::UnknownChannel { .. } => REFUSED,
+    })
+}
+
+fn open(error: &OpenError) -> u8 {
+    match error {
+        OpenError::Chain(error) => chain(error),
+        OpenError::Store(error) => store(error),
+        OpenError::UnknownChannel { .. } => FAILED,
+        OpenError::WrongAccount { .. } => USAGE,
+        OpenError::Scheme(_) | OpenError::Closed { .. } | OpenError::DepositTooLarge { .. } => REFUSED,
+    }
+}
+
 fn chain(error: &ChainError) -> u8 {
     match error {
         _ if error.retry() => RETRY,
@@ -167,7 +227,9 @@ fn chain(error: &ChainError) -> u8 {
 
 fn store(error: &StoreError) -> u8 {
     match error {
-        StoreError::OverBudget { .. } => REFUSED,
+        StoreError::OverBudget { .. } | StoreError::PayRefused { .. } | StoreError::ChannelClosed { .. } => {
+            REFUSED
+        }
         _ if error.retry() => RETRY,
         _ => FAILED,
     }
@@ -186,8 +248,8 @@ fn pay(error: &PayError) -> u8 {
     }
 }
 
-fn pay_channel(error: &payer::channel::PayError) -> u8 {
-    use payer::channel::PayError;
+fn pay_channel(error: &channel::PayError) -> u8 {
+    use channel::PayError;
     match error {
         PayError::Api(error) => api(error),
         PayError::Store(error) => store(error),

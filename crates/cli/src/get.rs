@@ -8,17 +8,23 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use alloy::primitives::Address;
 use chain::At;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use eyre::WrapErr;
-use gateway::client::{Budgets, Client, ClientError, Paid, Proof, WouldPay};
+use gateway::client::{Budgets, Builder, ChannelPolicy, Client, ClientError, Paid, Proof, WouldPay};
+use payer::channel::{self as channels, ChannelPayer, Checkpoints};
 use payer::ticket::{Edges, Limits, Payer};
+use protocol::channel::{ChannelId, Key};
 use protocol::ticket::Amount;
 use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::{Method, Response, Version};
 use serde_json::{Value, json};
+use storage::SqliteStore;
+use storage::channel::{ClientChannelFilter, ClientChannelRecord, ClientChannelStore};
 use url::Url;
 
+use crate::channel::{client_channel, client_store, key_of};
 use crate::config::Config;
 use crate::exit::{self, again, usage};
 use crate::output::{Output, count};
@@ -69,9 +75,27 @@ pub(crate) struct Get {
     /// Pay over unencrypted connections to other machines, too
     #[arg(long)]
     allow_plain_http: bool,
-    /// Name of the escrow key [default: `escrow` of the configuration]
+    /// How to pay: by a channel that is open to the seller, by ticket, or as it goes
+    #[arg(long, value_name = "WAY", value_enum, default_value_t)]
+    pay_with: PayWith,
+    /// Name of the escrow key, for tickets [default: `escrow` of the configuration]
     #[arg(long, value_name = "KEY")]
     escrow: Option<String>,
+    /// Name of the key that signs the receipts of channels [default: `receipts` of the configuration]
+    #[arg(long, value_name = "KEY")]
+    receipts: Option<String>,
+}
+
+/// How to pay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum PayWith {
+    /// By a channel where one is open to the seller, else by ticket
+    #[default]
+    Auto,
+    /// By ticket
+    Ticket,
+    /// By channel
+    Channel,
 }
 
 /// `Name: value`.
@@ -92,8 +116,33 @@ impl FromStr for Header {
 }
 
 pub(crate) async fn run(get: &Get, config: &Config, out: Output) -> eyre::Result<ExitCode> {
-    let (client, asset) = client(get, config).await?;
-    let answer = request(get, &client)?.send().await.map_err(failed)?;
+    let channels = match get.pay_with {
+        PayWith::Ticket => None,
+        PayWith::Auto | PayWith::Channel => Purse::open(get, config).await?,
+    };
+    let (client, asset) = client(get, config, channels).await?;
+    fetch(get, &client, &asset, out).await
+}
+
+/// The same, paid over this channel and no other.
+pub(crate) async fn over_channel(
+    get: &Get,
+    channel: &str,
+    config: &Config,
+    out: Output,
+) -> eyre::Result<ExitCode> {
+    if get.pay_with == PayWith::Ticket {
+        return Err(usage("a channel is named, and --pay-with ticket: which is it?"));
+    }
+    let store = client_store(config).await?;
+    let record = client_channel(&store, channel).await?;
+    let purse = Purse::of(record, config, store)?;
+    let (client, asset) = client(get, config, Some(purse)).await?;
+    fetch(get, &client, &asset, out).await
+}
+
+async fn fetch(get: &Get, client: &Client, asset: &Asset, out: Output) -> eyre::Result<ExitCode> {
+    let answer = request(get, client)?.send().await.map_err(failed)?;
     let status = answer.status();
     let would: Option<WouldPay> = answer.extensions().get().cloned();
     if let Some(would) = would {
@@ -162,38 +211,153 @@ fn paid_json(paid: &Paid) -> Value {
     })
 }
 
-async fn client(get: &Get, config: &Config) -> eyre::Result<(Client, Asset)> {
-    let name = get.escrow.as_ref().or(config.escrow.as_ref());
-    let name = name.ok_or_else(|| {
-        usage("no escrow to pay with: --escrow KEY, or escrow = \"KEY\" in the configuration")
-    })?;
-    let chain = config.connect().await?;
-    let key = keys::escrow_key(config, name)?;
-    let record = chain.escrow_of(key.address(), At::Latest).await?;
-    let record = record
-        .ok_or_else(|| eyre::eyre!("there is no escrow {} yet: micropay escrow open", key.address()))?;
-    let asset = Asset::read(&chain, record.asset).await?;
-    let amount = |text: &Option<String>| -> eyre::Result<Option<Amount>> {
-        text.as_deref().map(|text| asset.parse(text)).transpose()
-    };
-    let recipients = get.payee.iter().map(|payee| keys::address_or_name(config, payee));
-    let limits = Limits {
-        max_price: asset.parse(&get.max_price)?,
-        recipients: recipients.collect::<eyre::Result<BTreeSet<_>>>()?,
-        ..Limits::default()
-    };
-    let budgets = Budgets {
-        per_host: amount(&get.max_per_host)?,
-        per_day: amount(&get.max_per_day)?,
-        total: amount(&get.max_total)?,
-    };
-    let store = stores::payer(&config.home, chain.domain()).await?;
-    let edges = Edges {
+/// Channels that can pay: those of one receipt key, or a single one.
+struct Purse {
+    store: SqliteStore,
+    key: Key,
+    asset: Address,
+    only: Option<ChannelId>,
+}
+
+impl Purse {
+    /// Those of the receipt key, if there are any; an error if there have to be.
+    async fn open(get: &Get, config: &Config) -> eyre::Result<Option<Self>> {
+        let name = get.receipts.as_deref().unwrap_or(&config.receipts);
+        let must = get.pay_with == PayWith::Channel || get.receipts.is_some();
+        let signer = match keys::address(config, name) {
+            Ok(signer) => signer,
+            Err(error) if must => return Err(error.wrap_err("no channel to pay with: micropay channel open")),
+            Err(_) => return Ok(None),
+        };
+        let store = client_store(config).await?;
+        let filter = ClientChannelFilter {
+            open: true,
+            ..ClientChannelFilter::default()
+        };
+        let open = store.client_channels(filter).await?;
+        let of_key =
+            |record: &&ClientChannelRecord| record.channel.terms()[0].permit().receipt_key() == signer;
+        match open.iter().find(of_key) {
+            Some(record) => Ok(Some(Self {
+                key: keys::signing_key(config, name)?,
+                asset: record.channel.terms()[0].permit().asset(),
+                store,
+                only: None,
+            })),
+            None if must => Err(usage(format!(
+                "no channel to pay with whose receipts {name} ({signer}) signs: micropay channel open"
+            ))),
+            None => Ok(None),
+        }
+    }
+
+    fn of(record: ClientChannelRecord, config: &Config, store: SqliteStore) -> eyre::Result<Self> {
+        let permit = record.channel.terms()[0].permit();
+        let (name, _) = key_of(config, permit.receipt_key())?;
+        Ok(Self {
+            key: keys::signing_key(config, &name)?,
+            asset: permit.asset(),
+            only: Some(record.channel.id()),
+            store,
+        })
+    }
+
+    async fn asset(&self, config: &Config) -> eyre::Result<Asset> {
+        if self.asset == Address::ZERO {
+            return Ok(Asset::ether());
+        }
+        Ok(Asset::read(&config.connect_channels().await?, self.asset).await?)
+    }
+
+    async fn payer(
+        self,
+        config: &Config,
+        limits: &Limits,
+    ) -> eyre::Result<(ChannelPayer<SqliteStore>, ChannelPolicy)> {
+        let policy = match self.only {
+            Some(channel) => ChannelPolicy::only(channel),
+            None => ChannelPolicy::default(),
+        };
+        let limits = channels::Limits {
+            max_price: limits.max_price,
+            vendors: limits.recipients.clone(),
+            assets: BTreeSet::from([self.asset]),
+        };
+        let domain = config.channel_domain().await?;
+        let payer = ChannelPayer::new(
+            domain,
+            Arc::new(self.key),
+            limits,
+            Checkpoints::default(),
+            self.store,
+            edges(),
+        );
+        Ok((payer, policy))
+    }
+}
+
+/// A client that pays over this channel and in no other way.
+pub(crate) fn channel_client(
+    payer: ChannelPayer<SqliteStore>,
+    channel: ChannelId,
+) -> reqwest::Result<Client> {
+    Client::by_channels(payer, ChannelPolicy::only(channel)).build()
+}
+
+fn edges() -> Edges {
+    Edges {
         now: clock::now,
         random: clock::random,
+    }
+}
+
+async fn client(get: &Get, config: &Config, channels: Option<Purse>) -> eyre::Result<(Client, Asset)> {
+    let only = channels.as_ref().is_some_and(|channels| channels.only.is_some());
+    let escrow = get.escrow.as_ref().or(config.escrow.as_ref());
+    let escrow = escrow.filter(|_| !only && get.pay_with != PayWith::Channel);
+    let (mut builder, asset) = match (escrow, channels) {
+        (Some(name), channels) => {
+            let chain = config.connect().await?;
+            let key = keys::escrow_key(config, name)?;
+            let record = chain.escrow_of(key.address(), At::Latest).await?;
+            let record = record.ok_or_else(|| {
+                eyre::eyre!("there is no escrow {} yet: micropay escrow open", key.address())
+            })?;
+            let asset = Asset::read(&chain, record.asset).await?;
+            let limits = limits(get, config, &asset)?;
+            let store = stores::payer(&config.home, chain.domain()).await?;
+            let payer = Payer::new(
+                chain.domain(),
+                Arc::new(key),
+                record,
+                limits.clone(),
+                store,
+                edges(),
+            );
+            let builder = Client::builder(payer);
+            // Amounts on the command line are of one asset.
+            match channels.filter(|channels| channels.asset == asset.address) {
+                Some(channels) => {
+                    let (payer, policy) = channels.payer(config, &limits).await?;
+                    (builder.channels(payer, policy), asset)
+                }
+                None => (builder, asset),
+            }
+        }
+        (None, Some(channels)) => {
+            let asset = channels.asset(config).await?;
+            let limits = limits(get, config, &asset)?;
+            let (payer, policy) = channels.payer(config, &limits).await?;
+            (Client::by_channels(payer, policy), asset)
+        }
+        (None, None) => {
+            return Err(usage(
+                "no escrow to pay with: --escrow KEY, or escrow = \"KEY\" in the configuration; nor a channel: micropay \
+                 channel open",
+            ));
+        }
     };
-    let payer = Payer::new(chain.domain(), Arc::new(key), record, limits, store, edges);
-    let mut builder = Client::builder(payer).budgets(budgets);
+    builder = budgets(get, builder, &asset)?;
     if get.dry_run {
         builder = builder.dry_run();
     }
@@ -201,6 +365,26 @@ async fn client(get: &Get, config: &Config) -> eyre::Result<(Client, Asset)> {
         builder = builder.allow_plain_http();
     }
     Ok((builder.build()?, asset))
+}
+
+fn limits(get: &Get, config: &Config, asset: &Asset) -> eyre::Result<Limits> {
+    let recipients = get.payee.iter().map(|payee| keys::address_or_name(config, payee));
+    Ok(Limits {
+        max_price: asset.parse(&get.max_price)?,
+        recipients: recipients.collect::<eyre::Result<BTreeSet<_>>>()?,
+        ..Limits::default()
+    })
+}
+
+fn budgets(get: &Get, builder: Builder, asset: &Asset) -> eyre::Result<Builder> {
+    let amount = |text: &Option<String>| -> eyre::Result<Option<Amount>> {
+        text.as_deref().map(|text| asset.parse(text)).transpose()
+    };
+    Ok(builder.budgets(Budgets {
+        per_host: amount(&get.max_per_host)?,
+        per_day: amount(&get.max_per_day)?,
+        total: amount(&get.max_total)?,
+    }))
 }
 
 fn request(get: &Get, client: &Client) -> eyre::Result<reqwest_middleware::RequestBuilder> {

@@ -8,6 +8,7 @@ use alloy::signers::local::PrivateKeySigner;
 use clap::Subcommand;
 use eth_keystore::KeystoreError;
 use eyre::{WrapErr, bail, ensure};
+use protocol::channel::Key;
 use protocol::ticket::EscrowKey;
 use rand::rngs::OsRng;
 use serde_json::json;
@@ -42,15 +43,7 @@ pub(crate) enum Keys {
 
 pub(crate) fn run(command: &Keys, config: &Config, out: Output) -> eyre::Result<()> {
     match command {
-        Keys::New { name } => {
-            let secret = loop {
-                let bytes = clock::random();
-                if EscrowKey::from_bytes(&bytes.0).is_ok() {
-                    break Zeroizing::new(bytes.0); // all but one in 2^128
-                }
-            };
-            save(config, name, &secret, out)
-        }
+        Keys::New { name } => save(config, name, &fresh(), out),
         Keys::Import { name } => {
             let mut line = Zeroizing::new(String::new());
             std::io::stdin().read_line(&mut line)?;
@@ -240,7 +233,30 @@ pub(crate) fn account(config: &Config, name: &str) -> eyre::Result<PrivateKeySig
 
 /// Opens a key file as an escrow key, which signs tickets.
 pub(crate) fn escrow_key(config: &Config, name: &str) -> eyre::Result<EscrowKey> {
-    Ok(EscrowKey::from_bytes(&*secret(config, name)?)?)
+    signing_key(config, name)
+}
+
+/// Opens a key file as one that signs promises of any scheme: receipts, permits, halves of a close.
+pub(crate) fn signing_key(config: &Config, name: &str) -> eyre::Result<Key> {
+    Ok(Key::from_bytes(&*secret(config, name)?)?)
+}
+
+/// The address of the key of this name, which is made if there is none; and whether it was.
+pub(crate) fn take_or_make(config: &Config, name: &str) -> eyre::Result<(bool, Address)> {
+    if path(config, name)?.exists() {
+        return Ok((false, address(config, name)?));
+    }
+    let (address, _) = store(config, name, &fresh())?;
+    Ok((true, address))
+}
+
+fn fresh() -> Zeroizing<[u8; 32]> {
+    loop {
+        let bytes = clock::random();
+        if EscrowKey::from_bytes(&bytes.0).is_ok() {
+            return Zeroizing::new(bytes.0); // all but one in 2^128
+        }
+    }
 }
 
 /// From the file of the configuration, else from `MICROPAY_PASSWORD`, else from the terminal.

@@ -1,6 +1,7 @@
 //! `micropay`: the command, and the composition root: here the roles meet their stores, their chain, time and randomness.
 
 mod business;
+mod channel;
 mod claim;
 mod clock;
 mod config;
@@ -62,7 +63,7 @@ enum Command {
     /// Keys in encrypted files
     #[command(subcommand)]
     Keys(keys::Keys),
-    /// Put the contract on a chain (does nothing where it is already)
+    /// Put the contracts on a chain (does nothing where they are already)
     Deploy {
         /// Key of the account that pays the gas
         #[arg(long, value_name = "KEY")]
@@ -73,6 +74,9 @@ enum Command {
     Escrow(escrow::Escrow),
     /// Sell: a reverse proxy that charges
     Serve(Box<serve::Serve>),
+    /// Channels: many payments to one seller over one deposit
+    #[command(subcommand)]
+    Channel(Box<channel::Channel>),
     /// What a merchant does besides selling
     #[command(subcommand)]
     Merchant(merchant::MerchantCommand),
@@ -91,7 +95,7 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Sell a file piece by piece on a chain of its own
     Demo(demo::Demo),
-    /// A chain to try things on, with contract, seller, payer and escrow
+    /// A chain to try things on, with contracts, seller, payer, escrow and bank
     Dev(dev::Dev),
     /// The papers' experiments with our figures
     #[command(subcommand)]
@@ -127,6 +131,7 @@ async fn run(cli: &Cli) -> eyre::Result<ExitCode> {
         Command::Keys(command) => keys::run(command, &config, out)?,
         Command::Deploy { from } => deploy::run(from, &config, out).await?,
         Command::Escrow(command) => escrow::run(command, &config, out).await?,
+        Command::Channel(command) => return channel::run(command, &config, out).await,
         Command::Merchant(command) => merchant::run(command, &config, out).await?,
         Command::Serve(serve) => serve::run(serve, &config, out).await?,
         Command::Get(get) => return get::run(get, &config, out).await,

@@ -1,17 +1,23 @@
-//! The file that the demo sells when it is given none: a picture of the Mandelbrot set as an uncompressed BMP of about
-//! 2 MiB, so that it makes about 2,000 pieces and any viewer shows whether they all arrived.
+//! The file that the demos sell when they are given none: a picture of the Mandelbrot set as an uncompressed BMP, so that any
+//! viewer shows whether all of its pieces arrived.
 
-/// Pixels a side: 832 × 832 × 3 bytes and the header are 2,076,726 bytes, 2,029 pieces of 1 KiB.
-const SIDE: u32 = 832;
+/// Pixels a side of the ticket demo's: 832 × 832 × 3 bytes and the header are 2,076,726 bytes, 2,029 pieces of 1 KiB.
+pub(crate) const SIDE: u32 = 832;
 const HEADER_BYTES: u32 = 54;
 const MAX_ITERATIONS: u32 = 120;
 
-/// Renders the picture. The same bytes every time.
-pub(crate) fn render() -> Vec<u8> {
-    let pixels = SIDE * SIDE * 3; // a row is a multiple of 4 bytes, so BMP needs no padding
+/// Pixels a side of a picture of about so many bytes. A multiple of 4, so that a row is, too, and BMP needs no padding.
+pub(crate) fn side_of(bytes: u64) -> u32 {
+    let side = (bytes as f64 / 3.0).sqrt() / 4.0;
+    (side.round() as u32).clamp(1, 4_000) * 4
+}
+
+/// Renders the picture with so many pixels a side. The same bytes every time.
+pub(crate) fn render(side: u32) -> Vec<u8> {
+    let pixels = side * side * 3;
     let mut file = Vec::with_capacity((HEADER_BYTES + pixels) as usize);
     file.extend_from_slice(b"BM");
-    for word in [HEADER_BYTES + pixels, 0, HEADER_BYTES, 40, SIDE, SIDE] {
+    for word in [HEADER_BYTES + pixels, 0, HEADER_BYTES, 40, side, side] {
         file.extend_from_slice(&word.to_le_bytes());
     }
     file.extend_from_slice(&1u16.to_le_bytes()); // planes
@@ -19,17 +25,17 @@ pub(crate) fn render() -> Vec<u8> {
     for word in [0, pixels, 2_835, 2_835, 0, 0] {
         file.extend_from_slice(&u32::to_le_bytes(word)); // no compression; 72 dots per inch; no palette
     }
-    for y in 0..SIDE {
-        for x in 0..SIDE {
-            file.extend_from_slice(&colour(iterations(x, y)));
+    for y in 0..side {
+        for x in 0..side {
+            file.extend_from_slice(&colour(iterations(x, y, side)));
         }
     }
     file
 }
 
 /// Steps until the point escapes, or [`MAX_ITERATIONS`].
-fn iterations(x: u32, y: u32) -> u32 {
-    let scale = 2.7 / f64::from(SIDE);
+fn iterations(x: u32, y: u32, side: u32) -> u32 {
+    let scale = 2.7 / f64::from(side);
     let (cx, cy) = (f64::from(x) * scale - 2.05, f64::from(y) * scale - 1.35);
     let (mut zx, mut zy) = (0.0, 0.0);
     for step in 0..MAX_ITERATIONS {
@@ -60,12 +66,21 @@ mod tests {
 
     #[test]
     fn is_a_bmp_of_about_two_mebibytes() {
-        let file = render();
+        let file = render(SIDE);
         assert_eq!(&file[..2], b"BM");
         assert_eq!(
             u32::from_le_bytes(file[2..6].try_into().expect("four bytes")) as usize,
             file.len()
         );
         assert!((1_990_000..2_200_000).contains(&file.len()), "{}", file.len());
+    }
+
+    #[test]
+    fn comes_in_about_any_size() {
+        for bytes in [1_000, 300 * 1024, 10_000 * 1024] {
+            let side = u64::from(side_of(bytes));
+            assert_eq!(side % 4, 0);
+            assert!((side * side * 3).abs_diff(bytes) < bytes / 20 + 200, "{side}");
+        }
     }
 }

@@ -14,8 +14,9 @@ use eyre::{WrapErr, bail};
 use gateway::server::operator::{self, Facts, Live};
 use gateway::server::{Gate, GateLayer, ListenLimits, Upstream, UpstreamLimits, listen};
 use gateway::wire::ChallengeKey;
-use protocol::ticket::{Policy, Seed};
-use serde_json::json;
+use merchant::channel::Accountability;
+use protocol::ticket::{Amount, Policy, Seed};
+use serde_json::{Value, json};
 use storage::Store;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -23,13 +24,14 @@ use tokio::sync::watch;
 use tower::Layer;
 use tracing::{error, info, warn};
 
-use crate::business::{Business, Setup};
+use crate::business::{Business, ChannelSetup, Setup};
+use crate::channel::Asks;
 use crate::config::Config;
-use crate::output::{Output, rows};
+use crate::output::{Output, count, rows, span};
 use crate::stores::{self, Locked, Place};
 use crate::units::Asset;
 use crate::{clock, keys};
-use settings::Settings;
+use settings::{ChannelTerms, Settings};
 
 /// What to sell, for how much, and to whose benefit.
 #[derive(Debug, Args)]
@@ -100,17 +102,59 @@ fn check(settings: &Settings, asset: &Asset, recipient: Address, out: Output) ->
         .iter()
         .map(|route| (route.pattern.to_string(), charge(route)))
         .collect();
+    let channels = settings.channels(asset)?;
     let value = json!({
         "ok": true, "pay_to": recipient, "asset": asset.address,
         "routes": routes.iter().map(|(pattern, price)| json!({ "route": pattern, "price": price })).collect::<Vec<_>>(),
+        "channels": channels.as_ref().map(describe_channels),
     });
     let mut lines = vec![("pay to", recipient.to_string())];
+    if let Some(channels) = &channels {
+        lines.push(("channels", channels_text(channels, asset)));
+    }
     lines.extend(
         routes
             .iter()
             .map(|(pattern, price)| (pattern.as_str(), price.clone())),
     );
     out.answer(&value, rows(&lines))
+}
+
+fn describe_channels(channels: &ChannelTerms) -> Value {
+    let (policy, watch) = (&channels.vendor.policy, &channels.closes.watch);
+    json!({
+        "banks": policy.banks, "margin": policy.margin.0, "maxJump": policy.max_jump,
+        "accountable": matches!(channels.vendor.accountability, Accountability::Required { .. }),
+        "checkpointEvery": match channels.vendor.accountability {
+            Accountability::Required { every } => Some(every),
+            Accountability::Welcome => None,
+        },
+        "maxUnsettled": (watch.max_unsettled != Amount::MAX).then(|| watch.max_unsettled.0.to_string()),
+        "maxIdle": watch.max_idle.map(|idle| idle.0),
+    })
+}
+
+fn channels_text(channels: &ChannelTerms, asset: &Asset) -> String {
+    let (policy, watch) = (&channels.vendor.policy, &channels.closes.watch);
+    let banks: Vec<_> = policy.banks.iter().map(ToString::to_string).collect();
+    let mut text = format!(
+        "of {}; closed {} before they expire",
+        banks.join(", "),
+        span(policy.margin.0)
+    );
+    if watch.max_unsettled != Amount::MAX {
+        text.push_str(&format!(", settled at {}", asset.show(watch.max_unsettled)));
+    }
+    if let Some(idle) = watch.max_idle {
+        text.push_str(&format!(", closed after {} without a payment", span(idle.0)));
+    }
+    if let Accountability::Required { every } = channels.vendor.accountability {
+        text.push_str(&format!(
+            ", clients sign for their locks every {}",
+            count(every, "unit")
+        ));
+    }
+    text
 }
 
 /// What people tell a running gateway.
@@ -142,6 +186,7 @@ struct Shop<S> {
     reload: Option<PathBuf>,
     flags: Settings,
     asset: Asset,
+    asks: Asks,
 }
 
 impl<S: Store> Shop<S> {
@@ -176,6 +221,14 @@ impl<S: Store> Shop<S> {
             finality: config.finality()?,
             pause: Duration::from_millis(settings.poll_ms()),
             lease,
+            channels: match settings.channels(&asset)? {
+                None => None,
+                Some(terms) => Some(ChannelSetup {
+                    client: config.connect_channels().await?,
+                    vendor: terms.vendor,
+                    closes: terms.closes,
+                }),
+            },
         };
         let listing = settings.listing(&asset)?;
         let gate_config = settings.gate()?;
@@ -215,7 +268,7 @@ impl<S: Store> Shop<S> {
         // The same for all processes of a merchant, so that a challenge of one can be answered at another.
         let key = keccak256([b"micropay/challenge/v1".as_slice(), seed.expose()].concat());
         let gate = Gate::new(
-            Arc::clone(&business.merchant),
+            business.sellers(),
             listing,
             gate_config,
             ChallengeKey::new(key.0),
@@ -232,6 +285,11 @@ impl<S: Store> Shop<S> {
             reload: serve.file.clone(),
             flags: serve.flags.clone(),
             asset,
+            asks: Asks::of(&stores::merchant_file(
+                &config.home,
+                config.domain().await?,
+                recipient,
+            )?),
         };
         shop.announce(recipient, out)?;
         Ok(shop)
@@ -294,10 +352,7 @@ impl<S: Store> Shop<S> {
                     break Err(ended.expect("tasks run for ever")?);
                 }
                 ended = &mut server => { ended?; break Ok(()); }
-                _ = signals.claim.recv() => match &self.business.claimer {
-                    Some(claimer) => claimer.ask(),
-                    None => warn!("asked to claim, but there is no key to claim with"),
-                },
+                _ = signals.claim.recv() => claim(&self.business, &self.asks).await,
                 _ = signals.reload.recv() => reload(&self.gate, self.reload.as_deref(), &self.flags, &self.asset),
                 _ = signals.stop.recv() => break Ok(()),
                 _ = tokio::signal::ctrl_c() => break Ok(()),
@@ -314,6 +369,29 @@ impl<S: Store> Shop<S> {
             warn!(%error, "could not say that this process leaves");
         }
         ended
+    }
+}
+
+/// Claims winners and settles channels: those that were named, or all.
+async fn claim<S: Store>(business: &Business<S>, asks: &Asks) {
+    let Some(claimer) = &business.claimer else {
+        warn!("asked to claim, but there is no key to claim with");
+        return;
+    };
+    match (asks.take(), &business.closer) {
+        (Ok(named), Some(closer)) if !named.is_empty() => {
+            for (channel, step) in named {
+                info!(%channel, %step, "asked for");
+                closer.ask(channel, step);
+            }
+        }
+        (Ok(_), _) => {
+            claimer.ask();
+            if let Err(error) = business.settle_all().await {
+                warn!(%error, "cannot settle channels now");
+            }
+        }
+        (Err(error), _) => error!(%error, "cannot read what is asked for"),
     }
 }
 

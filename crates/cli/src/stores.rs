@@ -1,4 +1,5 @@
-//! Where the stores are: one SQLite file per payer and per merchant, under the home folder, named by chain and contract. A
+//! Where the stores are: one SQLite file per payer, per merchant and per bank, under the home folder, named by
+//! chain and contract. A
 //! lock file beside it keeps a second process away, which could otherwise bury a winner that the first is judging. Several
 //! processes of one merchant share a PostgreSQL database, where leases take the lock's place.
 
@@ -8,7 +9,9 @@ use std::path::{Path, PathBuf};
 
 use alloy::primitives::Address;
 use eyre::WrapErr;
+use protocol::channel;
 use protocol::ticket::Domain;
+use storage::channel::ChannelDomainStore;
 use storage::{PostgresStore, SqliteStore, StoreIdentity};
 
 use crate::exit::usage;
@@ -46,10 +49,20 @@ impl Place {
 /// The payer's store.
 pub(crate) async fn payer(home: &Path, domain: Domain) -> eyre::Result<SqliteStore> {
     open(
-        &folder(home, domain)?.join("payer.sqlite"),
+        &folder(home, domain.chain_id(), domain.contract())?.join("payer.sqlite"),
         StoreIdentity::payer(domain),
     )
     .await
+}
+
+/// The store of a bank that admits to the channels of this contract.
+pub(crate) async fn bank(home: &Path, domain: channel::Domain, bank: Address) -> eyre::Result<SqliteStore> {
+    let (chain_id, contract) = (domain.chain_id(), domain.contract());
+    let folder = folder(home, chain_id, contract)?;
+    let file = folder.join(format!("bank-{bank:x}.sqlite"));
+    let store = open(&file, StoreIdentity::bank(chain_id, contract, bank)).await?;
+    store.use_channels(domain).await?;
+    Ok(store)
 }
 
 /// A merchant's store.
@@ -82,14 +95,13 @@ pub(crate) async fn merchant_in(
         .wrap_err("the PostgreSQL store") // without the address: it has a password
 }
 
-fn merchant_file(home: &Path, domain: Domain, recipient: Address) -> eyre::Result<PathBuf> {
-    Ok(folder(home, domain)?.join(format!("merchant-{recipient:x}.sqlite")))
+/// The file of a merchant's store.
+pub(crate) fn merchant_file(home: &Path, domain: Domain, recipient: Address) -> eyre::Result<PathBuf> {
+    Ok(folder(home, domain.chain_id(), domain.contract())?.join(format!("merchant-{recipient:x}.sqlite")))
 }
 
-fn folder(home: &Path, domain: Domain) -> eyre::Result<PathBuf> {
-    let folder = home
-        .join("stores")
-        .join(format!("{}-{:x}", domain.chain_id(), domain.contract()));
+fn folder(home: &Path, chain_id: u64, contract: Address) -> eyre::Result<PathBuf> {
+    let folder = home.join("stores").join(format!("{chain_id}-{contract:x}"));
     private_folder(&folder)?;
     Ok(folder)
 }

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use alloy::primitives::utils::{format_units, parse_units};
 use alloy::primitives::{Address, U256};
-use chain::{ChainClient, ChainError};
+use chain::{ChainError, Client, Scheme};
 use protocol::ticket::{Amount, WinThreshold};
 
 use crate::exit::usage;
@@ -28,7 +28,7 @@ impl Asset {
     }
 
     /// The native asset, or a token as it describes itself.
-    pub(crate) async fn read(client: &ChainClient, address: Address) -> Result<Self, ChainError> {
+    pub(crate) async fn read<S: Scheme>(client: &Client<S>, address: Address) -> Result<Self, ChainError> {
         if address == Address::ZERO {
             return Ok(Self::ether());
         }

@@ -101,3 +101,57 @@ fn any_file_arrives_as_it_was() {
         .env("MICROPAY_ANVIL", "/no/anvil");
     assert!(run(command).json_error(1).contains("/no/anvil"));
 }
+
+#[test]
+fn a_file_over_one_channel_to_the_last_wei() {
+    let home = TempDir::new().unwrap();
+    let (receipts, copy) = (home.path().join("receipts.json"), home.path().join("copy.bmp"));
+    let mut command = micropay(home.path());
+    command.args(["demo", "channel", "--json", "--pieces", "300"]);
+    command.arg("--receipts").arg(&receipts).arg("--out").arg(&copy);
+    let said = run(command);
+    let report = said.json();
+    // In this order, before all others.
+    let keys = [
+        "payments",
+        "closed_index",
+        "paid",
+        "refunded",
+        "receipts_opened",
+        "ends_in_sigma0",
+        "gas_open",
+        "gas_close",
+        "conserved",
+        "elapsed_s",
+    ];
+    let places: Vec<_> = keys.map(|key| said.out.find(&format!("\"{key}\":"))).into();
+    assert!(
+        places.iter().all(Option::is_some) && places.is_sorted(),
+        "{places:?}"
+    );
+    assert!(said.out.starts_with("{\"payments\":300,"));
+    assert_eq!(
+        (&report["closed_index"], &report["receipts_opened"]),
+        (&300.into(), &300.into())
+    );
+    for key in ["ends_in_sigma0", "conserved", "sha256_ok"] {
+        assert_eq!(report[key], true, "{report}");
+    }
+    let wei = |key: &str| report[key].as_str().unwrap().parse::<u128>().unwrap();
+    assert_eq!(
+        (wei("paid"), wei("refunded")),
+        (300 * wei("unit"), 100 * wei("unit"))
+    );
+    assert!(
+        report["gas_open"].as_u64().unwrap() <= 120_000 && report["gas_close"].as_u64().unwrap() <= 120_000
+    );
+    assert!(report["checkpoint_signed"].as_u64().unwrap() >= 192, "{report}");
+    assert_eq!(
+        fs::read(&copy).unwrap().len() as u64,
+        report["bytes"].as_u64().unwrap()
+    );
+
+    let mut command = micropay(home.path());
+    command.args(["--json", "channel", "verify"]).arg(&receipts);
+    assert_eq!(run(command).json()["opened"], 300);
+}

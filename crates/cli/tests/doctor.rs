@@ -46,6 +46,7 @@ fn each_illness_is_found() {
         [
             "chain",
             "contract",
+            "channels",
             "clock",
             "payer store",
             "merchant store",

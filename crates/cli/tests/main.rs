@@ -4,6 +4,9 @@
     reason = "helpers of tests: a failure is to stop them where it happens"
 )]
 
+mod channel;
+mod channel_kill;
+mod channel_recover;
 mod configuration;
 mod demo;
 mod doctor;

@@ -18,13 +18,27 @@ pub(super) const PIECE_BYTES: usize = 1024;
 #[derive(Clone, Debug)]
 pub(super) struct Goods {
     bytes: Arc<Vec<u8>>,
+    /// How many pieces of about the same size; `None`: of [`PIECE_BYTES`] each.
+    pieces: Option<u64>,
 }
 
 impl Goods {
     pub(super) fn new(bytes: Vec<u8>) -> Self {
         Self {
             bytes: Arc::new(bytes),
+            pieces: None,
         }
+    }
+
+    /// The same goods in exactly so many pieces, none of them empty.
+    pub(super) fn in_pieces(mut self, pieces: u64) -> eyre::Result<Self> {
+        eyre::ensure!(
+            self.bytes.len() as u64 >= pieces,
+            "{} bytes do not make {pieces} pieces",
+            self.bytes.len()
+        );
+        self.pieces = Some(pieces);
+        Ok(self)
     }
 
     pub(super) fn read(path: &Path) -> eyre::Result<Self> {
@@ -51,10 +65,20 @@ impl Goods {
     }
 
     pub(super) fn pieces(&self) -> u64 {
-        self.bytes.len().div_ceil(PIECE_BYTES) as u64
+        let of_fixed_size = self.bytes.len().div_ceil(PIECE_BYTES) as u64;
+        self.pieces.unwrap_or(of_fixed_size)
     }
 
     fn piece(&self, index: u64) -> Option<Bytes> {
+        if let Some(pieces) = self.pieces {
+            let at = |index: u64| u128::from(index) * self.bytes.len() as u128 / u128::from(pieces);
+            let (from, to) = (
+                at(index),
+                at(index.checked_add(1).filter(|next| *next <= pieces)?),
+            );
+            let range = usize::try_from(from).ok()?..usize::try_from(to).ok()?;
+            return Some(Bytes::copy_from_slice(&self.bytes[range]));
+        }
         let index = usize::try_from(index).ok()?;
         self.bytes
             .chunks(PIECE_BYTES)

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use alloy::primitives::{Address, B256};
+use protocol::channel::ChannelId;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::wei;
 use crate::output::{count, ether, rows};
@@ -47,6 +48,13 @@ impl Party {
     /// What it gained or lost besides gas.
     fn net(&self) -> i128 {
         self.after as i128 + self.gas_fee as i128 - self.before as i128
+    }
+
+    fn describe(&self) -> Value {
+        json!({
+            "name": self.name, "address": self.address, "before": self.before.to_string(),
+            "after": self.after.to_string(), "gas_fee": self.gas_fee.to_string(), "net": self.net().to_string(),
+        })
     }
 }
 
@@ -108,10 +116,7 @@ impl Report {
 
 impl Serialize for Report {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let parties: Vec<_> = self.parties.iter().map(|party| json!({
-            "name": party.name, "address": party.address, "before": party.before.to_string(),
-            "after": party.after.to_string(), "gas_fee": party.gas_fee.to_string(), "net": party.net().to_string(),
-        })).collect();
+        let parties: Vec<_> = self.parties.iter().map(Party::describe).collect();
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("payments", &self.payments)?;
         map.serialize_entry("accepted", &self.accepted)?;
@@ -205,23 +210,173 @@ impl fmt::Display for Report {
                 ),
             ])
         )?;
+        write_parties(f, &self.parties)
+    }
+}
+
+/// Balances, a line for each party.
+fn write_parties(f: &mut fmt::Formatter<'_>, parties: &[Party]) -> fmt::Result {
+    writeln!(
+        f,
+        "\n{:<10} {:>23} {:>23} {:>20} {:>16}",
+        "wei", "before", "after", "gained besides gas", "gas paid"
+    )?;
+    for (index, party) in parties.iter().enumerate() {
+        let end = if index + 1 == parties.len() { "" } else { "\n" };
+        write!(
+            f,
+            "{:<10} {:>23} {:>23} {:>20} {:>16}{end}",
+            party.name,
+            party.before,
+            party.after,
+            party.net(),
+            party.gas_fee
+        )?;
+    }
+    Ok(())
+}
+
+/// What the channel demo found. Amounts in wei, times in seconds.
+pub(super) struct ChannelReport {
+    pub(super) payments: u64,
+    pub(super) closed_index: u32,
+    /// What a unit is worth.
+    pub(super) unit: u128,
+    pub(super) paid: u128,
+    /// To the client, from both channels.
+    pub(super) refunded: u128,
+    pub(super) receipts_opened: u64,
+    pub(super) ends_in_sigma0: bool,
+    pub(super) gas_open: u64,
+    pub(super) gas_close: u64,
+    pub(super) gas_refund: u64,
+    /// Index of the client's last signed checkpoint.
+    pub(super) checkpoint_signed: u32,
+    /// How many the vendor sent to the chain.
+    pub(super) checkpoints_on_chain: u64,
+    pub(super) channel: ChannelId,
+    pub(super) short: ChannelId,
+    pub(super) bytes: u64,
+    pub(super) sha256: B256,
+    pub(super) sha256_ok: bool,
+    pub(super) total_gas: u64,
+    /// Client, vendor, bank, contract.
+    pub(super) parties: Vec<Party>,
+    pub(super) sale_s: f64,
+    pub(super) elapsed_s: f64,
+}
+
+impl ChannelReport {
+    /// Whether every wei is where it belongs, by the balances on chain: the vendor has what the close was worth, the client
+    /// is poorer by as much, the bank paid nothing but gas, and the contract keeps nothing.
+    pub(super) fn conserved(&self) -> bool {
+        let net: Vec<i128> = self.parties.iter().map(Party::net).collect();
+        let paid = self.paid as i128;
+        net[..] == [-paid, paid, 0, 0]
+    }
+
+    fn gas_per_payment(&self) -> f64 {
+        self.total_gas as f64 / (self.payments.max(1)) as f64
+    }
+
+    fn payments_per_s(&self) -> f64 {
+        self.payments as f64 / self.sale_s.max(1e-9)
+    }
+}
+
+impl Serialize for ChannelReport {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let parties: Vec<_> = self.parties.iter().map(Party::describe).collect();
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("payments", &self.payments)?;
+        map.serialize_entry("closed_index", &self.closed_index)?;
+        map.serialize_entry("paid", &self.paid.to_string())?;
+        map.serialize_entry("refunded", &self.refunded.to_string())?;
+        map.serialize_entry("receipts_opened", &self.receipts_opened)?;
+        map.serialize_entry("ends_in_sigma0", &self.ends_in_sigma0)?;
+        map.serialize_entry("gas_open", &self.gas_open)?;
+        map.serialize_entry("gas_close", &self.gas_close)?;
+        map.serialize_entry("conserved", &self.conserved())?;
+        map.serialize_entry("elapsed_s", &self.elapsed_s)?;
+        map.serialize_entry("unit", &self.unit.to_string())?;
+        map.serialize_entry("channel", &self.channel.0)?;
+        map.serialize_entry("refunded_channel", &self.short.0)?;
+        map.serialize_entry("gas_refund", &self.gas_refund)?;
+        map.serialize_entry("gas_per_payment", &self.gas_per_payment())?;
+        map.serialize_entry("checkpoint_signed", &self.checkpoint_signed)?;
+        map.serialize_entry("checkpoints_on_chain", &self.checkpoints_on_chain)?;
+        map.serialize_entry("bytes", &self.bytes)?;
+        map.serialize_entry("sha256", &self.sha256)?;
+        map.serialize_entry("sha256_ok", &self.sha256_ok)?;
+        map.serialize_entry("parties", &parties)?;
+        map.serialize_entry("payments_per_s", &self.payments_per_s())?;
+        map.end()
+    }
+}
+
+impl fmt::Display for ChannelReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let yes = |ok: bool| if ok { "yes" } else { "NO" };
+        let sha256 = if self.sha256_ok { "as sold:" } else { "DIFFERS:" };
         writeln!(
             f,
-            "\n{:<10} {:>23} {:>23} {:>20} {:>16}",
-            "wei", "before", "after", "gained besides gas", "gas paid"
+            "{}",
+            rows(&[
+                ("file", format!("{} pieces, {} bytes", self.payments, self.bytes)),
+                ("SHA-256", format!("{sha256} {:x}", self.sha256)),
+                ("channel", self.channel.to_string()),
+                (
+                    "payments",
+                    format!(
+                        "{} of one unit, {} each; the last checkpoint signed at {}, {} on chain",
+                        self.payments,
+                        ether(wei(self.unit)),
+                        self.checkpoint_signed,
+                        self.checkpoints_on_chain
+                    )
+                ),
+                (
+                    "close",
+                    format!("at unit {}: {} paid", self.closed_index, ether(wei(self.paid)))
+                ),
+                (
+                    "refund",
+                    format!(
+                        "{} back to the client, from {}",
+                        ether(wei(self.refunded)),
+                        self.short
+                    )
+                ),
+                (
+                    "receipts",
+                    format!(
+                        "{} opened, down to the bank's signature: {}",
+                        self.receipts_opened,
+                        yes(self.ends_in_sigma0)
+                    )
+                ),
+                (
+                    "gas",
+                    format!(
+                        "open {}, close {}, refund {}; {:.0} per payment, everything but the deployment included",
+                        self.gas_open,
+                        self.gas_close,
+                        self.gas_refund,
+                        self.gas_per_payment()
+                    )
+                ),
+                ("conserved", yes(self.conserved()).to_owned()),
+                (
+                    "time",
+                    format!(
+                        "{:.1} s, of which {:.1} s selling ({:.0} payments/s)",
+                        self.elapsed_s,
+                        self.sale_s,
+                        self.payments_per_s()
+                    )
+                ),
+            ])
         )?;
-        for (index, party) in self.parties.iter().enumerate() {
-            let end = if index + 1 == self.parties.len() { "" } else { "\n" };
-            write!(
-                f,
-                "{:<10} {:>23} {:>23} {:>20} {:>16}{end}",
-                party.name,
-                party.before,
-                party.after,
-                party.net(),
-                party.gas_fee
-            )?;
-        }
-        Ok(())
+        write_parties(f, &self.parties)
     }
 }

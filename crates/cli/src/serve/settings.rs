@@ -11,8 +11,11 @@ use gateway::route::Pattern;
 use gateway::server::{
     AnswerLimits, Charge, GateConfig, Kinds, ListenLimits, Listing, RateLimits, Route, Service, Table,
 };
+use gateway::wire::MAX_BANKS;
 use http::{Method, Uri};
+use merchant::channel::{Accountability, ClosePolicy, VendorConfig};
 use merchant::ticket::{ClaimPolicy, Price};
+use protocol::channel::{self, WatchPolicy};
 use protocol::ticket::{Amount, Policy, Seconds};
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +51,7 @@ pub(crate) struct Settings {
     operator_listen: Option<String>,
     /// More host names under which the operator's page may be asked for
     #[arg(long, value_name = "HOST")]
+    #[serde(skip_serializing_if = "Vec::is_empty")] // no flag is no setting
     pub(super) operator_hosts: Vec<String>,
     /// Where the merchant's store is: sqlite:PATH or postgres://… [default: a file in the home folder]
     #[arg(long, value_name = "URL")]
@@ -83,6 +87,10 @@ pub(crate) struct Settings {
     /// How often to look at the chain, milliseconds [default: 1000]
     #[arg(long)]
     poll_ms: Option<u64>,
+    /// Sell by channel, too: a bank whose permits are taken; repeatable. More in the file, under [channels]
+    #[arg(long, value_name = "ADDRESS")]
+    #[serde(skip_serializing_if = "Vec::is_empty")] // no flag is no setting
+    bank: Vec<Address>,
     /// Requests per second of one address [default: any number]
     #[arg(long, value_name = "N")]
     per_ip: Option<NonZeroU32>,
@@ -108,6 +116,9 @@ pub(crate) struct Settings {
     #[arg(skip)]
     #[serde(skip_serializing)]
     limits: LimitSettings,
+    #[arg(skip)]
+    #[serde(skip_serializing)]
+    channels: ChannelSettings,
 }
 
 /// A line of the price list.
@@ -143,6 +154,33 @@ enum KindSetting {
 struct ServiceSetting {
     name: String,
     description: String,
+}
+
+/// How to sell by channel.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ChannelSettings {
+    /// Whose permits are taken; the same as `bank`.
+    banks: Vec<Address>,
+    /// No payment is taken, and every channel is closed, this long before it expires.
+    margin: Option<String>,
+    /// Most units that one payment may pay.
+    max_jump: Option<u32>,
+    /// Units after which an accountable client brings the next checkpoint.
+    checkpoint_every: Option<u32>,
+    /// Clients sign for their locks.
+    accountable: bool,
+    /// What one channel may have paid and not settled.
+    max_unsettled: Option<String>,
+    /// A channel without a payment for so long is closed.
+    max_idle: Option<String>,
+}
+
+/// What selling by channel is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ChannelTerms {
+    pub(super) vendor: VendorConfig,
+    pub(super) closes: ClosePolicy,
 }
 
 /// Bounds; see the gateway's documentation for the defaults.
@@ -255,6 +293,63 @@ impl Settings {
             wei_per_unit: (self.asset() == Address::ZERO).then_some(1),
             ..default
         })
+    }
+
+    /// How to sell by channel, if a bank is named.
+    pub(super) fn channels(&self, asset: &Asset) -> eyre::Result<Option<ChannelTerms>> {
+        let (own, policy, closes) = (&self.channels, channel::Policy::default(), ClosePolicy::default());
+        let banks: Vec<Address> = self.bank.iter().chain(&own.banks).copied().collect();
+        if banks.is_empty() {
+            return Ok(None);
+        }
+        if banks.len() > MAX_BANKS {
+            return Err(usage(format!(
+                "{} banks are named, a 402 has room for {MAX_BANKS}",
+                banks.len()
+            )));
+        }
+        let accountability = match (own.accountable, own.checkpoint_every) {
+            (false, None) => Accountability::Welcome,
+            (true, None) => Accountability::REQUIRED,
+            (true, Some(every)) if every > 0 => Accountability::Required { every },
+            (true, Some(every)) => {
+                return Err(usage(format!(
+                    "channels.checkpoint_every is at least 1, got {every}"
+                )));
+            }
+            (false, Some(every)) => {
+                return Err(usage(format!(
+                    "channels.checkpoint_every = {every} asks for checkpoints, which only accountable = true can"
+                )));
+            }
+        };
+        let margin = span("channels.margin", own.margin.as_deref(), policy.margin)?;
+        let max_unsettled = own.max_unsettled.as_deref();
+        let max_idle = own.max_idle.as_deref();
+        Ok(Some(ChannelTerms {
+            vendor: VendorConfig {
+                policy: channel::Policy {
+                    banks,
+                    margin,
+                    max_jump: own.max_jump.unwrap_or(policy.max_jump),
+                    max_mirror_age: self.max_mirror_age()?,
+                    ..policy
+                },
+                accountability,
+                ..VendorConfig::default()
+            },
+            closes: ClosePolicy {
+                watch: WatchPolicy {
+                    margin,
+                    max_unsettled: max_unsettled.map_or(Ok(Amount::MAX), |text| asset.parse(text))?,
+                    max_idle: max_idle
+                        .map(|text| span("channels.max_idle", Some(text), Seconds::DAY))
+                        .transpose()?,
+                    ..closes.watch
+                },
+                ..closes
+            },
+        }))
     }
 
     pub(super) fn gate(&self) -> eyre::Result<GateConfig> {

@@ -34,6 +34,8 @@ pub(crate) const ACCOUNTS: [&str; 6] = ["payer", "shop", "operator", "shop2", "s
 pub(crate) const PAYER: &str = ACCOUNTS[0];
 pub(crate) const SHOP: &str = ACCOUNTS[1];
 pub(crate) const OPERATOR: &str = ACCOUNTS[2];
+/// The account of the bank in tests of channels.
+pub(crate) const BANK: &str = ACCOUNTS[5];
 pub(crate) const ESCROW: &str = "escrow";
 
 /// The program, away from everything that the machine's user has configured.
@@ -277,6 +279,68 @@ impl World {
         command
     }
 
+    /// A bank at work that has admitted payer and shop.
+    pub(crate) fn bank(&self) -> Gateway {
+        for customer in [PAYER, SHOP] {
+            self.json(&["channel", "bank", "admit", customer, "--from", BANK]);
+        }
+        self.serve_bank("127.0.0.1:0")
+    }
+
+    pub(crate) fn serve_bank(&self, listen: &str) -> Gateway {
+        let mut command = self.micropay();
+        command.args([
+            "--json", "-v", "channel", "bank", "serve", "--from", BANK, "--listen", listen,
+        ]);
+        command.args(["--per-ip", "0", "--permits-per-hour", "0"]);
+        Gateway::start(command)
+    }
+
+    pub(crate) fn bank_address(&self) -> String {
+        self.json(&["keys", "show", BANK])["address"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    /// A gateway that sells by channels of the bank, a unit of 0.00025 a request.
+    pub(crate) fn serve_channels(&self, upstream: &Upstream, args: &[&str]) -> Gateway {
+        let bank = self.bank_address();
+        self.serve(upstream, SHOP, &[&["--bank", &bank], args].concat())
+    }
+
+    /// Opens a channel from payer to shop; its id.
+    pub(crate) fn open_channel(&self, bank: SocketAddr, length: &str, args: &[&str]) -> String {
+        let bank = format!("http://{bank}");
+        let open = [
+            "channel", "open", "--vendor", SHOP, "--bank", &bank, "--unit", "0.00025",
+        ];
+        let more = ["--length", length, "--from", PAYER];
+        let opened = self.json(&[&open, &more[..], args].concat());
+        opened["channel"].as_str().unwrap().to_owned()
+    }
+
+    /// `micropay channel pay`.
+    pub(crate) fn pay(&self, channel: &str, address: SocketAddr, path: &str, args: &[&str]) -> Command {
+        let mut command = self.micropay();
+        command.args([
+            "--json",
+            "channel",
+            "pay",
+            channel,
+            &format!("http://{address}{path}"),
+        ]);
+        command.args(args);
+        command
+    }
+
+    /// Waits until a gateway takes words of the channel, which it does once its opening is final. That costs a unit.
+    pub(crate) fn wait_until_channel_known(&self, channel: &str, address: SocketAddr) {
+        eventually("the channel is known", || {
+            run(self.pay(channel, address, "/known", &[])).code == 0
+        });
+    }
+
     /// Waits until a gateway takes tickets of the escrow, which it does once the opening is final.
     pub(crate) fn wait_until_known(&self, address: SocketAddr) {
         eventually("the escrow is known", || {
@@ -290,7 +354,7 @@ impl World {
     }
 
     /// The same with more to say about it.
-    pub(crate) async fn payer_builder(&self) -> Builder<SqliteStore> {
+    pub(crate) async fn payer_builder(&self) -> Builder {
         let record = self.escrow_record().await;
         let store = self.payer_store().await;
         let edges = Edges { now, random };

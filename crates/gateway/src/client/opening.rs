@@ -81,6 +81,7 @@ where
 #[derive(Clone, Default)]
 pub struct ChannelPolicy {
     open: Option<(OpenChannel, Arc<dyn OpensChannels>)>,
+    only: Option<ChannelId>,
 }
 
 impl ChannelPolicy {
@@ -88,6 +89,15 @@ impl ChannelPolicy {
     pub fn opening(when: OpenChannel, opener: impl OpensChannels) -> Self {
         Self {
             open: Some((when, Arc::new(opener))),
+            only: None,
+        }
+    }
+
+    /// Pays with this channel and no other, and opens none.
+    pub fn only(channel: ChannelId) -> Self {
+        Self {
+            open: None,
+            only: Some(channel),
         }
     }
 }
@@ -140,6 +150,7 @@ impl Openings {
         let worn_out = self.worn_out.lock();
         let fit = open
             .iter()
+            .filter(|record| self.policy.only.is_none_or(|only| record.channel.id() == only))
             .filter(|record| !worn_out.contains(&record.channel.id()) && fits(record, terms, now));
         let first =
             fit.min_by_key(|record| record.channel.terms().last().map(|terms| terms.permit().expiry()));
