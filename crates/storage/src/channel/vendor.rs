@@ -333,13 +333,11 @@ impl VendorChannelRecord {
                 last.as_ref()
             }
         };
-        match (delivered, &self.resumed) {
-            (Some(payment), _) if payment.payment.index > self.from() => {
-                channel.delivered = payment.receipt()
-            }
-            (_, Some(resumed)) => channel.delivered = resumed.last,
-            (Some(payment), None) => channel.delivered = payment.receipt(),
-            (None, None) => {}
+        let delivered = delivered.filter(|payment| payment.payment.index > self.from());
+        if let Some(payment) = delivered {
+            channel.delivered = payment.receipt();
+        } else if let Some(resumed) = &self.resumed {
+            channel.delivered = resumed.last;
         }
         channel
     }
