@@ -136,6 +136,7 @@ macro_rules! conformance {
             payment_over_budget_changes_nothing
             payments_only_move_forward
             position_moves_forward_only
+            shown_word_raises_what_is_revealed
             topped_up_channel_pays_from_the_new_chain
             concurrent_payments_never_share_an_index
             payment_is_stored_once
@@ -144,6 +145,7 @@ macro_rules! conformance {
             failed_payment_gives_its_place_delivered_never
             payment_that_stands_on_a_failed_one_confirms_it
             buried_payment_cannot_fail
+            vendor_goes_on_where_its_client_stands
             closing_channel_takes_no_payment
             concurrent_payments_of_one_channel_take_turns
             checkpoints_are_kept

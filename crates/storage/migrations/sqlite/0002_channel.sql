@@ -88,11 +88,20 @@ CREATE TABLE vendor_channels (
     settled    INTEGER NOT NULL CHECK (settled >= 0),   -- highest index that the chain has paid for good
     phase      TEXT NOT NULL CHECK (phase IN ('open', 'closing', 'closed')),
     closing    INTEGER CHECK ((closing IS NOT NULL) = (phase = 'closing')), -- the settlement
+    from_idx   INTEGER CHECK (from_idx > 0), -- receipts begin above it: what was before is lost, the client said so
+    from_chain INTEGER CHECK (from_chain >= 0),
+    from_word  BLOB CHECK (length(from_word) = 32),
+    transcript BLOB CHECK (length(transcript) = 32),
+    from_tag   BLOB CHECK (length(from_tag) = 32),
     opener_at  INTEGER, -- index of the opener
     opener     BLOB CHECK (length(opener) = 64),
     opened     INTEGER, -- receipts that it opened
     in_sigma0  INTEGER CHECK (in_sigma0 IN (0, 1)),
     checked_at BLOB CHECK (length(checked_at) = 8),
+    CHECK ((from_chain IS NOT NULL) = (from_idx IS NOT NULL)),
+    CHECK ((from_word IS NOT NULL) = (from_idx IS NOT NULL)),
+    CHECK ((transcript IS NOT NULL) = (from_idx IS NOT NULL)),
+    CHECK ((from_tag IS NOT NULL) = (from_idx IS NOT NULL)),
     CHECK ((opener IS NOT NULL) = (opener_at IS NOT NULL)),
     CHECK ((opened IS NOT NULL) = (opener_at IS NOT NULL)),
     CHECK ((in_sigma0 IS NOT NULL) = (opener_at IS NOT NULL)),
@@ -128,7 +137,7 @@ CREATE TABLE vendor_checkpoints (
     word       BLOB NOT NULL CHECK (length(word) = 32),
     locks_root BLOB NOT NULL CHECK (length(locks_root) = 32),
     signature  BLOB NOT NULL CHECK (length(signature) = 65),
-    PRIMARY KEY (channel, idx)
+    PRIMARY KEY (channel, idx, chain)
 ) STRICT;
 
 CREATE TABLE settlements (

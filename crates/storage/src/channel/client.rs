@@ -85,6 +85,9 @@ pub trait ClientChannelStore {
         position: &Acknowledged,
     ) -> impl Future<Output = Result<bool>> + Send;
 
+    /// The vendor holds the word of this index (recovery): so much counts as revealed. Never lowers. Returns what is revealed.
+    fn raise_revealed(&self, channel: ChannelId, index: Index) -> impl Future<Output = Result<Index>> + Send;
+
     /// The payment of an order, if there is one.
     fn client_payment(&self, order: OrderId) -> impl Future<Output = Result<Option<PaymentRecord>>> + Send;
 

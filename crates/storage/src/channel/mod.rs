@@ -26,13 +26,13 @@ pub use settle::{
 };
 
 pub use vendor::{
-    ChannelPhase, CheckpointRecord, Opening, PaymentFate, PaymentSum, VendorChannelRecord,
+    ChannelPhase, CheckpointRecord, Opening, PaymentFate, PaymentSum, Resumed, VendorChannelRecord,
     VendorChannelStore, VendorPayment, VendorPaymentState, VendorTotals,
 };
 
 pub(crate) use bank::check_bank_key;
 pub(crate) use settle::{check_outcomes as check_settlement_outcomes, check_settlement};
-pub(crate) use vendor::check_checkpoint;
+pub(crate) use vendor::{check_checkpoint, check_resumed};
 
 use crate::Result;
 

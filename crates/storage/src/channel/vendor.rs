@@ -13,7 +13,7 @@ use std::{fmt, ops::RangeInclusive};
 use protocol::{
     channel::{
         Accepted, Amount, ChannelId, Index, LastDelivered, Opener, Paid, Payment, SignedCheckpoint, Tag,
-        Timestamp, Transcript, VendorChannel, transcript,
+        Timestamp, Transcript, VendorChannel, Word, transcript,
     },
     ticket::OrderId,
 };
@@ -50,6 +50,17 @@ pub trait VendorChannelStore {
         fate: PaymentFate,
     ) -> impl Future<Output = Result<bool>> + Send;
 
+    /// Goes on where the client says that it stands, after a loss of what was stored since (recovery): payments stand on it from
+    /// now on, and `paid` is the word that the client has shown for it. True if it is above what is stored, false if it is
+    /// that; anything else is [`PositionBackwards`](StoreError::PositionBackwards). Receipts below it are no part of the chain
+    /// any more.
+    fn resume_vendor_channel(
+        &self,
+        channel: ChannelId,
+        resumed: Resumed,
+        at: Timestamp,
+    ) -> impl Future<Output = Result<bool>> + Send;
+
     /// One channel that has paid.
     fn vendor_channel(
         &self,
@@ -74,14 +85,14 @@ pub trait VendorChannelStore {
         indices: RangeInclusive<Index>,
     ) -> impl Future<Output = Result<Vec<VendorPayment>>> + Send;
 
-    /// Stores a checkpoint that the client signed. True if it is new. Another one at an index that has one is
+    /// Stores a checkpoint that the client signed. True if it is new. Another one at an index of a chain that has one is
     /// [`CheckpointExists`](StoreError::CheckpointExists).
     fn save_checkpoint(&self, checkpoint: &CheckpointRecord) -> impl Future<Output = Result<bool>> + Send;
 
     /// A channel's checkpoints, by index.
     fn checkpoints(&self, channel: ChannelId) -> impl Future<Output = Result<Vec<CheckpointRecord>>> + Send;
 
-    /// A channel's checkpoint of the highest index.
+    /// A channel's checkpoint of the highest index; of two on different chains, that of the later one.
     fn latest_checkpoint(
         &self,
         channel: ChannelId,
@@ -111,12 +122,25 @@ pub struct VendorChannelRecord {
     pub last: Option<VendorPayment>,
     /// The payment that [`VendorChannelRecord::last`] stands on.
     pub before: Option<VendorPayment>,
+    /// Where it went on after a loss.
+    pub resumed: Option<Resumed>,
     /// The latest payment whose good failed and that stands on the last that counts.
     pub failed: Option<VendorPayment>,
     /// The checkpoint of the highest index.
     pub checkpoint: Option<CheckpointRecord>,
     /// What an opener opened.
     pub opening: Option<Opening>,
+}
+
+/// Where a channel goes on after a loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resumed {
+    /// The last receipt, by the client's word.
+    pub last: LastDelivered,
+    /// `w_index` of it.
+    pub word: Word,
+    /// Which of the channel's chains the word is on.
+    pub chain: u32,
 }
 
 /// A checkpoint as stored.
@@ -284,6 +308,11 @@ impl VendorChannelRecord {
                 base: Index::ZERO,
             };
         }
+        if let Some(Resumed { last, word, chain }) = &self.resumed
+            && last.index > channel.paid.index
+        {
+            (channel.paid.index, channel.paid.word, channel.paid.chain) = (last.index, *word, *chain);
+        }
         if let Some(CheckpointRecord { signed, chain }) = &self.checkpoint {
             let (index, paid) = (signed.index(), &mut channel.paid);
             if *chain > paid.chain || index > paid.index {
@@ -295,7 +324,7 @@ impl VendorChannelRecord {
             }
         }
         let delivered = match &self.last {
-            Some(last) if last.state == VendorPaymentState::Taken => {
+            Some(last) if last.state == VendorPaymentState::Taken && last.payment.index > self.from() => {
                 channel.pending = Some(last.payment);
                 self.before.as_ref()
             }
@@ -304,10 +333,18 @@ impl VendorChannelRecord {
                 last.as_ref()
             }
         };
-        if let Some(delivered) = delivered {
-            channel.delivered = delivered.receipt();
+        let delivered = delivered.filter(|payment| payment.payment.index > self.from());
+        if let Some(payment) = delivered {
+            channel.delivered = payment.receipt();
+        } else if let Some(resumed) = &self.resumed {
+            channel.delivered = resumed.last;
         }
         channel
+    }
+
+    /// Receipts begin above this index.
+    fn from(&self) -> Index {
+        self.resumed.map_or(Index::ZERO, |resumed| resumed.last.index)
     }
 }
 
@@ -361,7 +398,8 @@ impl VendorPayment {
         last: Option<&Self>,
     ) -> Result<bool> {
         let (channel, index) = (self.payment.channel, self.payment.index);
-        if let Some(there) = there.filter(|there| there.payment == self.payment) {
+        // The tag pins the receipt; a payment that is sent again after a top-up has a word of the new chain.
+        if let Some(there) = there.filter(|there| there.payment.tag == self.payment.tag) {
             if there.order == self.order {
                 return Ok(false);
             }
@@ -404,6 +442,28 @@ impl VendorPayment {
             }),
         }
     }
+}
+
+/// Whether a channel may go on there; false if it does already. `highest`: the last payment that counts.
+pub(crate) fn check_resumed(
+    channel: ChannelId,
+    got: &Resumed,
+    stored: Option<&Resumed>,
+    highest: Option<Index>,
+) -> Result<bool> {
+    if stored == Some(got) {
+        return Ok(false);
+    }
+    let from = stored.map_or(Index::ZERO, |stored| stored.last.index);
+    let stored = from.max(highest.unwrap_or_default());
+    if got.last.index > stored {
+        return Ok(true);
+    }
+    Err(StoreError::PositionBackwards {
+        channel,
+        got: got.last.index,
+        stored,
+    })
 }
 
 /// Whether a checkpoint is the one that is stored.

@@ -418,6 +418,18 @@ pub async fn position_moves_forward_only<B: Backend>() {
     assert_eq!((next.payment.index, next.charged), (at(6), UNIT));
 }
 
+/// What the vendor can take is not charged again, and was not before: the client had lost it.
+pub async fn shown_word_raises_what_is_revealed<B: Backend>() {
+    let (place, store) = with_channel::<B>().await;
+    refused!(store.raise_revealed(channel(1), at(1)).await, StoreError::UnknownChannel(id) if id == channel(1));
+    assert_eq!(store.raise_revealed(channel(0), at(3)).await.unwrap(), at(3));
+    assert_eq!(store.raise_revealed(channel(0), at(2)).await.unwrap(), at(3));
+    place.close(store).await.unwrap();
+    let store = open_channels(&place).await;
+    let next = pay(&store, 1, 0, 4).await.unwrap();
+    assert_eq!((next.payment.index, next.charged), (at(4), UNIT));
+}
+
 /// The index goes on; the words are the new chain's.
 pub async fn topped_up_channel_pays_from_the_new_chain<B: Backend>() {
     let (place, store) = with_channel::<B>().await;

@@ -2,12 +2,12 @@
 
 use alloy_primitives::{U256, aliases::B32};
 use proptest::prelude::*;
-use protocol::channel::{Amount, Index, Tag, Timestamp, VendorChannel};
+use protocol::channel::{Amount, Index, LastDelivered, Tag, Timestamp, VendorChannel};
 
 use super::{
     channel_fixture::{
         NOW, accepted, admitted, bank_key, channel, checkpoint, client, full_record, length, new_channel,
-        opened, opening, pay_request, permit_request, position, sign_payment, sign_permit,
+        opened, opening, pay_request, payment, permit_request, position, sign_payment, sign_permit,
     },
     fixture::{block, order, transaction},
     model::{account_name, show},
@@ -16,7 +16,8 @@ use crate::{
     Budget, Store,
     channel::{
         ClientChannelFilter, NewClientChannel, PayRequest, PaymentFate, PaymentState, PermitQuota,
-        PermitRequest, SettlementId, SettlementMove, SettlementOutcome, SettlementStage, SettlementStep,
+        PermitRequest, Resumed, SettlementId, SettlementMove, SettlementOutcome, SettlementStage,
+        SettlementStep,
     },
 };
 
@@ -71,6 +72,14 @@ pub(super) enum ChannelOp {
     CloseVendor {
         c: u64,
         settled: u32,
+    },
+    Resume {
+        c: u64,
+        above: u32,
+    },
+    RaiseRevealed {
+        c: u64,
+        index: u32,
     },
     SaveCheckpoint {
         c: u64,
@@ -143,12 +152,7 @@ pub(super) const MUST: [&str; 14] = [
 ];
 
 pub(super) fn op() -> impl Strategy<Value = ChannelOp> {
-    use ChannelOp::{
-        Acknowledge, AddSettlementTransaction, AdvanceSettlement, CloseChannel, CloseVendor,
-        FinalizeSettlement, ForgetChannelMirror, IssuePermit, MarkPayment, MineSettlement, MoveSettlement,
-        Pay, QueueSettlement, ResolvePayment, ResolveSent, SaveChannel, SaveChannelMirror, SaveCheckpoint,
-        SaveOpening, SavePayment, TopUp, UseKey,
-    };
+    use ChannelOp::*;
     let c = || 0..CHANNELS;
     let rarely = |p| prop::bool::weighted(p);
     prop_oneof![
@@ -165,6 +169,8 @@ pub(super) fn op() -> impl Strategy<Value = ChannelOp> {
             .prop_map(|(c, units, variant, on_pending, stale)| SavePayment { c, units, variant, on_pending, stale }),
         8 => (c(), rarely(0.5), rarely(0.4)).prop_map(|(c, highest, failed)| MarkPayment { c, highest, failed }),
         1 => (c(), 0..9u32).prop_map(|(c, settled)| CloseVendor { c, settled }),
+        1 => (c(), 0..4u32).prop_map(|(c, above)| Resume { c, above }),
+        1 => (c(), 0..4u32).prop_map(|(c, index)| RaiseRevealed { c, index }),
         3 => (c(), 0..2u32, 0..2u64).prop_map(|(c, index, variant)| SaveCheckpoint { c, index, variant }),
         2 => (c(), 1..5u32, 0..5u32).prop_map(|(c, index, opened)| SaveOpening { c, index, opened }),
         4 => (0..3usize, prop::collection::vec((c(), 0..12u32), 0..3))
@@ -290,6 +296,22 @@ pub(super) async fn apply(store: &impl Store, op: &ChannelOp) -> Result<String, 
         ChannelOp::CloseVendor { c, settled } => {
             show(store.close_vendor_channel(channel(c), Index(settled)).await)
         }
+        ChannelOp::Resume { c, above } => {
+            let state = standing(store, c).await;
+            let index = (state.delivered.index.0 + above).min(length(0).0);
+            let shown = payment(c, index, 9);
+            let resumed = Resumed {
+                last: LastDelivered {
+                    index: Index(index),
+                    transcript: state.delivered.transcript,
+                    tag: shown.tag,
+                },
+                word: shown.word,
+                chain: 0,
+            };
+            show(store.resume_vendor_channel(channel(c), resumed, at).await)
+        }
+        ChannelOp::RaiseRevealed { c, index } => show(store.raise_revealed(channel(c), Index(index)).await),
         ChannelOp::SaveCheckpoint { c, index, variant } => {
             show(store.save_checkpoint(&checkpoint(c, index, variant)).await)
         }

@@ -1,13 +1,13 @@
 //! Cases for the vendor's payments.
 
-use protocol::channel::{Accepted, Index, Tag, VendorChannel};
+use protocol::channel::{Accepted, Index, LastDelivered, Tag, VendorChannel};
 
 use super::{
     channel_fixture::{accepted, channel, checkpoint, opened, opening, payment},
     *,
 };
 use crate::channel::{
-    ChannelPhase, PaymentFate, PaymentSum, SettlementStep, VendorChannelRecord, VendorPaymentState,
+    ChannelPhase, PaymentFate, PaymentSum, Resumed, SettlementStep, VendorChannelRecord, VendorPaymentState,
     VendorTotals,
 };
 
@@ -219,6 +219,72 @@ pub async fn payment_that_stands_on_a_failed_one_confirms_it<B: Backend>() {
     assert_eq!(restored(&store, 0).await, *second.channel());
 }
 
+/// After a loss of what was stored since, the client says where it stands; from there on it is as before.
+pub async fn vendor_goes_on_where_its_client_stands<B: Backend>() {
+    let (place, store) = fresh_channels::<B>().await;
+    deliver(&store, 0, 1).await;
+    // What a backup does not have: payments 2 to 4.
+    let lost = accepted(&restored(&store, 0).await, 0, 4, 0, false)
+        .delivered()
+        .channel;
+    let resume = async |store: &B::Store, c, state: &VendorChannel, index| {
+        let resumed = Resumed {
+            last: LastDelivered {
+                index: Index(index),
+                ..state.delivered
+            },
+            word: state.paid.word,
+            chain: 0,
+        };
+        store.resume_vendor_channel(channel(c), resumed, AT).await
+    };
+    let next = accepted(&lost, 0, 5, 0, false);
+    refused!(
+        save(&store, &next).await,
+        StoreError::PaymentStale {
+            got: (Index(4), _),
+            ..
+        }
+    );
+    assert!(resume(&store, 0, &lost, 4).await.unwrap());
+    assert!(!resume(&store, 0, &lost, 4).await.unwrap());
+    refused!(
+        resume(&store, 0, &lost, 3).await,
+        StoreError::PositionBackwards {
+            got: Index(3),
+            stored: Index(4),
+            ..
+        }
+    );
+    place.close(store).await.unwrap();
+    let store = open_channels(&place).await;
+    assert_eq!(restored(&store, 0).await, lost);
+    refused!(
+        store
+            .queue_settlement(SettlementStep::Close, &[(channel(0), Index(3))], AT)
+            .await,
+        StoreError::SettlementStale { stored: Index(4), .. }
+    );
+    assert!(save(&store, &next).await.unwrap());
+    assert_eq!(restored(&store, 0).await, *next.channel());
+    let marked = store.mark_payment(channel(0), next.payment().tag, PaymentFate::Delivered);
+    assert!(marked.await.unwrap());
+    deliver(&store, 0, 6).await;
+    refused!(
+        resume(&store, 0, &lost, 5).await,
+        StoreError::PositionBackwards {
+            got: Index(5),
+            stored: Index(6),
+            ..
+        }
+    );
+    // One that never paid here.
+    let elsewhere = accepted(&opened(1), 1, 2, 0, false).delivered().channel;
+    assert!(resume(&store, 1, &elsewhere, 2).await.unwrap());
+    assert_eq!(restored(&store, 1).await, elsewhere);
+    deliver(&store, 1, 3).await;
+}
+
 /// What another payment stands on was delivered, because its client says so.
 pub async fn buried_payment_cannot_fail<B: Backend>() {
     let (_place, store) = fresh_channels::<B>().await;
@@ -358,6 +424,10 @@ pub async fn checkpoint_bounds_the_walk_and_moves_the_chain<B: Backend>() {
     assert_eq!((paid.index, paid.base, paid.chain), (Index(4), Index(4), 1));
     assert_eq!(paid.word, moved.signed.word());
     assert_eq!(restored(&store, 0).await.delivered, before.delivered);
+    // The same index on the chain before: of two, the later chain's is the one that counts.
+    assert!(store.save_checkpoint(&checkpoint(0, 4, 0)).await.unwrap());
+    assert_eq!(store.checkpoints(channel(0)).await.unwrap().len(), 3);
+    assert_eq!(store.latest_checkpoint(channel(0)).await.unwrap(), Some(moved));
     refused!(
         store
             .queue_settlement(SettlementStep::Close, &[(channel(0), Index(3))], AT)

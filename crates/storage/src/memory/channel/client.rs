@@ -158,6 +158,14 @@ impl ClientChannelStore for MemoryStore {
         Ok(moves)
     }
 
+    async fn raise_revealed(&self, channel: ChannelId, index: Index) -> Result<Index> {
+        self.channels()?;
+        let mut tables = self.tables.lock();
+        let client = tables.channels.client_mut(channel)?;
+        client.revealed = client.revealed.max(index);
+        Ok(client.revealed)
+    }
+
     async fn client_payment(&self, order: OrderId) -> Result<Option<PaymentRecord>> {
         Ok(self.tables.lock().channels.client_payments.get(&order).cloned())
     }

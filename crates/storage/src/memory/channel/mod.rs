@@ -18,7 +18,7 @@ use crate::{
     Result, StoreError, TxRecord,
     channel::{
         ChannelDomainStore, ChannelMirrorStore, ChannelPhase, CheckpointRecord, Opening, OtherChannels,
-        PaymentRecord, PermitRecord, SettlementId, SettlementItem, SettlementState, SettlementStep,
+        PaymentRecord, PermitRecord, Resumed, SettlementId, SettlementItem, SettlementState, SettlementStep,
         VendorPayment,
     },
     mirror::check_cursor,
@@ -32,7 +32,7 @@ pub(super) struct Tables {
     client_payments: BTreeMap<OrderId, PaymentRecord>,
     vendors: BTreeMap<ChannelId, Vendor>,
     vendor_payments: BTreeMap<(ChannelId, Index), VendorPayment>,
-    checkpoints: BTreeMap<(ChannelId, Index), CheckpointRecord>,
+    checkpoints: BTreeMap<(ChannelId, Index, u32), CheckpointRecord>,
     settlements: BTreeMap<SettlementId, Settlement>,
     transactions: HashMap<B256, SettlementId>,
     bank_keys: BTreeMap<u64, Address>,
@@ -55,6 +55,7 @@ struct Vendor {
     since: Timestamp,
     settled: Index,
     phase: ChannelPhase,
+    resumed: Option<Resumed>,
     opening: Option<Opening>,
 }
 

@@ -11,9 +11,9 @@ use super::{super::MemoryStore, Tables, Vendor};
 use crate::{
     Result, StoreError,
     channel::{
-        ChannelPhase, CheckpointRecord, Opening, PaymentFate, SettlementId, SettlementOutcome,
+        ChannelPhase, CheckpointRecord, Opening, PaymentFate, Resumed, SettlementId, SettlementOutcome,
         VendorChannelRecord, VendorChannelStore, VendorPayment, VendorPaymentState, VendorTotals,
-        check_checkpoint,
+        check_checkpoint, check_resumed,
     },
 };
 
@@ -31,11 +31,17 @@ impl VendorChannelStore for MemoryStore {
         let base = accepted.channel().delivered;
         let mut guard = self.tables.lock();
         let tables = &mut guard.channels;
+        let resumed = tables.vendors.get(&channel).and_then(|vendor| vendor.resumed);
+        let from = tables.from(channel);
         let last = tables
             .payments_of(channel)
+            .filter(|payment| payment.payment.index > from)
             .rfind(|payment| payment.state.counts() || payment.payment.tag == base.tag);
+        let last = last
+            .map(|last| last.payment.tag)
+            .or(resumed.map(|resumed| resumed.last.tag));
         let stands = match last {
-            Some(last) => base.index != Index::ZERO && last.payment.tag == base.tag,
+            Some(last) => base.index != Index::ZERO && last == base.tag,
             None => base.index == Index::ZERO,
         };
         let phase = tables.phase(channel);
@@ -56,6 +62,7 @@ impl VendorChannelStore for MemoryStore {
                 since: at,
                 settled: Index::ZERO,
                 phase: ChannelPhase::Open,
+                resumed: None,
                 opening: None,
             });
         }
@@ -72,12 +79,38 @@ impl VendorChannelStore for MemoryStore {
             .ok_or(StoreError::UnknownPayment { channel, tag })?;
         let index = stored.payment.index;
         let last = tables.last(channel, None).map(|last| last.payment.index);
+        let last = last.max(Some(tables.from(channel)));
         if !stored.check_fate(fate, last.filter(|last| *last > index))? {
             return Ok(false);
         }
         if let Some(payment) = tables.vendor_payments.get_mut(&(channel, index)) {
             payment.state = fate.into();
         }
+        Ok(true)
+    }
+
+    async fn resume_vendor_channel(
+        &self,
+        channel: ChannelId,
+        resumed: Resumed,
+        at: Timestamp,
+    ) -> Result<bool> {
+        self.channels()?;
+        let mut guard = self.tables.lock();
+        let tables = &mut guard.channels;
+        let stored = tables.vendors.get(&channel).and_then(|vendor| vendor.resumed);
+        let highest = tables.last(channel, None).map(|last| last.payment.index);
+        if !check_resumed(channel, &resumed, stored.as_ref(), highest)? {
+            return Ok(false);
+        }
+        let vendor = tables.vendors.entry(channel).or_insert(Vendor {
+            since: at,
+            settled: Index::ZERO,
+            phase: ChannelPhase::Open,
+            resumed: None,
+            opening: None,
+        });
+        vendor.resumed = Some(resumed);
         Ok(true)
     }
 
@@ -125,7 +158,7 @@ impl VendorChannelStore for MemoryStore {
     async fn save_checkpoint(&self, checkpoint: &CheckpointRecord) -> Result<bool> {
         self.channels()?;
         let mut tables = self.tables.lock();
-        let key = (checkpoint.channel(), checkpoint.signed.index());
+        let key = (checkpoint.channel(), checkpoint.signed.index(), checkpoint.chain);
         if let Some(stored) = tables.channels.checkpoints.get(&key) {
             return check_checkpoint(checkpoint, stored).map(|()| false);
         }
@@ -200,7 +233,7 @@ impl Tables {
 
     /// A channel's checkpoints, by index.
     fn checkpoints_of(&self, channel: ChannelId) -> impl DoubleEndedIterator<Item = &CheckpointRecord> {
-        let all = (channel, Index::ZERO)..=(channel, Index(u32::MAX));
+        let all = (channel, Index::ZERO, 0)..=(channel, Index(u32::MAX), u32::MAX);
         self.checkpoints.range(all).map(|(_, checkpoint)| checkpoint)
     }
 
@@ -210,6 +243,13 @@ impl Tables {
         let paid = paid.map_or(Index::ZERO, |highest| highest.payment.index);
         let signed = self.checkpoints_of(channel).next_back();
         paid.max(signed.map_or(Index::ZERO, |checkpoint| checkpoint.signed.index()))
+            .max(self.from(channel))
+    }
+
+    /// A channel's receipts begin above this index.
+    fn from(&self, channel: ChannelId) -> Index {
+        let resumed = self.vendors.get(&channel).and_then(|vendor| vendor.resumed);
+        resumed.map_or(Index::ZERO, |resumed| resumed.last.index)
     }
 
     pub(super) fn phase(&self, channel: ChannelId) -> ChannelPhase {
@@ -220,6 +260,7 @@ impl Tables {
     fn vendor(&self, id: ChannelId, vendor: &Vendor) -> VendorChannelRecord {
         let last = self.last(id, None).copied();
         let position = last.map_or(Index::ZERO, |last| last.payment.index);
+        let position = position.max(self.from(id));
         let failed = self
             .payments_of(id)
             .filter(|payment| !payment.state.counts() && payment.previous == position);
@@ -231,6 +272,7 @@ impl Tables {
             highest: self.payments_of(id).next_back().copied(),
             last,
             before: last.and_then(|last| self.last(id, Some(last.payment.index)).copied()),
+            resumed: vendor.resumed,
             failed: failed
                 .max_by_key(|payment| (payment.taken_at, payment.payment.index))
                 .copied(),
@@ -255,6 +297,7 @@ impl Tables {
             since: at,
             settled: Index::ZERO,
             phase: ChannelPhase::Open,
+            resumed: None,
             opening: None,
         });
         vendor.phase = ChannelPhase::Closing(settlement);

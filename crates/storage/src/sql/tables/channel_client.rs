@@ -100,6 +100,15 @@ impl ClientChannelStore for SqlStore {
         self.writer.write(write).await
     }
 
+    async fn raise_revealed(&self, channel: ChannelId, index: Index) -> Result<Index> {
+        let write = RaiseRevealed {
+            domain: self.channels()?,
+            channel,
+            index,
+        };
+        self.writer.write(write).await
+    }
+
     async fn client_payment(&self, order: OrderId) -> Result<Option<PaymentRecord>> {
         in_time(async { find(&self.readers, order).await }).await
     }
@@ -380,6 +389,31 @@ impl Write for Acknowledge {
             store_position(conn, self.channel, &self.position).await?;
         }
         Ok(moves)
+    }
+}
+
+struct RaiseRevealed {
+    domain: Domain,
+    channel: ChannelId,
+    index: Index,
+}
+
+impl Write for RaiseRevealed {
+    type Out = Index;
+    // Writes with one statement.
+    const SAVEPOINT: bool = false;
+    const DOING: &'static str = "raising what is revealed";
+
+    async fn apply(self, conn: &mut Connection) -> Result<Index> {
+        sqlx::query("UPDATE client_channels SET revealed = $1 WHERE channel = $2 AND revealed < $1")
+            .bind(i64::from(self.index.0))
+            .blob(&self.channel)
+            .execute(&mut *conn)
+            .await
+            .map_err(|error| database_error(Self::DOING, error))?;
+        let stored = load(conn, &self.domain, self.channel).await?;
+        let (stored, _) = stored.ok_or(StoreError::UnknownChannel(self.channel))?;
+        Ok(stored.channel.revealed())
     }
 }
 

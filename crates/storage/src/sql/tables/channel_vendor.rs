@@ -5,7 +5,9 @@ use std::ops::RangeInclusive;
 use alloy_primitives::B256;
 use bindings::channel::Checkpoint;
 use protocol::{
-    channel::{Accepted, Amount, ChannelId, Index, Opener, Payment, SignedCheckpoint, Tag, Timestamp},
+    channel::{
+        Accepted, Amount, ChannelId, Index, LastDelivered, Opener, Payment, SignedCheckpoint, Tag, Timestamp,
+    },
     ticket::OrderId,
 };
 use sqlx::{Connection as _, QueryBuilder};
@@ -19,8 +21,8 @@ use super::{
 use crate::{
     Result, StoreError,
     channel::{
-        ChannelPhase, CheckpointRecord, Opening, PaymentFate, SettlementId, VendorChannelRecord,
-        VendorChannelStore, VendorPayment, VendorPaymentState, VendorTotals,
+        ChannelPhase, CheckpointRecord, Opening, PaymentFate, Resumed, SettlementId, VendorChannelRecord,
+        VendorChannelStore, VendorPayment, VendorPaymentState, VendorTotals, check_checkpoint, check_resumed,
     },
 };
 
@@ -48,6 +50,17 @@ impl VendorChannelStore for SqlStore {
     async fn mark_payment(&self, channel: ChannelId, tag: Tag, fate: PaymentFate) -> Result<bool> {
         self.channels()?;
         self.writer.write(Mark { channel, tag, fate }).await
+    }
+
+    async fn resume_vendor_channel(
+        &self,
+        channel: ChannelId,
+        resumed: Resumed,
+        at: Timestamp,
+    ) -> Result<bool> {
+        self.channels()?;
+        let write = Resume { channel, resumed, at };
+        self.writer.write(write).await
     }
 
     async fn vendor_channel(&self, channel: ChannelId) -> Result<Option<VendorChannelRecord>> {
@@ -94,7 +107,7 @@ impl VendorChannelStore for SqlStore {
 
     async fn checkpoints(&self, channel: ChannelId) -> Result<Vec<CheckpointRecord>> {
         in_time(async {
-            let rows = sqlx::query("SELECT * FROM vendor_checkpoints WHERE channel = $1 ORDER BY idx")
+            let rows = sqlx::query("SELECT * FROM vendor_checkpoints WHERE channel = $1 ORDER BY idx, chain")
                 .blob(&channel)
                 .fetch_all(&self.readers)
                 .await
@@ -209,7 +222,9 @@ impl Write for SavePayment {
                  order_id, price, taken_at, state)
              SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 'taken'
              WHERE COALESCE((SELECT tag FROM vendor_payments WHERE channel = $1 AND (state <> 'failed' OR tag = $14)
-                             ORDER BY idx DESC LIMIT 1), $15) = $14
+                                 AND idx > COALESCE((SELECT from_idx FROM vendor_channels WHERE channel = $1), 0)
+                             ORDER BY idx DESC LIMIT 1),
+                            (SELECT from_tag FROM vendor_channels WHERE channel = $1), $15) = $14
                  AND NOT EXISTS (SELECT * FROM vendor_channels WHERE channel = $1 AND phase <> 'open')
              ON CONFLICT (channel, idx) DO UPDATE SET previous = excluded.previous, chain = excluded.chain,
                  word = excluded.word, item_hash = excluded.item_hash, issued_at = excluded.issued_at,
@@ -292,7 +307,9 @@ impl Write for Mark {
         let stored = payment(&row)?;
         let index = stored.payment.index;
         let last = last(conn, channel, None).await?;
-        let above = last.map(|last| last.payment.index).filter(|last| *last > index);
+        let resumed = resumed_at(conn, channel).await?.map(|resumed| resumed.last.index);
+        let above = last.map(|last| last.payment.index).max(resumed);
+        let above = above.filter(|above| *above > index);
         if !stored.check_fate(fate, above)? {
             return Ok(false);
         }
@@ -303,6 +320,45 @@ impl Write for Mark {
             .execute(conn)
             .await
             .map_err(failed)?;
+        Ok(true)
+    }
+}
+
+struct Resume {
+    channel: ChannelId,
+    resumed: Resumed,
+    at: Timestamp,
+}
+
+impl Write for Resume {
+    type Out = bool;
+    // Reads, then writes with one statement.
+    const SAVEPOINT: bool = false;
+    const DOING: &'static str = "going on after a loss";
+
+    async fn apply(self, conn: &mut Connection) -> Result<bool> {
+        let Self { channel, resumed, at } = self;
+        let stored = resumed_at(conn, channel).await?;
+        let highest = last(conn, channel, None).await?.map(|last| last.payment.index);
+        if !check_resumed(channel, &resumed, stored.as_ref(), highest)? {
+            return Ok(false);
+        }
+        sqlx::query(
+            "INSERT INTO vendor_channels (channel, since, settled, phase, from_idx, from_chain, from_word, transcript, from_tag)
+             VALUES ($1, $2, 0, 'open', $3, $4, $5, $6, $7)
+             ON CONFLICT (channel) DO UPDATE SET from_idx = excluded.from_idx, from_chain = excluded.from_chain,
+                 from_word = excluded.from_word, transcript = excluded.transcript, from_tag = excluded.from_tag",
+        )
+        .blob(&channel)
+        .blob(&at)
+        .bind(i64::from(resumed.last.index.0))
+        .bind(i64::from(resumed.chain))
+        .blob(&resumed.word)
+        .blob(&resumed.last.transcript)
+        .blob(&resumed.last.tag)
+        .execute(conn)
+        .await
+        .map_err(|error| database_error(Self::DOING, error))?;
         Ok(true)
     }
 }
@@ -359,13 +415,15 @@ impl Write for SaveCheckpoint {
         if done.rows_affected() == 1 {
             return Ok(true);
         }
-        let row = sqlx::query("SELECT * FROM vendor_checkpoints WHERE channel = $1 AND idx = $2")
-            .blob(&channel)
-            .bind(i64::from(index.0))
-            .fetch_one(conn)
-            .await
-            .map_err(failed)?;
-        crate::channel::check_checkpoint(&checkpoint, &self::checkpoint(&row)?).map(|()| false)
+        let row =
+            sqlx::query("SELECT * FROM vendor_checkpoints WHERE channel = $1 AND idx = $2 AND chain = $3")
+                .blob(&channel)
+                .bind(i64::from(index.0))
+                .bind(i64::from(checkpoint.chain))
+                .fetch_one(conn)
+                .await
+                .map_err(failed)?;
+        check_checkpoint(&checkpoint, &self::checkpoint(&row)?).map(|()| false)
     }
 }
 
@@ -475,18 +533,49 @@ pub(super) async fn standing(conn: &mut Connection, channel: ChannelId) -> Resul
     let paid = paid.map_or(Index::ZERO, |highest| highest.payment.index);
     let signed = latest_checkpoint(&mut *conn, channel).await?;
     let signed = signed.map_or(Index::ZERO, |checkpoint| checkpoint.signed.index());
-    Ok((phase_of(conn, channel).await?, paid.max(signed)))
+    let resumed = resumed_at(conn, channel).await?;
+    let resumed = resumed.map_or(Index::ZERO, |resumed| resumed.last.index);
+    Ok((phase_of(conn, channel).await?, paid.max(signed).max(resumed)))
+}
+
+async fn resumed_at(conn: &mut Connection, channel: ChannelId) -> Result<Option<Resumed>> {
+    let row = sqlx::query("SELECT * FROM vendor_channels WHERE channel = $1")
+        .blob(&channel)
+        .fetch_optional(conn)
+        .await
+        .map_err(|error| database_error(READING, error))?;
+    match row {
+        Some(row) => resumed(&Fields::new(&row, "vendor_channels", "channel")),
+        None => Ok(None),
+    }
+}
+
+fn resumed(fields: &Fields<'_>) -> Result<Option<Resumed>> {
+    let Some(index) = fields.maybe_index("from_idx")? else {
+        return Ok(None);
+    };
+    Ok(Some(Resumed {
+        last: LastDelivered {
+            index,
+            transcript: fields.get("transcript")?,
+            tag: fields.get("from_tag")?,
+        },
+        word: fields.get("from_word")?,
+        chain: fields.index("from_chain")?.0,
+    }))
 }
 
 async fn latest_checkpoint(
     executor: impl Executor<'_>,
     channel: ChannelId,
 ) -> Result<Option<CheckpointRecord>> {
-    let row = sqlx::query("SELECT * FROM vendor_checkpoints WHERE channel = $1 ORDER BY idx DESC LIMIT 1")
-        .blob(&channel)
-        .fetch_optional(executor)
-        .await
-        .map_err(|error| database_error(READING, error))?;
+    let row = sqlx::query(
+        "SELECT * FROM vendor_checkpoints WHERE channel = $1 ORDER BY idx DESC, chain DESC LIMIT 1",
+    )
+    .blob(&channel)
+    .fetch_optional(executor)
+    .await
+    .map_err(|error| database_error(READING, error))?;
     row.as_ref().map(checkpoint).transpose()
 }
 
@@ -541,7 +630,9 @@ async fn record(conn: &mut Connection, row: &Row) -> Result<VendorChannelRecord>
     let fields = Fields::new(row, "vendor_channels", "channel");
     let id: ChannelId = fields.get("channel")?;
     let last = last(conn, id, None).await?;
+    let resumed = resumed(&fields)?;
     let position = last.map_or(Index::ZERO, |last| last.payment.index);
+    let position = position.max(resumed.map_or(Index::ZERO, |resumed| resumed.last.index));
     let before = match &last {
         Some(last) => self::last(conn, id, Some(last.payment.index)).await?,
         None => None,
@@ -563,6 +654,7 @@ async fn record(conn: &mut Connection, row: &Row) -> Result<VendorChannelRecord>
         highest: highest(conn, id).await?,
         last,
         before,
+        resumed,
         failed: failed.as_ref().map(payment).transpose()?,
         checkpoint: latest_checkpoint(&mut *conn, id).await?,
         opening: opening(&fields, id)?,
