@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use alloy_primitives::B256;
 use eyre::{Result, ensure};
+use gateway::server::Sellers;
 use micropay_bench::http::calls::World;
+use micropay_bench::http::channel::{self, Fleet};
 use micropay_bench::http::inside;
 use micropay_bench::http::load::{Target, Times, closed, open};
 use micropay_bench::http::nginx::Nginx;
@@ -85,12 +87,16 @@ fn throughput(rows: &mut Vec<Row>) -> Result<()> {
     );
     let upstream = behind.block_on(proxy::upstream())?;
     let merchant = before.block_on(proxy::merchant(&market, folder.path()))?;
-    let gateway = before.block_on(proxy::gateway(
-        Arc::clone(&merchant),
-        market.price,
-        upstream,
-        proxy::now,
-    ))?;
+    let each = ((ROUNDS + 1) * REQUESTS).div_ceil(CONNECTIONS);
+    let fleet = Fleet::new(
+        merchant.recipient(),
+        market.price.price,
+        CONNECTIONS as u64,
+        u32::try_from(each)?,
+    );
+    let vendor = before.block_on(fleet.vendor(merchant.store().clone()))?;
+    let sellers = Sellers::from(Arc::clone(&merchant)).and_channels(vendor);
+    let gateway = before.block_on(proxy::gateway(sellers, market.price, upstream, proxy::now))?;
     let nginx = Nginx::before(upstream)?;
     let terms = client.block_on(proxy::terms(gateway, &market))?;
     let paid_requests = (ROUNDS + 1) * REQUESTS + TURNS * PACED;
@@ -105,6 +111,7 @@ fn throughput(rows: &mut Vec<Row>) -> Result<()> {
     let paid = Target::new(gateway, "/x", payments);
     // Payments are for nothing there, and come and go as large as they are.
     let filled = paid.on(proxy::FILLED);
+    let by_channel = client.block_on(fleet.targets(gateway))?;
     let plain = nginx
         .as_ref()
         .map(|nginx| Target::new(nginx.address, "/x", Vec::new()));
@@ -112,6 +119,7 @@ fn throughput(rows: &mut Vec<Row>) -> Result<()> {
     let run = |target: &Target| -> Result<f64> {
         Ok(client.block_on(closed(target, CONNECTIONS, REQUESTS))?.rate())
     };
+    let mut of_ticket = Vec::new();
     let (mut of_free, mut filled_of_free, mut of_nginx, mut of_direct, mut paid_rate, mut free_rate) = (
         Vec::new(),
         Vec::new(),
@@ -123,10 +131,12 @@ fn throughput(rows: &mut Vec<Row>) -> Result<()> {
     for round in 0..=ROUNDS {
         let (direct, free, paid) = (run(&direct)?, run(&free)?, run(&paid)?);
         let (filled, nginx) = (run(&filled)?, plain.as_ref().map(&run).transpose()?);
+        let channel = client.block_on(channel::rate(&by_channel, REQUESTS / CONNECTIONS))?;
         if round == 0 {
             continue; // warms up
         }
         of_free.push(paid / free);
+        of_ticket.push(channel / paid);
         filled_of_free.push(filled / free);
         of_direct.push(paid / direct);
         of_nginx.extend(nginx.map(|nginx| paid / nginx));
@@ -140,6 +150,13 @@ fn throughput(rows: &mut Vec<Row>) -> Result<()> {
         median(&mut of_free),
         " x",
         ">= 0.5",
+    );
+    row(
+        rows,
+        "channel / ticket, requests per second, 64 connections",
+        median(&mut of_ticket),
+        " x",
+        "",
     );
     row(
         rows,

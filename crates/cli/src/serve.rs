@@ -332,6 +332,7 @@ impl<S: Store> Shop<S> {
                 counters: Arc::clone(self.gate.counters()),
                 store: self.business.store.clone(),
                 mirror: Arc::clone(self.business.merchant.mirror()),
+                channels: None,
                 clock: clock::now,
             },
             self.settings.operator_hosts.clone(),

@@ -10,8 +10,8 @@ use axum::Router;
 use axum::routing::any;
 use eyre::Result;
 use gateway::server::{
-    Charge, Gate, GateConfig, GateLayer, Kinds, ListenLimits, Listing, RateLimits, Route, Service, Table, Upstream,
-    UpstreamLimits, listen,
+    Charge, Gate, GateConfig, GateLayer, Kinds, ListenLimits, Listing, RateLimits, Route, Sellers, Service,
+    Table, Upstream, UpstreamLimits, listen,
 };
 use gateway::wire::{ChallengeKey, Payment, PaymentSignature, Requirements, read_required};
 use http::HeaderValue;
@@ -87,7 +87,7 @@ pub async fn merchant(market: &Market, folder: &Path) -> Result<Arc<Merchant<Sql
 /// # Errors
 /// When a pattern is none.
 pub fn gate<S: Store>(
-    merchant: Arc<Merchant<S>>,
+    sellers: impl Into<Sellers<S>>,
     price: Price,
     config: GateConfig,
     now: fn() -> Timestamp,
@@ -101,7 +101,7 @@ pub fn gate<S: Store>(
     let table = Table::new(vec![free], Charge::Price(price));
     let listing = Listing::new(&Service::default(), table, RateLimits::default());
     let key = ChallengeKey::new([7; 32]);
-    Ok(GateLayer::new(Gate::new(merchant, listing, config, key, now)))
+    Ok(GateLayer::new(Gate::new(sellers, listing, config, key, now)))
 }
 
 /// A gateway on a free port: everything has the price, but `/free/*`.
@@ -109,7 +109,7 @@ pub fn gate<S: Store>(
 /// # Errors
 /// When it finds no port.
 pub async fn gateway<S: Store>(
-    merchant: Arc<Merchant<S>>,
+    sellers: impl Into<Sellers<S>>,
     price: Price,
     upstream: SocketAddr,
     now: fn() -> Timestamp,
@@ -121,7 +121,7 @@ pub async fn gateway<S: Store>(
         body_bytes: config.body_bytes,
     };
     let upstream = Upstream::new(&format!("http://{upstream}").parse()?, limits)?;
-    let service = gate(merchant, price, config, now)?.layer(upstream);
+    let service = gate(sellers, price, config, now)?.layer(upstream);
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     tokio::spawn(listen(

@@ -27,8 +27,8 @@ const OVERRIDES: [HeaderName; 5] = [
     HeaderName::from_static("x-rewrite-url"),
 ];
 
-/// Room for the terms in the head of a 402, bytes: all of it is to be below 4 KB, and the rest takes up to 600.
-const ROOM: usize = 3_480;
+/// Room for the terms in the head of a 402, bytes: all of it is to be below 4 KB, and the rest takes up to 530.
+const ROOM: usize = 3_565;
 /// Seconds after which an answer that asks for patience is worth asking for again.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
@@ -54,7 +54,7 @@ pub(super) struct Asked {
 }
 
 /// A 402: the problem, and the terms in both protocols. Where names are so long that it would not fit, the description is
-/// left out, and then what x402 says anyhow: the challenges but for the first.
+/// left out, then the second challenge, which says what x402 says anyhow, and then the second kind.
 pub(super) fn payment_required(
     why: &Problem,
     accepts: Vec<Way>,
@@ -75,6 +75,9 @@ pub(super) fn payment_required(
             written = required.header();
         } else if challenges.len() > 1 {
             challenges.pop();
+        } else if required.accepts.len() > 1 {
+            required.accepts.pop();
+            written = required.header();
         } else {
             break;
         }

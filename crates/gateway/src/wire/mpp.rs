@@ -94,7 +94,8 @@ pub struct Challenged<'t> {
     amount: u128,
     asset: Address,
     pay_to: Address,
-    max_timeout_seconds: u64,
+    /// `None`: the challenge's own expiry says it.
+    max_timeout_seconds: Option<u64>,
     extra: Value,
 }
 
@@ -106,7 +107,7 @@ impl<'t> From<&'t Requirements> for Challenged<'t> {
             amount: terms.amount,
             asset: terms.asset,
             pay_to: terms.pay_to,
-            max_timeout_seconds: terms.max_timeout_seconds,
+            max_timeout_seconds: Some(terms.max_timeout_seconds),
             extra: json!(terms.extra),
         }
     }
@@ -114,14 +115,19 @@ impl<'t> From<&'t Requirements> for Challenged<'t> {
 
 impl<'t> From<&'t ChannelRequirements> for Challenged<'t> {
     fn from(terms: &'t ChannelRequirements) -> Self {
+        // Two kinds in two protocols are to fit into one head. Who keeps terms by route reads x402.
+        let mut extra = json!(terms.extra);
+        if let Some(extra) = extra.as_object_mut() {
+            extra.remove("route");
+        }
         Self {
             kind: Kind::Channel,
             network: &terms.network,
             amount: terms.amount,
             asset: terms.asset,
             pay_to: terms.pay_to,
-            max_timeout_seconds: terms.max_timeout_seconds,
-            extra: json!(terms.extra),
+            max_timeout_seconds: None,
+            extra,
         }
     }
 }
@@ -137,7 +143,9 @@ impl Challenge {
         let terms = terms.into();
         let mut details = terms.extra;
         details["network"] = json!(terms.network);
-        details["maxTimeoutSeconds"] = json!(terms.max_timeout_seconds);
+        if let Some(seconds) = terms.max_timeout_seconds {
+            details["maxTimeoutSeconds"] = json!(seconds);
+        }
         let request = canonical(json!({
             "amount": terms.amount.to_string(), "currency": terms.asset.to_checksum(None),
             "recipient": terms.pay_to.to_checksum(None), "methodDetails": details,

@@ -88,17 +88,19 @@ impl PaymentRequired {
 
     /// The JSON in it.
     pub fn json(&self) -> Value {
-        let identifier = json!({
-            "info": { "required": false },
-            "schema": {
+        let schema = match self.accepts.len() {
+            0 | 1 => json!({
                 "type": "object",
                 "properties": {
                     "required": { "type": "boolean" },
                     "id": { "type": "string", "minLength": 16, "maxLength": 128, "pattern": "^[A-Za-z0-9_-]+$" },
                 },
                 "required": ["required"],
-            },
-        });
+            }),
+            // The room is for the terms.
+            _ => json!({ "type": "object" }),
+        };
+        let identifier = json!({ "info": { "required": false }, "schema": schema });
         json!({
             "x402Version": VERSION, "error": self.error, "resource": self.resource, "accepts": self.accepts,
             "extensions": { PAYMENT_IDENTIFIER: identifier },

@@ -38,7 +38,10 @@ async fn an_open_channel_pays_at_once() {
     assert!(!free().await.extensions().get::<Paid>().unwrap().acknowledged);
     assert!(free().await.extensions().get::<Paid>().is_none());
     assert_eq!(index(&buy(&client, &shop, "/6").await), 6 * UNITS);
-    assert_eq!(revealed(&store, &channel).await, (Index(6 * UNITS), Index(6 * UNITS)));
+    assert_eq!(
+        revealed(&store, &channel).await,
+        (Index(6 * UNITS), Index(6 * UNITS))
+    );
 }
 
 #[tokio::test]

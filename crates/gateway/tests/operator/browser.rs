@@ -42,6 +42,24 @@ async fn a_busy_shop_fits_every_screen() {
 }
 
 #[tokio::test]
+async fn a_shop_with_channels_fits_every_screen() {
+    for view in look_at(shop::with_channels().await, "channels").await {
+        view.is_sound();
+        let text = view.text().to_lowercase();
+        for words in [
+            "channels",
+            "unsettled",
+            "first expiry",
+            "ends soon",
+            "closing",
+            "closes and checkpoints",
+        ] {
+            assert!(text.contains(words), "{}: no {words:?}", view.look());
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_empty_shop_says_what_to_do() {
     for view in look_at(shop::empty(), "empty").await {
         view.is_sound();

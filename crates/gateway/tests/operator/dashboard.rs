@@ -50,6 +50,30 @@ async fn metrics_are_what_the_counters_say() {
 }
 
 #[tokio::test]
+async fn metrics_know_channels() {
+    let (_, text) = ask(shop::with_channels().await, "localhost", "/metrics").await;
+    for (series, expected) in [
+        ("micropay_channel_payments_total", 86.0),
+        ("micropay_channels{state=\"open\"}", 4.0),
+        ("micropay_channels{state=\"closed\"}", 0.0),
+        ("micropay_settlements{state=\"sent\"}", 1.0),
+    ] {
+        assert_eq!(value(&text, series), expected, "{series}");
+    }
+    let unit = value(&text, "micropay_channel_revenue_atomic") / 86.0;
+    // 25 of 86 units are settled, as far as the chain says.
+    assert_eq!(
+        value(&text, "micropay_channel_money_atomic{state=\"unsettled\"}"),
+        61.0 * unit
+    );
+    assert!(value(&text, "micropay_channel_next_expiry_seconds") > 1.8e9);
+    assert!(
+        !metrics().await.contains("micropay_channel"),
+        "where none is sold by"
+    );
+}
+
+#[tokio::test]
 async fn a_scrape_is_well_formed_and_names_no_payer() {
     let text = metrics().await;
     let mut families = BTreeSet::new();
@@ -72,7 +96,7 @@ async fn a_scrape_is_well_formed_and_names_no_payer() {
 
 #[tokio::test]
 async fn the_dashboard_uses_exported_metrics_only() {
-    let text = metrics().await;
+    let (_, text) = ask(shop::with_channels().await, "localhost", "/metrics").await;
     let exported: BTreeSet<&str> = text
         .lines()
         .filter(|line| !line.starts_with('#'))

@@ -256,6 +256,7 @@ async fn a_store_that_fails_costs_its_part_of_the_page() {
             counters,
             store,
             mirror,
+            channels: None,
             clock,
         }
     };

@@ -1,15 +1,20 @@
 //! A shop to look at: real counters, a real store in memory, a mirror. Seeded, so that two runs show the same.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256, U256, keccak256};
 use chain::Mirror;
 use micropay_gateway::server::operator::{Asset, Counters, Facts, Live, Upstream};
+use protocol::channel::Index;
 use protocol::ticket::{
     Amount, BlockRef, EscrowRecord, Escrows, Nonce, Seconds, Status, Timestamp, WinThreshold,
 };
-use storage::conformance::fixture;
+use storage::channel::{
+    ChannelDomainStore, PaymentFate, SettlementStep, SettlementStore, VendorChannelStore,
+};
+use storage::conformance::{channel_fixture, fixture};
 use storage::{ClaimStore, MemoryStore, Outcome, WinStore};
 
 pub(crate) const NOW: Timestamp = Timestamp(1_800_090_000);
@@ -38,6 +43,7 @@ fn live(facts: Facts, counters: Counters, store: MemoryStore, mirror: Mirror) ->
         counters: Arc::new(counters),
         store,
         mirror: Arc::new(mirror),
+        channels: None,
         clock: || NOW,
     }
 }
@@ -118,6 +124,48 @@ pub(crate) async fn busy() -> Live<MemoryStore> {
         winners().await,
         Mirror::of(block(8_123), escrows),
     )
+}
+
+/// The same shop, which sells by channels, too: one has settled a part, one is about to close, one ends soon.
+pub(crate) async fn with_channels() -> Live<MemoryStore> {
+    let mut shop = busy().await;
+    let store = &shop.store;
+    store.use_channels(channel_fixture::domain()).await.unwrap();
+    let mut records = HashMap::new();
+    for (c, payments) in [(0, 40), (1, 12), (2, 31), (3, 3)] {
+        let mut record = channel_fixture::channel_record(c, 1);
+        let mut vendor = channel_fixture::opened(c);
+        for index in 1..=payments {
+            let accepted = channel_fixture::accepted(&vendor, c, index, 0, false);
+            let order = fixture::order(1_000 * (c + 1) + u64::from(index));
+            let at = Timestamp(STARTED.0 + 900 * u64::from(index));
+            store
+                .save_payment(&accepted, order, record.unit(), at)
+                .await
+                .unwrap();
+            store
+                .mark_payment(vendor.id, accepted.payment().tag, PaymentFate::Delivered)
+                .await
+                .unwrap();
+            shop.counters.paid_by_channel(record.unit());
+            vendor = accepted.delivered().channel;
+        }
+        if c == 0 {
+            record.settled = Index(25);
+        }
+        record.chains[0].permit.expiry = NOW.0 + 86_400 * (1 + 9 * c) - 3_600;
+        records.insert(vendor.id, record);
+    }
+    let closing = [(channel_fixture::channel(1), Index(12))];
+    let settlement = store.queue_settlement(SettlementStep::Close, &closing, Timestamp(NOW.0 - 300));
+    let settlement = settlement.await.unwrap();
+    let transaction = fixture::transaction(900);
+    store
+        .add_settlement_transaction(settlement, &transaction)
+        .await
+        .unwrap();
+    shop.channels = Some(Arc::new(Mirror::of(block(8_123), records)));
+    shop
 }
 
 /// Everything that can be wrong at once, and every text that others choose as hostile as it can be.

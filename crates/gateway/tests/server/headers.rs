@@ -259,7 +259,7 @@ async fn the_usual_402_offers_both_kinds_in_both_protocols_below_4_kb() {
             kinds,
             ..Setup::default()
         };
-        setup.vendor.policy.banks = (0..4).map(alloy_primitives::Address::repeat_byte).collect();
+        setup.vendor.policy.banks = (0..2).map(alloy_primitives::Address::repeat_byte).collect();
         let shop = Shop::with(setup).await;
         let request =
             "GET /v1/completions/2026/a?b=c HTTP/1.1\r\nHost: api.example.com\r\nConnection: close\r\n\r\n";

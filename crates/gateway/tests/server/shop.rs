@@ -151,7 +151,6 @@ pub(crate) fn route(pattern: &str, charge: Charge) -> Route {
 
 pub(crate) struct Shop {
     pub(crate) merchant: Arc<Merchant<MemoryStore>>,
-    pub(crate) vendor: Arc<Vendor<MemoryStore>>,
     pub(crate) gate: Arc<Gate<MemoryStore>>,
     pub(crate) address: SocketAddr,
     pub(crate) upstream: Server,
@@ -215,7 +214,6 @@ impl Shop {
         }));
         Self {
             merchant,
-            vendor,
             gate,
             address,
             upstream: server,

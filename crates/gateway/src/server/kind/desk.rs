@@ -66,7 +66,7 @@ impl<S: GateStore> ChannelSeller<S> {
         body: &[u8],
         now: Timestamp,
     ) -> Result<PositionAnswer, Problem> {
-        let request: PositionRequest = read_channel_body(body).map_err(malformed)?;
+        let request: PositionRequest = read_channel_body(body).map_err(|error| malformed(&error))?;
         let receipt_key = self.record(channel)?.opening().receiptKey;
         if !request.is_fresh(now) {
             let detail = format!(
@@ -75,7 +75,7 @@ impl<S: GateStore> ChannelSeller<S> {
             );
             return Err(Problem::new(400, "request-stale", Advice::Stop, detail));
         }
-        let signer = request.signer(channel).map_err(malformed)?;
+        let signer = request.signer(channel).map_err(|error| malformed(&error))?;
         if signer != receipt_key {
             let detail =
                 format!("the request is signed by {signer}, the channel's receipt key is {receipt_key}");
@@ -101,8 +101,8 @@ impl<S: GateStore> ChannelSeller<S> {
 
     /// An opener shows itself: it is what the last payment's tag pins.
     async fn opener(&self, channel: ChannelId, body: &[u8], now: Timestamp) -> Result<OpenerAnswer, Problem> {
-        let request: OpenerRequest = read_channel_body(body).map_err(malformed)?;
-        let opener = request.opener(channel).map_err(malformed)?;
+        let request: OpenerRequest = read_channel_body(body).map_err(|error| malformed(&error))?;
+        let opener = request.opener(channel).map_err(|error| malformed(&error))?;
         // Before a million receipts are read for whoever asks.
         let store = self.vendor.store();
         let pinned = store.vendor_payments(channel, opener.index..=opener.index).await;
@@ -130,7 +130,7 @@ impl<S: GateStore> ChannelSeller<S> {
 
     /// The client has signed first: nobody else ends its channel.
     async fn close(&self, channel: ChannelId, body: &[u8], now: Timestamp) -> Result<CloseAnswer, Problem> {
-        let request: CloseRequest = read_channel_body(body).map_err(malformed)?;
+        let request: CloseRequest = read_channel_body(body).map_err(|error| malformed(&error))?;
         let Some(account) = &self.account else {
             let detail = "channels are not closed together here; the vendor closes by itself";
             return Err(Problem::new(501, "close-not-signed", Advice::Stop, detail));
@@ -139,7 +139,7 @@ impl<S: GateStore> ChannelSeller<S> {
         let digest = self.vendor.domain().cooperative_close_digest(channel, index);
         let signer = Signature::from_bytes(&request.client_signature)
             .and_then(|signature| recover(digest, &signature))
-            .map_err(|error| malformed(error.into()))?
+            .map_err(|error| malformed(&error.into()))?
             .address();
         if signer != record.client {
             let client = record.client;
@@ -176,7 +176,7 @@ impl<S: GateStore> ChannelSeller<S> {
         body: &[u8],
         now: Timestamp,
     ) -> Result<PaymentsAnswer, Problem> {
-        let request: PaymentsRequest = read_channel_body(body).map_err(malformed)?;
+        let request: PaymentsRequest = read_channel_body(body).map_err(|error| malformed(&error))?;
         let payments: Vec<_> = request
             .payments
             .iter()
@@ -236,7 +236,7 @@ fn answer(answered: Result<impl Serialize, Problem>) -> Response<Body> {
     response
 }
 
-fn malformed(error: WireError) -> Problem {
+fn malformed(error: &WireError) -> Problem {
     Problem::new(400, "request-malformed", Advice::Stop, error.to_string())
 }
 

@@ -12,6 +12,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 use protocol::ticket::Amount;
 
+use super::channels::ChannelsView;
 use super::counters::Times;
 use super::snapshot::{Money, Snapshot};
 
@@ -38,6 +39,9 @@ impl Collector for Scrape {
         out.traffic(&self.0)?;
         if let Some(money) = &self.0.money {
             out.money(money)?;
+        }
+        if let Some(channels) = &self.0.channels {
+            out.channels(channels)?;
         }
         out.mirror(&self.0)
     }
@@ -198,6 +202,66 @@ impl Out<'_> {
         self.gauges(
             "micropay_claims",
             "Claims that are not final",
+            "state",
+            None,
+            [("queued", queued), ("sent", sent), ("mined", mined)],
+        )
+    }
+
+    fn channels(&mut self, channels: &ChannelsView) -> fmt::Result {
+        let sum = channels.since_start;
+        self.counter(
+            "micropay_channel_payments",
+            "Payments by channel delivered",
+            None,
+            sum.payments,
+        )?;
+        self.gauge(
+            "micropay_channel_revenue",
+            "What the payments by channel were for",
+            Some(&atomic()),
+            float(sum.revenue),
+        )?;
+        if let Some(age) = channels.age {
+            self.gauge(
+                "micropay_channel_mirror_age",
+                "Since the view of the channels last equalled the node's newest block",
+                Some(&Unit::Seconds),
+                age,
+            )?;
+        }
+        let Some(money) = &channels.money else {
+            return Ok(());
+        };
+        self.gauges(
+            "micropay_channels",
+            "Channels that have paid",
+            "state",
+            None,
+            [("open", money.open), ("closed", money.closed)],
+        )?;
+        self.gauges(
+            "micropay_channel_money",
+            "Paid by channel: not settled yet, and credited by the contract",
+            "state",
+            Some(&atomic()),
+            [
+                ("unsettled", float(money.unsettled)),
+                ("settled", float(money.settled)),
+            ],
+        )?;
+        if let Some(expiry) = money.next_expiry {
+            self.gauge(
+                "micropay_channel_next_expiry",
+                "When the first open channel with something unsettled expires (Unix time)",
+                Some(&Unit::Seconds),
+                expiry.0,
+            )?;
+        }
+        let [queued, sent, mined] = money.under_way;
+        self.gauges(
+            "micropay_settlements",
+            "Closes and checkpoints that are not final",
             "state",
             None,
             [("queued", queued), ("sent", sent), ("mined", mined)],

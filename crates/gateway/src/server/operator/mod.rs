@@ -8,6 +8,7 @@
 //! ```
 
 mod amount;
+mod channels;
 mod counters;
 mod metrics;
 mod page;
@@ -26,12 +27,14 @@ use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use chain::Mirror;
+use chain::{Channels, Mirror};
 use protocol::ticket::Timestamp;
+use storage::channel::{SettlementStore, VendorChannelStore};
 use storage::{ClaimStore, WinStore};
 use tokio::sync::Mutex;
 
 pub use amount::Asset;
+pub use channels::{ChannelLine, ChannelMoney, ChannelsView, SettlementLine};
 pub use counters::{
     ChannelSum, Counters, ErrorLine, Forgotten, Payer, Point, REMEMBERED_PAYERS, Taken, Times, Upstream,
 };
@@ -59,20 +62,27 @@ pub struct Live<S> {
     pub store: S,
     /// The view of the chain.
     pub mirror: Arc<Mirror>,
+    /// The view of the channels, where these are sold by.
+    pub channels: Option<Arc<Mirror<Channels>>>,
     /// The clock.
     pub clock: fn() -> Timestamp,
 }
 
 impl<S> Source for Live<S>
 where
-    S: WinStore + ClaimStore + Send + Sync + 'static,
+    S: WinStore + ClaimStore + VendorChannelStore + SettlementStore + Send + Sync + 'static,
 {
     fn now(&self) -> Timestamp {
         (self.clock)()
     }
 
     async fn gather(&self, now: Timestamp) -> Snapshot {
-        Snapshot::gather(&self.facts, &self.counters, &self.store, &self.mirror, now).await
+        let (counters, store) = (&self.counters, &self.store);
+        let mut snapshot = Snapshot::gather(&self.facts, counters, store, &self.mirror, now).await;
+        if let Some(mirror) = &self.channels {
+            snapshot.channels = Some(ChannelsView::gather(counters, store, mirror).await);
+        }
+        snapshot
     }
 }
 

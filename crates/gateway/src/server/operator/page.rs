@@ -9,16 +9,19 @@ use alloy_primitives::Address;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use protocol::ticket::{Amount, Timestamp};
+use protocol::ticket::{Amount, Seconds, Timestamp};
 use sha2::{Digest, Sha256};
 
 use super::amount::{Asset, bytes, count, date, number, seconds, short, short_hash, span};
+use super::channels::{ChannelLine, ChannelsView, SettlementLine};
 use super::counters::ErrorLine;
 use super::snapshot::{ClaimLine, EscrowLine, Money, PayerLine, Snapshot, Sum, Tickets, TimesLine};
 
 const STYLE: &str = include_str!("page/style.css");
 /// A coin with a ticket's notch.
 pub(crate) const ICON: &str = r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 28 28" aria-hidden="true"><path fill="#0b7e85" d="M5 5h18a4 4 0 0 1 4 4v2a3 3 0 0 0 0 6v2a4 4 0 0 1-4 4H5a4 4 0 0 1-4-4v-2a3 3 0 0 0 0-6V9a4 4 0 0 1 4-4z"/><circle cx="14" cy="14" r="4.5" fill="none" stroke="#fff" stroke-width="2"/></svg>"##;
+/// A channel that ends within so long, and is not settled, stands out: its vendor closes six hours before.
+const SOON: Seconds = Seconds::DAY;
 /// Seconds between two loads of the page by itself.
 const REFRESH: u32 = 10;
 
@@ -52,6 +55,7 @@ pub(crate) fn render(snapshot: &Snapshot, still: bool) -> Markup {
                     (revenue(snapshot))
                     (wins(snapshot))
                     (payers(snapshot))
+                    @if let Some(view) = &snapshot.channels { (channels(snapshot, view)) }
                     (claims(snapshot))
                     div.two { (traffic(snapshot)) (chain(snapshot)) }
                     (refusals(snapshot))
@@ -293,6 +297,124 @@ fn escrow_line(asset: &Asset, line: &EscrowLine) -> Markup {
             @if line.unclaimed > 0 { span.small.soft { (count(line.unclaimed)) " unclaimed" } }
             @if !covered { span.chip.bad { "not covered" } }
         }
+    }
+}
+
+fn channels(s: &Snapshot, view: &ChannelsView) -> Markup {
+    let asset = &s.facts.asset;
+    let sum = view.since_start;
+    html! {
+        section {
+            div.head {
+                h2 { "Channels" }
+                span.small.soft {
+                    (plural(sum.payments, "payment")) " worth " (asset.show(sum.revenue)) " since the start"
+                }
+            }
+            @match &view.money {
+                Some(money) => {
+                    dl.figures {
+                        div { dt { "Open" } dd { (count(money.open)) } }
+                        div { dt { "Unsettled" } dd title=(asset.exact(money.unsettled)) { (asset.show(money.unsettled)) } }
+                        div { dt { "Settled" } dd title=(asset.exact(money.settled)) { (asset.show(money.settled)) } }
+                        div {
+                            dt { "First expiry" }
+                            dd { @match money.next_expiry { Some(expiry) => (until(expiry, s.at)), None => "–" } }
+                        }
+                    }
+                }
+                None => p.empty { "The store does not answer." },
+            }
+            @if view.lines.is_empty() {
+                p.empty { "No open channel has paid yet. A payer opens one when it comes back often." }
+            } @else {
+                table {
+                    thead {
+                        tr {
+                            th scope="col" { "Channel" }
+                            th scope="col" { "Client" }
+                            th.num scope="col" { "Paid" }
+                            th.num scope="col" { "Settled" }
+                            th.num scope="col" { "Deposit" }
+                            th scope="col" { "State" }
+                            th.num scope="col" { "Expires" }
+                        }
+                    }
+                    tbody { @for line in &view.lines { (channel_row(asset, line, s.at)) } }
+                }
+            }
+            @if !view.settlements.is_empty() {
+                details {
+                    summary { "Closes and checkpoints" }
+                    table {
+                        thead {
+                            tr {
+                                th scope="col" { "Settlement" }
+                                th scope="col" { "State" }
+                                th.num scope="col" { "Channels" }
+                                th.num scope="col" { "Paid" }
+                                th.num scope="col" { "Fee" }
+                                th scope="col" { "Transaction" }
+                                th.num scope="col" { "Queued" }
+                            }
+                        }
+                        tbody { @for line in &view.settlements { (settlement_row(asset, line, s.at)) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn channel_row(asset: &Asset, line: &ChannelLine, now: Timestamp) -> Markup {
+    let left = line.expiry.since(now);
+    html! {
+        tr {
+            td.lead { span.mono title=(line.channel) { (short_hash(line.channel)) } }
+            td data-label="Client" { (address(line.client)) }
+            td.num data-label="Paid" title=(asset.exact(line.paid)) { (asset.show(line.paid)) }
+            td.num data-label="Settled" title=(asset.exact(line.settled)) { (asset.show(line.settled)) }
+            td.num data-label="Deposit" title=(asset.exact(line.deposit)) { (asset.show(line.deposit)) }
+            td.state data-label="State" {
+                @match line.state {
+                    "open" if line.paid > line.settled && left < SOON => span.chip.warn { "ends soon" },
+                    "open" => span.soft { "open" },
+                    "closing" => span.chip { "closing" },
+                    other => span.chip.bad { (other) },
+                }
+            }
+            td.num data-label="Expires" { (until(line.expiry, now)) }
+        }
+    }
+}
+
+fn settlement_row(asset: &Asset, line: &SettlementLine, now: Timestamp) -> Markup {
+    html! {
+        tr {
+            td.lead { "#" (line.id) " " (line.step) }
+            td.state data-label="State" {
+                @match line.state {
+                    "final" => span.chip.good { "final" },
+                    other => span.chip { (other) },
+                }
+            }
+            td.num data-label="Channels" {
+                span { (count(line.channels)) @if line.skipped > 0 { ", " (count(line.skipped)) " skipped" } }
+            }
+            td.num data-label="Paid" title=(asset.exact(line.paid)) { (asset.show(line.paid)) }
+            td.num data-label="Fee" { @match line.fee { Some(fee) => (Asset::ether().show(fee)), None => "–" } }
+            td data-label="Transaction" {
+                @match line.transaction { Some(hash) => span.mono title=(hash) { (short_hash(hash)) }, None => "–" }
+            }
+            td.num data-label="Queued" { (ago(line.queued_at, now)) }
+        }
+    }
+}
+
+fn until(at: Timestamp, now: Timestamp) -> Markup {
+    html! {
+        @if at < now { time title=(date(at)) { (span(now.since(at))) " ago" } }
+        @else { time title=(date(at)) { "in " (span(at.since(now))) } }
     }
 }
 

@@ -12,6 +12,7 @@ use serde::{Serialize, Serializer};
 use storage::{ClaimRecord, ClaimStore, StoreError, WinRecord, WinStage, WinStore};
 
 use super::amount::Asset;
+use super::channels::ChannelsView;
 use super::counters::{Counters, ErrorLine, Forgotten, Payer, Point, Taken, Times};
 use super::redact::redact;
 
@@ -89,6 +90,9 @@ pub struct Snapshot {
     pub errors: Vec<ErrorLine>,
     /// The view of the chain.
     pub mirror: MirrorLine,
+    /// Channels, where these are sold by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channels: Option<ChannelsView>,
 }
 
 /// Tickets and their wins.
@@ -252,7 +256,7 @@ pub struct TimesLine {
 }
 
 impl Snapshot {
-    /// Gathers a snapshot. A store that fails costs its part and makes the gateway not ready; the rest is shown.
+    /// Gathers a snapshot, but for channels. A store that fails costs its part and makes the gateway not ready; the rest is shown.
     pub async fn gather<S>(
         facts: &Facts,
         counters: &Counters,
@@ -308,6 +312,7 @@ impl Snapshot {
             additions: counters.additions().into(),
             errors: counters.errors(),
             mirror: mirror_line,
+            channels: None,
         }
     }
 }
@@ -494,7 +499,10 @@ pub(super) fn text<T: Display, S: Serializer>(value: &T, serializer: S) -> Resul
     serializer.collect_str(value)
 }
 
-fn maybe_text<T: Display, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn maybe_text<T: Display, S: Serializer>(
+    value: &Option<T>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     match value {
         Some(value) => serializer.collect_str(value),
         None => serializer.serialize_none(),
