@@ -646,7 +646,7 @@ async fn pay_channel(store: SqliteStore, base: u64, start: u64) -> Result<()> {
                 .await?;
             say(format!("payment {n} {}", show(again.record()).join(" ")));
             let order = made.record().order;
-            if n % 3 == 0 {
+            if n.is_multiple_of(3) {
                 store.resolve_payment(order, PaymentState::Failed).await?;
             } else {
                 store.resolve_payment(order, PaymentState::Delivered).await?;
