@@ -136,7 +136,7 @@ pub(crate) async fn over_channel(
     }
     let store = client_store(config).await?;
     let record = client_channel(&store, channel).await?;
-    let purse = Purse::of(record, config, store)?;
+    let purse = Purse::of(&record, config, store)?;
     let (client, asset) = client(get, config, Some(purse)).await?;
     fetch(get, &client, &asset, out).await
 }
@@ -251,7 +251,7 @@ impl Purse {
         }
     }
 
-    fn of(record: ClientChannelRecord, config: &Config, store: SqliteStore) -> eyre::Result<Self> {
+    fn of(record: &ClientChannelRecord, config: &Config, store: SqliteStore) -> eyre::Result<Self> {
         let permit = record.channel.terms()[0].permit();
         let (name, _) = key_of(config, permit.receipt_key())?;
         Ok(Self {

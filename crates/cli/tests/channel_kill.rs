@@ -196,7 +196,8 @@ impl Run<'_> {
     /// Until both have had their share.
     fn goes_on(&self) -> bool {
         let share = |kills: &AtomicUsize| kills.load(Ordering::SeqCst) >= self.target.div_ceil(2);
-        !(share(&self.gateway_kills) && share(&self.client_kills)) && !self.is_over()
+        let done = share(&self.gateway_kills) && share(&self.client_kills);
+        !done && !self.is_over()
     }
 
     fn kill_gateways(&self, mut random: StdRng) {

@@ -22,7 +22,7 @@ pub(crate) struct AskedBank {
 /// What became of a request for a permit.
 pub(crate) enum Permitted {
     /// Signed, for just these terms.
-    Granted(Admitted),
+    Granted(Box<Admitted>),
     /// There is a permit for this channel, with other terms.
     Other,
 }
@@ -45,7 +45,7 @@ impl AskedBank {
     pub(crate) async fn permit(&self, account: &Key, terms: AdmitRequest) -> Result<Permitted, ClientError> {
         let sign = |digest: B256| Ok::<Signature, std::convert::Infallible>(account.sign(digest));
         match self.client.permit(terms, clock::now(), self.key, sign).await {
-            Ok(granted) => Ok(Permitted::Granted(granted.admitted)),
+            Ok(granted) => Ok(Permitted::Granted(Box::new(granted.admitted))),
             Err(ClientError::Refused(problem)) if problem.rule == "permit-exists" => Ok(Permitted::Other),
             Err(error) => Err(error),
         }

@@ -12,6 +12,7 @@ use protocol::channel::{
 use serde_json::json;
 use storage::SqliteStore;
 use storage::channel::{ClientChannelFilter, ClientChannelRecord, ClientChannelStore};
+use tracing::warn;
 use url::Url;
 
 use super::ask::{AskedBank, Permitted};
@@ -204,7 +205,7 @@ pub(crate) async fn find_or_ask(
         match bank.permit(account, request).await? {
             Permitted::Granted(admitted) => {
                 return Ok(Found {
-                    admitted,
+                    admitted: *admitted,
                     salt,
                     origin: None,
                 });
@@ -295,7 +296,7 @@ pub(super) async fn top_up(top_up: &TopUp, config: &Config, out: Output) -> eyre
                 expiry: permit.expiry().max(now.plus(top_up.life)),
             };
             match bank.permit(&account, request).await? {
-                Permitted::Granted(admitted) => admitted,
+                Permitted::Granted(admitted) => *admitted,
                 Permitted::Other => {
                     return Err(refused(format!(
                         "the bank has signed a top-up of channel {id} to another length than {length}, and it is not \
@@ -405,7 +406,7 @@ async fn wait_until_final(
                 Ok(TopUpState::Pays) => return Ok(()),
                 Ok(TopUpState::NotYet) => {}
                 Err(error) if error.retry() => {
-                    tracing::warn!(%error, "cannot see yet whether the top-up is final")
+                    warn!(%error, "cannot see yet whether the top-up is final");
                 }
                 Err(error) => return Err(error.into()),
             }
