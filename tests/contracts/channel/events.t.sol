@@ -38,12 +38,26 @@ contract EventsTest is LockTest {
         assertGe(_events, 30);
     }
 
-    /// @dev A life in which every event occurs.
+    /// @dev A life in which every event occurs. In steps that are calls of their own: in one function they leave the
+    /// compiler no room on the stack.
     function _live() private {
+        this.liveOpened();
+        this.liveToppedUp();
+        this.liveClosed();
+        this.liveBatch();
+        this.liveProofs();
+        this.liveRoles();
+        this.liveRefunded();
+    }
+
+    function liveOpened() external {
         for (uint256 i; i < 8; ++i) {
             bytes32 salt = keccak256(abi.encode("events", i));
             all.push(open(permitOf(asset, salt, LENGTH), salt));
         }
+    }
+
+    function liveToppedUp() external {
         channels.checkpoint(all[0], proof(all[0], 10));
         channels.checkpoint(all[0], proofFrom(all[0], 20, 15));
         topUp(all[1], longer(all[1], 130), LENGTH);
@@ -51,26 +65,36 @@ contract EventsTest is LockTest {
         permit.expiry += 3 days;
         IPaymentChannel.Terms memory second = topUp(all[2], permit, LENGTH);
         channels.checkpoint(second, proof(second, 135));
+    }
+
+    function liveClosed() external {
         IPaymentChannel.LastReceipt memory last = lastReceipt(all[3], 30, TRANSCRIPT);
         vm.startPrank(vendor);
         channels.close(all[2], noProof(), TRANSCRIPT, noReceipt());
         channels.close(all[3], proof(all[3], 30), TRANSCRIPT, last);
         vm.stopPrank();
         closeTogether(all[4], 44);
+    }
 
+    function liveBatch() external {
         IPaymentChannel.CloseItem[] memory items = new IPaymentChannel.CloseItem[](3);
         items[0] = IPaymentChannel.CloseItem(all[5], proof(all[5], 50), TRANSCRIPT, noReceipt());
         items[1] = items[0];
         items[2] = IPaymentChannel.CloseItem(all[6], proof(all[6], 60), 0, lastReceipt(all[6], 60, 0));
         vm.prank(vendor);
         channels.batchClose(items);
+    }
 
+    function liveProofs() external {
         IPaymentChannel.Receipt memory a = receiptOf(all[0], 7, TRANSCRIPT);
         IPaymentChannel.Receipt memory b = receiptOf(all[0], 7, 0);
         channels.proveDoubleReceipt(
             all[0], a, sign(receiptKey, channels.receiptDigest(a)), b, sign(receiptKey, channels.receiptDigest(b))
         );
         prove(2); // of the default channel, whose opening is not among the events
+    }
+
+    function liveRoles() external {
         vm.startPrank(bank);
         channels.setBankKey(stranger);
         channels.setBankKey(address(0));
@@ -79,6 +103,9 @@ contract EventsTest is LockTest {
         channels.setOperator(stranger, true);
         channels.withdrawCredit(asset, stranger, 3 * uint256(UNIT));
         vm.stopPrank();
+    }
+
+    function liveRefunded() external {
         vm.warp(all[0].permit.expiry + 1);
         vm.startPrank(client);
         channels.refund(all[0]);
