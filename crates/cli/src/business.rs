@@ -135,7 +135,7 @@ pub(crate) async fn beat_for_ever<S: Store>(merchant: &Merchant<S>, lease: Durat
 /// A follower that has read the chain up to its newest block.
 pub(crate) async fn catch_up(
     client: &ChainClient,
-    store: &impl MirrorStore,
+    store: &(impl MirrorStore + Sync),
     finality: Finality,
 ) -> eyre::Result<Follower> {
     let start = match store.load_mirror().await? {

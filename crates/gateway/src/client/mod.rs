@@ -98,7 +98,7 @@ pub struct Paid {
 }
 
 /// What paid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Proof {
     /// A ticket.
     Ticket {
