@@ -73,7 +73,7 @@ impl ChannelSim {
             ProgressBar::new(self.runs.into())
         };
         let report = experiment.run(&ThreadTime::new()?, |run, _| {
-            progress.set_position(u64::from(run - 1))
+            progress.set_position(u64::from(run - 1));
         })?;
         progress.finish_and_clear();
         let files = match &self.out {

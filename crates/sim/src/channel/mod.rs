@@ -136,7 +136,7 @@ impl Experiment {
                 }
             }
         }
-        Ok(Report::new(self, rows, sizes))
+        Ok(Report::new(self, rows, &sizes))
     }
 
     /// The numbers of transactions, rising.

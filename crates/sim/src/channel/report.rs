@@ -116,7 +116,7 @@ pub struct Table4 {
 }
 
 impl Report {
-    pub(super) fn new(experiment: &Experiment, rows: Vec<Row>, sizes: Vec<(u32, Sizes)>) -> Self {
+    pub(super) fn new(experiment: &Experiment, rows: Vec<Row>, sizes: &[(u32, Sizes)]) -> Self {
         let most = *experiment.counts().last().expect("at least one number");
         let points = points(experiment, &rows);
         let steps = steps(&rows, most);

@@ -45,10 +45,10 @@ pub fn request(request: &AdmitRequest) -> Vec<Part> {
         hex("salt", request.salt),
         hex("receiptKey", request.receipt_key),
         hex("asset", request.asset),
-        number("unit", request.unit.0, request.unit.0.to_be_bytes()),
-        number("length", request.length.0, request.length.0.to_be_bytes()),
+        number("unit", &request.unit.0, request.unit.0.to_be_bytes()),
+        number("length", &request.length.0, request.length.0.to_be_bytes()),
         hex("anchor", request.anchor.0),
-        number("expiry", request.expiry.0, request.expiry.0.to_be_bytes()),
+        number("expiry", &request.expiry.0, request.expiry.0.to_be_bytes()),
     ]
 }
 
@@ -61,21 +61,21 @@ pub fn permit(admitted: &Admitted) -> Vec<Part> {
         hex("vendor", fields.vendor),
         hex("receiptKey", fields.receiptKey),
         hex("asset", fields.asset),
-        number("unit", fields.unit, fields.unit.to_be_bytes()),
-        number("length", fields.length, fields.length.to_be_bytes()),
+        number("unit", &fields.unit, fields.unit.to_be_bytes()),
+        number("length", &fields.length, fields.length.to_be_bytes()),
         hex("anchor", fields.anchor),
         number(
             "clientReputation",
-            fields.clientReputation,
+            &fields.clientReputation,
             [fields.clientReputation],
         ),
         number(
             "vendorReputation",
-            fields.vendorReputation,
+            &fields.vendorReputation,
             [fields.vendorReputation],
         ),
-        number("issuedAt", fields.issuedAt, fields.issuedAt.to_be_bytes()),
-        number("expiry", fields.expiry, fields.expiry.to_be_bytes()),
+        number("issuedAt", &fields.issuedAt, fields.issuedAt.to_be_bytes()),
+        number("expiry", &fields.expiry, fields.expiry.to_be_bytes()),
         hex("bank", admitted.bank()),
         hex("signature", admitted.signature().to_bytes()),
     ]
@@ -85,10 +85,14 @@ pub fn permit(admitted: &Admitted) -> Vec<Part> {
 pub fn payment(payment: &Payment) -> Vec<Part> {
     vec![
         hex("channelId", payment.channel.0),
-        number("index", payment.index.0, payment.index.0.to_be_bytes()),
+        number("index", &payment.index.0, payment.index.0.to_be_bytes()),
         hex("word", payment.word.0),
         hex("itemHash", payment.item.0),
-        number("issuedAt", payment.issued_at.0, payment.issued_at.0.to_be_bytes()),
+        number(
+            "issuedAt",
+            &payment.issued_at.0,
+            payment.issued_at.0.to_be_bytes(),
+        ),
         hex("lock", payment.lock.0),
         hex("tag", payment.tag.0),
     ]
@@ -98,7 +102,7 @@ pub fn payment(payment: &Payment) -> Vec<Part> {
 pub fn opener(opener: &Opener) -> Vec<Part> {
     vec![
         hex("channelId", opener.channel.0),
-        number("index", opener.index.0, opener.index.0.to_be_bytes()),
+        number("index", &opener.index.0, opener.index.0.to_be_bytes()),
         hex("sigma", opener.sigma.to_bytes()),
     ]
 }
@@ -166,7 +170,7 @@ fn hex(name: &'static str, bytes: impl AsRef<[u8]>) -> Part {
     }
 }
 
-fn number<const N: usize>(name: &'static str, value: impl ToString, bytes: [u8; N]) -> Part {
+fn number<const N: usize>(name: &'static str, value: &impl ToString, bytes: [u8; N]) -> Part {
     Part {
         name,
         binary: bytes.to_vec(),

@@ -1,3 +1,6 @@
+//! The experiment on a stopwatch that counts its readings, so that everything it prints is exact. And the paper's claims,
+//! each computed from the paper's own numbers.
+
 use std::cell::Cell;
 use std::time::Duration;
 
