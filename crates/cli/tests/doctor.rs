@@ -93,7 +93,7 @@ fn each_illness_is_found() {
     fs::remove_file(folder.join("payer.sqlite")).unwrap();
 
     // A node that lives in another time.
-    crate::support::block_on(world.anvil.increase_time(3_600)).unwrap();
+    crate::support::block_on(world.anvil.increase_time(3_660)).unwrap();
     fails(&world, &[], "clock", "1 h");
 
     let said = world.run(&["doctor"]);

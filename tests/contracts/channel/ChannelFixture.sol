@@ -39,7 +39,8 @@ abstract contract ChannelFixture is Test {
 
     function setUp() public virtual {
         vm.warp(1_800_000_000);
-        channels = new PaymentChannel();
+        // By name: `new` would compile the contract once more into every test file.
+        channels = PaymentChannel(deployCode("PaymentChannel.sol:PaymentChannel"));
         token = new Token();
         (client, clientKey) = makeAddrAndKey("client");
         (vendor, vendorKey) = makeAddrAndKey("vendor");

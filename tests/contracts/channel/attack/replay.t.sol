@@ -19,7 +19,7 @@ contract ReplayTest is LockTest {
     function test_attack_replay_on_another_contract() external onlyNative {
         PaymentChannel first = channels;
         IPaymentChannel.OpenPermit memory permit = terms.permit;
-        channels = new PaymentChannel();
+        channels = PaymentChannel(deployCode("PaymentChannel.sol:PaymentChannel"));
         setReputation(client, 80);
         setReputation(vendor, 90);
         bytes32 expected = channels.channelIdOf(client, vendor, SALT);
