@@ -188,6 +188,14 @@ async fn damaged_row_is_an_error_that_names_it() {
     filled(&file).await;
     read_all(&file).await.unwrap();
     let sound = fs::read(&file).unwrap();
+    // Each damage has a file of its own: a store that was dropped may still be closing the one before.
+    let mut copies = 0;
+    let mut copy = || {
+        copies += 1;
+        let copy = file.with_file_name(format!("copy{copies}.db"));
+        fs::write(&copy, &sound).unwrap();
+        copy
+    };
     let order_row = order(1).0.to_string();
     let win_row = win(0, 1, 0).digest().to_string();
     let transaction_row = transaction(1).hash.to_string();
@@ -472,7 +480,7 @@ async fn damaged_row_is_an_error_that_names_it() {
             "digest",
         ),
     ] {
-        fs::write(&file, &sound).unwrap();
+        let file = copy();
         run(&file, damage).await;
         match read_all(&file).await {
             Err(StoreError::Corrupt {
@@ -491,7 +499,7 @@ async fn damaged_row_is_an_error_that_names_it() {
         }
     }
     // A digest that is not the ticket's.
-    fs::write(&file, &sound).unwrap();
+    let file = copy();
     run(
         &file,
         &format!("UPDATE wins SET digest = zeroblob(32) WHERE digest = x'{digest}'"),

@@ -67,9 +67,10 @@ fn the_types_read_our_402() {
     let header = seller::required("http://127.0.0.1/good").header();
     let json = Base64Bytes::from(header.as_bytes()).decode().unwrap();
     let required: v2::PaymentRequired = serde_json::from_slice(&json).unwrap();
-    let [terms] = required.accepts.as_slice() else {
-        panic!("one way to pay, not {}", required.accepts.len());
+    let [terms, channel] = required.accepts.as_slice() else {
+        panic!("a ticket and a channel, not {}", required.accepts.len());
     };
+    assert_eq!(channel.scheme, "micropay-channel");
     assert_eq!(required.resource.unwrap().url, "http://127.0.0.1/good");
     assert_eq!(
         (terms.scheme.as_str(), terms.amount.as_str()),
