@@ -16,7 +16,7 @@ use storage::channel::{ChannelDomainStore, CheckpointRecord, PaymentFate, Vendor
 use tokio::sync::OwnedMutexGuard;
 use tracing::{debug, info, warn};
 
-use super::vendor::{Accountability, Pending, Slot, State, Vendor, anchored};
+use super::vendor::{Accountability, Pending, Slot, State, Vendor};
 
 /// How often a channel is read again on the word of somebody who does not show a word of it.
 const RELOAD_PAUSE: Duration = Duration::from_secs(1);
@@ -87,7 +87,7 @@ pub enum AcceptError {
         position: Option<(Index, Tag)>,
     },
     /// The payment bought something else.
-    #[error("payment {index} with tag {tag} paid for order {stored}, not for {got}")]
+    #[error("payment {index} with tag {tag} paid for another order than {got}")]
     OtherOrder {
         /// The payment.
         index: Index,
@@ -317,10 +317,9 @@ where
                 index: case.payment.index,
             });
         };
-        if let Some(known) = known(state, case) {
+        if let Some(known) = known(state, case, self.config.policy.max_jump) {
             return known;
         }
-        state.channel = anchored(state.channel, case.record);
         let admission = Admission {
             me: self.recipient,
             channel: &state.channel,
@@ -335,7 +334,12 @@ where
             Ok(accepted) => self
                 .check_due(state, case, &accepted)
                 .map_or_else(Judged::Error, |()| Judged::Accepted(Box::new(accepted))),
-            Err(refusal) => Judged::Error(refused(state, refusal)),
+            Err(refusal) => Judged::Error(refused(
+                state,
+                &case.payment,
+                self.config.policy.max_jump,
+                refusal,
+            )),
         }
     }
 
@@ -678,7 +682,7 @@ where
 }
 
 /// What is to be said of a payment that was there before; `None`: it is to be judged.
-fn known(state: &State, case: &Case<'_>) -> Option<Judged> {
+fn known(state: &State, case: &Case<'_>, max_jump: u32) -> Option<Judged> {
     let (payment, order) = (&case.payment, case.sale.order);
     let other_order = |stored| {
         Judged::Error(AcceptError::OtherOrder {
@@ -689,7 +693,11 @@ fn known(state: &State, case: &Case<'_>) -> Option<Judged> {
         })
     };
     let delivered = state.channel.delivered;
-    if payment.index == delivered.index && payment.tag == delivered.tag {
+    // Index, tag and order are no secrets: only who shows the word is the client, and gets the answer again.
+    if payment.index == delivered.index
+        && payment.tag == delivered.tag
+        && shows_word(state, payment, max_jump)
+    {
         return match state.last_order {
             Some(last) if last != order => Some(other_order(last)),
             Some(_) => Some(Judged::Repeat),
@@ -716,11 +724,28 @@ fn known(state: &State, case: &Case<'_>) -> Option<Judged> {
                 delivered: pending.index,
                 tag: pending.tag,
             };
-            Judged::Error(refused(state, refusal))
+            Judged::Error(refused(state, payment, max_jump, refusal))
         })
 }
 
-fn refused(state: &State, refusal: Refusal) -> AcceptError {
+/// A refusal. Where the channel stands, and the tag of its last payment, only who shows a word learns.
+fn refused(state: &State, payment: &Payment, max_jump: u32, refusal: Refusal) -> AcceptError {
+    if !shows_word(state, payment, max_jump) {
+        let refusal = match refusal {
+            Refusal::IndexBackwards { got: index, .. } | Refusal::AlreadyDelivered { index, .. } => {
+                Refusal::WordNotInChain {
+                    index,
+                    walked: payment.word,
+                    known: payment.word,
+                }
+            }
+            refusal => refusal,
+        };
+        return AcceptError::Refused {
+            refusal,
+            position: None,
+        };
+    }
     let position = match refusal {
         Refusal::IndexBackwards { delivered, tag, .. } => Some((delivered, tag)),
         Refusal::PaysTooMuch { .. } | Refusal::PaysTooLittle { .. } | Refusal::JumpTooFar { .. } => {

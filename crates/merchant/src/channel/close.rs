@@ -235,8 +235,12 @@ where
                 info!(channel = %record.id, settled = %closed.settled, "closed by somebody else");
                 return Ok(Step::Gone(record.id));
             }
-            if let Some((step, index, gas)) = self.decide(record, asked.get(&record.id), now).await? {
-                wanted.entry(step).or_default().push((record.id, index, gas));
+            match self.decide(record, asked.get(&record.id), now).await {
+                Ok(Some((step, index, gas))) => wanted.entry(step).or_default().push((record.id, index, gas)),
+                Ok(None) => {}
+                // A node that fails fails for all.
+                Err(error @ CloseStepError::Chain(_)) => return Err(error),
+                Err(error) => error!(channel = %record.id, %error, "cannot decide for a channel; the others go on"),
             }
         }
         // By hand, also what never paid.
@@ -340,13 +344,27 @@ where
             }
             chosen.push((channel, index));
         }
-        let settlement = match self.vendor.store.queue_settlement(step, &chosen, now).await {
-            Ok(settlement) => settlement,
-            // Paid more meanwhile, or another process was faster: the next look will tell.
-            Err(StoreError::SettlementStale { .. } | StoreError::SettlementBusy { .. }) => {
+        // One that is paid more meanwhile, or that another process was faster with, holds up none of the others: it is left
+        // to the next look.
+        let settlement = loop {
+            if chosen.is_empty() {
                 return Ok(Step::Waited);
             }
-            Err(error) => return Err(error.into()),
+            match self.vendor.store.queue_settlement(step, &chosen, now).await {
+                Ok(settlement) => break settlement,
+                Err(
+                    StoreError::SettlementStale { channel, .. }
+                    | StoreError::SettlementBusy { channel, .. }
+                    | StoreError::ChannelClosing { channel, .. },
+                ) => {
+                    let before = chosen.len();
+                    chosen.retain(|(other, _)| *other != channel);
+                    if chosen.len() == before {
+                        return Ok(Step::Waited);
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
         };
         let channels: Vec<ChannelId> = chosen.into_iter().map(|(channel, _)| channel).collect();
         for channel in &channels {

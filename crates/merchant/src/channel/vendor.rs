@@ -10,7 +10,7 @@ use chain::{Channels, Mirror};
 use parking_lot::Mutex;
 use protocol::channel::{
     CHECKPOINT_EVERY, ChannelId, ChannelRecord, Domain, Index, LockedReceipt, Policy, Seconds, Tag,
-    Transcript, VendorChannel, Word, walk,
+    Transcript, VendorChannel, Word,
 };
 use protocol::ticket::OrderId;
 use storage::StoreError;
@@ -239,31 +239,16 @@ where
     }
 }
 
-/// What a vendor has of a channel, put together: payments, the checkpoint of the highest index, and where the contract's
-/// anchor stands.
+/// What a vendor has of a channel, put together: payments, and the checkpoint of the highest index.
 pub(super) fn held(
     domain: &Domain,
     chain: &ChannelRecord,
     stored: Option<&VendorChannelRecord>,
 ) -> VendorChannel {
     let opened = VendorChannel::open(domain, chain);
-    let channel = stored.map_or(opened, |stored| stored.restore(opened));
-    anchored(channel, chain)
-}
-
-/// The channel after a checkpoint on chain, if its word is one of the chain in use.
-pub(super) fn anchored(channel: VendorChannel, chain: &ChannelRecord) -> VendorChannel {
-    match chain.checkpointed {
-        Some((index, word)) if index > channel.paid.base && leads_to(&channel, index, word) => {
-            channel.anchored(index)
-        }
-        _ => channel,
-    }
-}
-
-fn leads_to(channel: &VendorChannel, index: Index, word: Word) -> bool {
-    let paid = &channel.paid;
-    index <= paid.index && walk(paid.word, channel.id, paid.index.above(index)) == word
+    // What the client checkpointed on chain by itself does not count: a proof by signature moves no anchor, the event does not
+    // say which it was, and a close has to walk from where the contract starts.
+    stored.map_or(opened, |stored| stored.restore(opened))
 }
 
 /// Index of the last checkpoint over locks.

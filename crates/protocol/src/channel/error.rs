@@ -409,7 +409,8 @@ pub enum Refusal {
         limit: u32,
     },
     /// The word does not lead to one that is known. It may be of a top-up that is not final yet, or of the chain before it.
-    #[error("the word of index {index} leads to {walked}, known is {known}")]
+    /// The message names neither word: a walk down from the vendor's gives words that only the client has shown.
+    #[error("the word of index {index} is none of the channel's")]
     WordNotInChain {
         /// The payment's index.
         index: Index,
