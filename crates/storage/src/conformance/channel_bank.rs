@@ -41,7 +41,10 @@ pub async fn permit_is_issued_once<B: Backend>() {
     };
     let again = store.issue_permit(later, |_| panic!("signed a second one")).await;
     assert_eq!(again.unwrap(), IssuedPermit::Existing(first.clone()));
-    assert_eq!(store.permits_of(channel(0)).await.unwrap(), std::slice::from_ref(&first));
+    assert_eq!(
+        store.permits_of(channel(0)).await.unwrap(),
+        std::slice::from_ref(&first)
+    );
     assert_eq!(store.permits_of(channel(1)).await.unwrap(), []);
     let second = issue(&store, permit_request(1, 0, 0))
         .await
