@@ -290,7 +290,7 @@ impl World {
     }
 
     /// The same with more to say about it.
-    pub(crate) async fn payer_builder(&self) -> Builder<SqliteStore> {
+    pub(crate) async fn payer_builder(&self) -> Builder {
         let record = self.escrow_record().await;
         let store = self.payer_store().await;
         let edges = Edges { now, random };
