@@ -2,7 +2,7 @@
 
 use alloy_primitives::U256;
 use async_trait::async_trait;
-use gateway::wire::{PaymentSignature, Requirements, SCHEME};
+use gateway::wire::{Kind, PaymentSignature, Requirements, SCHEME};
 use reqwest::StatusCode;
 use x402_reqwest::{ReqwestWithPayments, ReqwestWithPaymentsBuild, X402Client};
 use x402_types::proto::{OriginalJson, PaymentRequired, v2};
@@ -67,17 +67,18 @@ fn the_types_read_our_402() {
     let header = seller::required("http://127.0.0.1/good").header();
     let json = Base64Bytes::from(header.as_bytes()).decode().unwrap();
     let required: v2::PaymentRequired = serde_json::from_slice(&json).unwrap();
-    let [terms, channel] = required.accepts.as_slice() else {
-        panic!("a ticket and a channel, not {}", required.accepts.len());
-    };
-    assert_eq!(channel.scheme, "micropay-channel");
     assert_eq!(required.resource.unwrap().url, "http://127.0.0.1/good");
-    assert_eq!(
-        (terms.scheme.as_str(), terms.amount.as_str()),
-        (SCHEME, "1000000")
-    );
-    assert_eq!(terms.network.to_string(), "eip155:31337");
-    assert_eq!(terms.extra.as_ref().unwrap()["route"], "GET /*");
+    let schemes: Vec<_> = required
+        .accepts
+        .iter()
+        .map(|terms| terms.scheme.as_str())
+        .collect();
+    assert_eq!(schemes, [SCHEME, Kind::Channel.scheme()]);
+    for terms in &required.accepts {
+        assert_eq!(terms.amount.as_str(), "1000000");
+        assert_eq!(terms.network.to_string(), "eip155:31337");
+        assert_eq!(terms.extra.as_ref().unwrap()["route"], "GET /*");
+    }
 }
 
 #[test]

@@ -88,15 +88,37 @@ export class Seller {
     const encoded = Buffer.from(text).toString("base64url");
     const expires = new Date(Date.now() + 60_000).toISOString();
     const id = mac(realm, encoded, expires);
-    response.setHeader(
-      "WWW-Authenticate",
+    // As a gateway does that sells by channels, too: whoever pays by ticket passes over them.
+    const channel = {
+      scheme: "micropay-channel",
+      network,
+      amount,
+      asset,
+      payTo,
+      maxTimeoutSeconds: 600,
+      extra: {
+        contract: `0x${"ce".repeat(20)}`,
+        banks: [`0x${"ba".repeat(20)}`],
+        minReputation: 50,
+        margin: 21_600,
+        maxJump: 4_096,
+        checkpointEvery: 64,
+        accountable: false,
+        route: "* /*",
+      },
+    };
+    const { route: _, ...terms } = channel.extra;
+    const byChannel = { amount, currency: asset, methodDetails: { ...terms, network }, recipient: payTo };
+    const other = Buffer.from(JSON.stringify(byChannel)).toString("base64url");
+    response.setHeader("WWW-Authenticate", [
       `Payment id="${id}", realm="${realm}", method="micropay", intent="ticket", request="${encoded}", expires="${expires}"`,
-    );
+      `Payment id="another", realm="${realm}", method="micropay", intent="channel", request="${other}", expires="${expires}"`,
+    ]);
     const required = {
       x402Version: 2,
       error,
       resource: { url: `http://${realm}${request.url}` },
-      accepts: [this.terms],
+      accepts: [this.terms, channel],
       extensions: { "payment-identifier": { info: { required: false }, schema: { type: "object" } } },
     };
     response.setHeader("PAYMENT-REQUIRED", Buffer.from(JSON.stringify(required)).toString("base64"));

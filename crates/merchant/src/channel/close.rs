@@ -240,7 +240,9 @@ where
                 Ok(None) => {}
                 // A node that fails fails for all.
                 Err(error @ CloseStepError::Chain(_)) => return Err(error),
-                Err(error) => error!(channel = %record.id, %error, "cannot decide for a channel; the others go on"),
+                Err(error) => {
+                    error!(channel = %record.id, %error, "cannot decide for a channel; the others go on")
+                }
             }
         }
         // By hand, also what never paid.
