@@ -3,7 +3,7 @@
 use merchant::channel::{AcceptError, Admitted, ClosePolicy, Step, Watched, Watcher};
 use micropay_e2e::{Fault, NATIVE, StallSetup, UNIT, Window, account_key, purchase};
 use payer::channel::{Checkpoints, PayError, recover};
-use protocol::channel::{Amount, Closing, Index, Refusal, Seconds, Status};
+use protocol::channel::{Amount, Closing, Index, Refusal, Seconds, Status, Tag, Word};
 use protocol::ticket::OrderId;
 use storage::channel::{ClientChannelStore, SettlementStep, SettlementStore};
 use storage::conformance::postgres::PostgresCluster;
@@ -202,6 +202,41 @@ async fn a_payment_buys_one_order_and_a_stale_index_nothing() {
     let order = purchase(1, 1, NATIVE).order;
     assert!(matches!(
         window.admit(order, 1, &first, None).await,
+        Ok(Admitted::Repeat(_))
+    ));
+}
+
+/// Channel, index and tag are on the chain or guessed, and so is the request. The word is not.
+#[tokio::test]
+async fn a_stranger_gets_neither_answer_nor_position() {
+    let (market, customer, stall, window) = scene("stranger").await;
+    let channel = channel(&market, &customer, &stall, 20).await;
+    for number in 1..=3 {
+        customer.buy(&window, channel, number, 1).await.unwrap();
+    }
+    let last = customer.buy(&window, channel, 4, 1).await.unwrap().payment;
+    let order = purchase(4, 1, NATIVE).order;
+    let mut copy = last;
+    copy.word = Word(micropay_e2e::hash("junk", 1));
+    let mut probe = copy;
+    (probe.index, probe.tag) = (Index(1), Tag::default());
+    for attempt in [copy, probe] {
+        match window.admit(order, 4, &attempt, None).await {
+            Err(
+                error @ AcceptError::Refused {
+                    refusal: Refusal::WordNotInChain { .. },
+                    position: None,
+                },
+            ) => {
+                let text = error.to_string();
+                assert!(!text.contains(&last.word.to_string()), "{text}");
+                assert!(!text.contains(&last.tag.to_string()), "{text}");
+            }
+            other => panic!("{:?}", other.err()),
+        }
+    }
+    assert!(matches!(
+        window.admit(order, 4, &last, None).await,
         Ok(Admitted::Repeat(_))
     ));
 }
