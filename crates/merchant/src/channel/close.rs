@@ -241,7 +241,7 @@ where
                 // A node that fails fails for all.
                 Err(error @ CloseStepError::Chain(_)) => return Err(error),
                 Err(error) => {
-                    error!(channel = %record.id, %error, "cannot decide for a channel; the others go on")
+                    error!(channel = %record.id, %error, "cannot decide for a channel; the others go on");
                 }
             }
         }
