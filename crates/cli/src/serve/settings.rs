@@ -87,7 +87,7 @@ pub(crate) struct Settings {
     /// How often to look at the chain, milliseconds [default: 1000]
     #[arg(long)]
     poll_ms: Option<u64>,
-    /// Sell by channel, too: a bank whose permits are taken; repeatable. More in the file, under [channels]
+    /// Sell by channel, too: a bank whose permits are taken; repeatable. More in the file, under `channels`
     #[arg(long, value_name = "ADDRESS")]
     #[serde(skip_serializing_if = "Vec::is_empty")] // no flag is no setting
     bank: Vec<Address>,
