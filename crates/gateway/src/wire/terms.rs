@@ -15,7 +15,7 @@ use super::{Contracts, Kind, WireError};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Requirements {
-    /// [`SCHEME`].
+    /// [`SCHEME`](super::SCHEME).
     pub scheme: String,
     /// CAIP-2 name of the chain: `eip155:<chain id>`.
     pub network: String,
