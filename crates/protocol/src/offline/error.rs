@@ -827,6 +827,9 @@ pub enum DecodeError {
     /// Not a list.
     #[error(transparent)]
     List(#[from] ListError),
+    /// What was saved as credited proves nothing.
+    #[error(transparent)]
+    Path(#[from] PathError),
 }
 
 /// Why a hop does not follow from what is there.
@@ -986,6 +989,7 @@ impl DecodeError {
             Self::WalletSignature(_) => "wallet-signature",
             Self::Signature(_) => "signature",
             Self::List(_) => "list",
+            Self::Path(error) => error.rule(),
         }
     }
 }

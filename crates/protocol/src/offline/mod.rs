@@ -4,6 +4,7 @@ mod certificate;
 mod confirmation;
 mod deposit;
 mod domain;
+mod encoding;
 mod error;
 mod invoice;
 mod key;
@@ -23,6 +24,7 @@ pub use certificate::{ATTEST_LENGTH, Attest, Certificate, IndexName, qualifying_
 pub use confirmation::ConfirmationCode;
 pub use deposit::{Coin, DepositReceipt, SignedDeposit};
 pub use domain::Domain;
+pub use encoding::{MAX_HISTORY, MAX_PAYMENT_BYTES};
 pub use error::{
     CertificateError, DecodeError, ListError, LogError, PathError, PayError, Refusal, Unbuilt,
     WalletKeyError, WalletSignatureError,

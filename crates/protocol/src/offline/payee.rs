@@ -10,8 +10,8 @@
 //! transfer is credited, and money that is not wanted any more goes back by a new payment (O-6).
 
 use super::{
-    Acceptance, Domain, Fragment, Invoice, InvoiceDigest, Judged, Output, Path, PayError, PayeePolicy,
-    Refusal, Rejection, Timestamp, TransferDigest, View, Wallet, judge,
+    Acceptance, DecodeError, Domain, Fragment, Invoice, InvoiceDigest, Judged, Output, Path, PayError,
+    PayeePolicy, Refusal, Rejection, Timestamp, TransferDigest, View, Wallet, judge,
 };
 
 /// An invoice, and what became of it.
@@ -178,5 +178,23 @@ impl Payee<Credited> {
             return Err(Refusal::AlreadyPaid { got, first });
         }
         Ok(self.acceptance())
+    }
+}
+
+impl Credited {
+    /// From what was saved of it. The path was judged when it came; now it is only proven.
+    pub(super) fn restored(
+        domain: &Domain,
+        path: Path,
+        at: Timestamp,
+        late: bool,
+    ) -> Result<Self, DecodeError> {
+        let judged = Judged::restored(domain, &path.prove(domain)?);
+        Ok(Self {
+            judged,
+            path,
+            at,
+            late,
+        })
     }
 }

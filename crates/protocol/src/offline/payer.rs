@@ -133,6 +133,11 @@ impl Default for PayerPolicy {
 }
 
 impl<S> Payer<S> {
+    /// What was saved of one.
+    pub fn resume(wallet: Wallet, state: S) -> Self {
+        Self { wallet, state }
+    }
+
     /// The wallet's books in this state.
     pub fn wallet(&self) -> &Wallet {
         &self.wallet
@@ -549,13 +554,6 @@ impl AnyPayer {
 
 macro_rules! any_payer {
     ($($state:ident),*) => {$(
-        impl Payer<$state> {
-            /// What was saved of one.
-            pub fn resume(wallet: Wallet, state: $state) -> Self {
-                Self { wallet, state }
-            }
-        }
-
         impl From<Payer<$state>> for AnyPayer {
             fn from(payer: Payer<$state>) -> Self {
                 Self::$state(payer)

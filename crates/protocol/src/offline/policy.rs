@@ -143,6 +143,27 @@ impl Exposure {
     }
 }
 
+impl Judged {
+    /// What a path gives that was judged before.
+    pub(super) fn restored(domain: &Domain, proven: &ProvenPath<'_>) -> Self {
+        let mut depends_on = Vec::new();
+        for hop in &proven.path().hops {
+            let class = (
+                proven.registrars()[hop.payer],
+                proven.path().wallets[hop.payer].class,
+            );
+            if !depends_on.contains(&class) {
+                depends_on.push(class);
+            }
+        }
+        Self {
+            fragment: proven.fragment(domain, Output::Payee),
+            transfer: proven.digests().last().copied().unwrap_or_default(),
+            depends_on,
+        }
+    }
+}
+
 /// Judges a payment of `invoice`.
 pub fn judge(domain: &Domain, invoice: &Invoice, path: &Path, view: &View<'_>) -> Result<Judged, Refusal> {
     let last = &path
@@ -154,14 +175,10 @@ pub fn judge(domain: &Domain, invoice: &Invoice, path: &Path, view: &View<'_>) -
     check_clock(invoice, last, view)?;
     check_horizon(path, view)?;
     let proven = path.prove(domain)?;
-    let depends_on = check_classes(&proven, last, view)?;
+    let judged = Judged::restored(domain, &proven);
+    check_classes(&judged, view)?;
     check_lists(&proven, view)?;
-    let fragment = proven.fragment(domain, Output::Payee);
-    Ok(Judged {
-        fragment,
-        transfer: *proven.digests().last().unwrap_or(&TransferDigest::default()),
-        depends_on,
-    })
+    Ok(judged)
 }
 
 /// It pays me, for this, and so much.
@@ -241,19 +258,9 @@ fn check_horizon(path: &Path, view: &View<'_>) -> Result<(), Refusal> {
 }
 
 /// Everybody who spent is of a class that is taken, and not for too much.
-fn check_classes(
-    proven: &ProvenPath<'_>,
-    last: &Transfer,
-    view: &View<'_>,
-) -> Result<Vec<(Address, ClassId)>, Refusal> {
-    let path = proven.path();
-    let asset = path.deposit.coin.asset;
-    let mut depends_on = Vec::new();
-    for hop in &path.hops {
-        let (registrar, class) = (proven.registrars()[hop.payer], path.wallets[hop.payer].class);
-        if depends_on.contains(&(registrar, class)) {
-            continue;
-        }
+fn check_classes(judged: &Judged, view: &View<'_>) -> Result<(), Refusal> {
+    let Fragment { asset, value, .. } = judged.fragment;
+    for (registrar, class) in judged.depends_on.iter().copied() {
         if class.is_dev() && !view.policy.allow_dev {
             return Err(Refusal::DevClass { registrar, class });
         }
@@ -265,26 +272,25 @@ fn check_classes(
                 class,
                 asset,
             })?;
-        if last.amount < accepted.min_fragment {
+        if value < accepted.min_fragment {
             return Err(Refusal::FragmentTooSmall {
-                got: last.amount,
+                got: value,
                 needed: accepted.min_fragment,
             });
         }
         let held = view.exposure.of(registrar, class, asset);
         if held
-            .checked_add(last.amount)
+            .checked_add(value)
             .is_none_or(|sum| sum > accepted.accept_limit)
         {
             return Err(Refusal::AboveAcceptLimit {
-                got: last.amount,
+                got: value,
                 held,
                 limit: accepted.accept_limit,
             });
         }
-        depends_on.push((registrar, class));
     }
-    Ok(depends_on)
+    Ok(())
 }
 
 /// Nobody who spent was revoked, as far as can be known without a network.

@@ -101,17 +101,21 @@ impl Gap {
                 limit: MAX_GAP_SIBLINGS,
             });
         }
-        let got = self
-            .siblings
-            .iter()
-            .fold(leaf(self.low, self.high), |below, sibling| node(below, *sibling));
-        if got != root.0 {
-            return Err(LogError::GapNotUnderRoot {
-                got: SpentRoot(got),
-                root,
-            });
+        let got = self.root();
+        if got != root {
+            return Err(LogError::GapNotUnderRoot { got, root });
         }
         Ok(())
+    }
+
+    /// The root that this gap is under.
+    pub fn root(&self) -> SpentRoot {
+        let leaf = leaf(self.low, self.high);
+        SpentRoot(
+            self.siblings
+                .iter()
+                .fold(leaf, |below, sibling| node(below, *sibling)),
+        )
     }
 }
 
