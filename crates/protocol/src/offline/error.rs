@@ -592,6 +592,14 @@ pub enum PayError {
         /// Who would pay.
         payer: WalletId,
     },
+    /// The invoice is a copy of one that was paid.
+    #[error("invoice {invoice} of {issued_at} is paid")]
+    AlreadyPaid {
+        /// The invoice.
+        invoice: InvoiceDigest,
+        /// Its time.
+        issued_at: Timestamp,
+    },
     /// The invoice is for nothing.
     #[error("invoice {invoice} asks for {amount}")]
     NothingAsked {
@@ -953,6 +961,7 @@ impl PayError {
         match self {
             Self::InvoiceSignature { .. } => "invoice-signature",
             Self::OwnInvoice { .. } => "own-invoice",
+            Self::AlreadyPaid { .. } => "already-paid",
             Self::NothingAsked { .. } => "nothing-asked",
             Self::InvoiceFromFuture { .. } => "invoice-from-future",
             Self::InvoiceStale { .. } => "invoice-stale",

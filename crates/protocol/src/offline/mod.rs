@@ -46,7 +46,7 @@ pub use units::{
     ClassId, CoinId, DepositNonce, Depth, FragmentId, Input, InvoiceDigest, Kind, LogHead, MAX_HOPS,
     NameHash, Nonce32, Output, Previous, RegistrationDigest, Sequence, TransferDigest, WalletId,
 };
-pub use wallet::{Holding, Wallet, WalletLog};
+pub use wallet::{Holding, PaidInvoice, Wallet, WalletLog};
 
 pub use crate::signature::{Key, KeyError, PublicKey, Signature, SignatureError, recover};
 pub use crate::units::{Amount, Seconds, Timestamp, UnitError};

@@ -19,8 +19,8 @@
 
 use super::{
     Amount, Certificate, Domain, Evidence, Holding, Hop, Input, InvoiceDigest, LogError, LogHead, LogProof,
-    MAX_HOPS, Output, Path, PayError, Seconds, SignedAcceptance, SignedInvoice, SignedRejection, Timestamp,
-    Transfer, TransferDigest, Wallet, WalletSignature,
+    MAX_HOPS, Output, PaidInvoice, Path, PayError, Seconds, SignedAcceptance, SignedInvoice, SignedRejection,
+    Timestamp, Transfer, TransferDigest, Wallet, WalletSignature,
 };
 
 /// How far a payer trusts clocks.
@@ -263,6 +263,12 @@ impl Payer<Idle> {
             });
         }
         let digest = domain.invoice_digest(invoice);
+        if self.wallet.paid.iter().any(|paid| paid.invoice == digest) {
+            return Err(PayError::AlreadyPaid {
+                invoice: digest,
+                issued_at,
+            });
+        }
         if invoice.amount == Amount::ZERO {
             return Err(PayError::NothingAsked {
                 invoice: digest,
@@ -435,6 +441,14 @@ impl Payer<Chosen> {
         wallet.sequence = transfer.sequence;
         wallet.previous = digest.into();
         wallet.spent.push(input);
+        // Copies of an invoice cannot be told from it; what is older than this is stale for every clock.
+        wallet
+            .paid
+            .retain(|paid| paid.issued_at.plus(Seconds::DAY) >= transfer.issued_at);
+        wallet.paid.extend(self.state.invoice.map(|signed| PaidInvoice {
+            invoice: transfer.invoice,
+            issued_at: signed.invoice.issued_at,
+        }));
         if let Some(log) = &mut wallet.log {
             log.entries.push(transfer.entry(digest));
         }

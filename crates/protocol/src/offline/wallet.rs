@@ -4,8 +4,9 @@
 use alloy_primitives::Address;
 
 use super::{
-    Amount, Base, Domain, Fragment, Input, LogEntry, LogError, LogHead, Output, Path, PayError, Previous,
-    Sequence, SignedDeposit, SignedLogCheckpoint, SignedRegistration, SpentTree, WalletId,
+    Amount, Base, Domain, Fragment, Input, InvoiceDigest, LogEntry, LogError, LogHead, Output, Path,
+    PayError, Previous, Sequence, SignedDeposit, SignedLogCheckpoint, SignedRegistration, SpentTree,
+    Timestamp, WalletId,
 };
 
 /// A coin or fragment that a wallet may spend, with its path.
@@ -15,6 +16,15 @@ pub struct Holding {
     pub path: Path,
     /// Which part of the last transfer it is.
     pub output: Output,
+}
+
+/// An invoice that was paid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PaidInvoice {
+    /// Which.
+    pub invoice: InvoiceDigest,
+    /// By the payee's clock. Long after, the invoice is stale, and forgotten.
+    pub issued_at: Timestamp,
 }
 
 /// The wallet's copy of its log.
@@ -39,6 +49,8 @@ pub struct Wallet {
     pub holdings: Vec<Holding>,
     /// What it has spent, one input for each transfer, so that nothing is imported or received twice.
     pub spent: Vec<Input>,
+    /// Invoices that it has paid and that are not stale for sure, so that a copy of one is not paid again.
+    pub paid: Vec<PaidInvoice>,
     /// Its log, if it is of a LOG class.
     pub log: Option<WalletLog>,
 }
@@ -59,6 +71,7 @@ impl Wallet {
             previous: registration.origin(domain).into(),
             holdings: Vec::new(),
             spent: Vec::new(),
+            paid: Vec::new(),
             log: registration.index.map(|_| WalletLog::default()),
         }
     }

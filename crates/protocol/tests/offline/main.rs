@@ -1,7 +1,6 @@
 //! The offline scheme off chain: one file per concern, and the attacks of `offline.md` by their names.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
-mod attack;
 mod encoding;
 mod key;
 mod log;

@@ -1,10 +1,12 @@
 //! `tests/vectors/offline.json`, made by a program that is neither ours: ids, digests, signatures, logs.
 
-use alloy_primitives::{Address, B256, hex};
+use alloy_primitives::{Address, B256, hex, keccak256};
+use alloy_sol_types::SolValue;
 use micropay_protocol::offline::{
-    Amount, ClassId, Coin, DepositNonce, Domain, Invoice, Key, LogEntry, LogHead, NameHash, Nonce32, Output,
-    Previous, Registration, RegistrationDigest, Sequence, Signature, SoftwareKey, Timestamp, Transfer,
-    TransferDigest, WalletKey, WalletSignature, recover,
+    Acceptance, Amount, ClassId, Coin, CoinId, DepositNonce, DepositReceipt, Domain, Input, Invoice,
+    InvoiceDigest, Key, LogCheckpoint, LogEntry, LogHead, NameHash, Nonce32, Output, Previous, Registration,
+    RegistrationDigest, Rejection, Sequence, Signature, SoftwareKey, SpentRoot, Timestamp, Transfer,
+    TransferDigest, WalletId, WalletKey, WalletSignature, recover,
 };
 use serde_json::Value;
 
@@ -63,9 +65,7 @@ fn domain_and_coin() {
 #[test]
 fn wallets_and_registrations() {
     let vectors = vectors();
-    let domain = domain(&vectors);
     let registrar = Key::from_bytes(&word(&vectors["registrarKey"]).0).unwrap();
-    let mut found = 0;
     for (name, wallet) in vectors["wallets"].as_object().unwrap() {
         let secret = SoftwareKey::from_bytes(&word(&wallet["secret"]).0).unwrap();
         let key = WalletKey::new(word(&wallet["x"]), word(&wallet["y"])).unwrap();
@@ -78,40 +78,84 @@ fn wallets_and_registrations() {
             recover(digest.0, &signature).unwrap().address(),
             registrar.address()
         );
-        // The file does not say class, log and end; the few that one would take are tried.
-        let registration = candidates(&key, address(&wallet["owner"]))
-            .find(|registration| domain.registration_digest(registration) == digest);
-        if let Some(registration) = registration {
-            found += 1;
-            assert_eq!(registration.sign(&domain, &registrar), signature, "{name}");
-        }
         assert_eq!(registrar.sign(digest.0), signature, "{name}");
     }
-    assert_eq!(found, 4, "registrations whose fields are known");
 }
 
-fn candidates(key: &WalletKey, owner: Address) -> impl Iterator<Item = Registration> {
-    let wallet = key.wallet();
-    (0..16).flat_map(move |class| {
-        [
-            1_700_000_000_u64,
-            1_800_000_000,
-            1_900_000_000,
-            2_000_000_000,
-            4_000_000_000,
-            u64::MAX,
-        ]
-        .into_iter()
-        .flat_map(move |valid_until| {
-            [B256::ZERO].map(|log| Registration {
-                wallet,
-                owner,
-                class: ClassId(class),
-                log: NameHash(log),
-                valid_until: Timestamp(valid_until),
-            })
-        })
-    })
+/// Typed again by hand: a typo in `domain.rs` cannot cancel itself here. (The vectors' file names only three types, and of its
+/// registrations neither class nor log nor end.)
+#[test]
+fn type_strings_are_the_normative_ones() {
+    let domain = domain(&vectors());
+    let hash = |name: &str, fields: Vec<u8>| {
+        let body = keccak256([keccak256(name).as_slice(), &fields].concat());
+        keccak256([&[0x19, 0x01][..], domain.separator().as_slice(), body.as_slice()].concat())
+    };
+    let (word, address) = (B256::repeat_byte(1), Address::repeat_byte(2));
+    let registration = Registration {
+        wallet: WalletId(word),
+        owner: address,
+        class: ClassId(3),
+        log: NameHash(B256::repeat_byte(4)),
+        valid_until: Timestamp(5),
+    };
+    assert_eq!(
+        domain.registration_digest(&registration).0,
+        hash(
+            "Registration(bytes32 wallet,address owner,uint32 class,bytes32 log,uint64 validUntil)",
+            (word, address, 3_u32, B256::repeat_byte(4), 5_u64).abi_encode(),
+        )
+    );
+    let receipt = DepositReceipt {
+        coin: CoinId(word),
+        wallet: WalletId(B256::repeat_byte(6)),
+        asset: address,
+        amount: Amount(u128::MAX),
+        settle_by: Timestamp(7),
+    };
+    assert_eq!(
+        domain.deposit_receipt_digest(&receipt),
+        hash(
+            "DepositReceipt(bytes32 coin,bytes32 wallet,address asset,uint128 amount,uint64 settleBy)",
+            (word, B256::repeat_byte(6), address, u128::MAX, 7_u64).abi_encode(),
+        )
+    );
+    let acceptance = Acceptance {
+        transfer: TransferDigest(word),
+        payee: WalletId(B256::repeat_byte(8)),
+        issued_at: Timestamp(9),
+    };
+    let fields = (word, B256::repeat_byte(8), 9_u64).abi_encode();
+    assert_eq!(
+        domain.acceptance_digest(&acceptance),
+        hash(
+            "Acceptance(bytes32 transfer,bytes32 payee,uint64 issuedAt)",
+            fields.clone()
+        )
+    );
+    let rejection = Rejection {
+        invoice: InvoiceDigest(word),
+        payee: WalletId(B256::repeat_byte(8)),
+        issued_at: Timestamp(9),
+    };
+    assert_eq!(
+        domain.rejection_digest(&rejection),
+        hash("Rejection(bytes32 invoice,bytes32 payee,uint64 issuedAt)", fields)
+    );
+    let checkpoint = LogCheckpoint {
+        wallet: WalletId(word),
+        head: LogHead(B256::repeat_byte(3)),
+        sequence: Sequence(4),
+        spent: SpentRoot(B256::repeat_byte(5)),
+        issued_at: Timestamp(6),
+    };
+    assert_eq!(
+        domain.log_checkpoint_digest(&checkpoint),
+        hash(
+            "LogCheckpoint(bytes32 wallet,bytes32 head,uint64 sequence,bytes32 spent,uint64 issuedAt)",
+            (word, B256::repeat_byte(3), 4_u64, B256::repeat_byte(5), 6_u64).abi_encode(),
+        )
+    );
 }
 
 #[test]
@@ -136,7 +180,7 @@ fn invoices_transfers_and_fragments() {
         assert_eq!(payee.sign(digest.0.as_slice()), signature, "RFC 6979, low s");
 
         let transfer = Transfer {
-            input: micropay_protocol::offline::Input(word(&case["input"])),
+            input: Input(word(&case["input"])),
             payee: payee.public_key().wallet(),
             amount: amount(&case["amount"]),
             change: amount(&case["change"]),
@@ -166,7 +210,7 @@ fn the_log_of_a() {
     let own = transfers.iter().filter(|case| text(&case["payer"]) == "A");
     for (case, logged) in own.zip(&log[1..]) {
         let entry = LogEntry {
-            input: micropay_protocol::offline::Input(word(&case["input"])),
+            input: Input(word(&case["input"])),
             transfer: TransferDigest(word(&case["digest"])),
         };
         assert_eq!(entry.to_bytes().to_vec(), bytes(&logged["entry"]));

@@ -1,12 +1,14 @@
 //! What a wallet saves: its books with the payment that is under way, payments that wait for their acceptance, and what it
 //! was paid. Read back as strictly as what arrives from others: files are set back, cut off and mixed up.
 
+use alloy_primitives::B256;
+
 use super::cbor::{Fields, MapWriter};
 use super::{Encoded, message};
 use crate::offline::{
     Amount, AnyPayer, Chosen, Committed, Credited, DecodeError, Domain, Holding, Idle, Input, Invoice,
-    InvoiceDigest, LogEntry, Nonce32, Outgoing, Output, Path, Payee, Payer, Previous, Reserved, Sequence,
-    SignedInvoice, SignedRegistration, Transfer, Wallet, WalletId, WalletLog,
+    InvoiceDigest, LogEntry, Nonce32, Outgoing, Output, PaidInvoice, Path, Payee, Payer, Previous, Reserved,
+    Sequence, SignedInvoice, SignedRegistration, Timestamp, Transfer, Wallet, WalletId, WalletLog,
 };
 
 /// Most coins and fragments of a wallet.
@@ -145,6 +147,8 @@ impl Encoded for Wallet {
             let entries: Vec<[u8; LogEntry::LENGTH]> = log.entries.iter().map(LogEntry::to_bytes).collect();
             map.bytes_unless_empty(6, entries.as_flattened());
         }
+        let paid: Vec<[u8; PAID]> = self.paid.iter().map(paid_to_bytes).collect();
+        map.bytes_unless_empty(7, paid.as_flattened());
     }
 
     fn read(domain: &Domain, fields: &mut Fields<'_, '_>) -> Result<Self, DecodeError> {
@@ -169,14 +173,35 @@ impl Encoded for Wallet {
                 .map(LogEntry::from_bytes)
                 .collect(),
         };
+        let paid = fields.pieces(7, MAX_SPENT)?.iter().map(paid_from_bytes).collect();
         Ok(Self {
             registration,
+            paid,
             sequence: Sequence::ZERO.plus(spent.len()).unwrap_or_default(),
             previous,
             holdings,
             spent,
             log: registration.index.map(|_| log),
         })
+    }
+}
+
+/// Digest and time.
+const PAID: usize = 32 + 8;
+
+fn paid_to_bytes(paid: &PaidInvoice) -> [u8; PAID] {
+    let mut bytes = [0; PAID];
+    bytes[..32].copy_from_slice(paid.invoice.0.as_slice());
+    bytes[32..].copy_from_slice(&paid.issued_at.0.to_be_bytes());
+    bytes
+}
+
+fn paid_from_bytes(bytes: &[u8; PAID]) -> PaidInvoice {
+    let mut time = [0; 8];
+    time.copy_from_slice(&bytes[32..]);
+    PaidInvoice {
+        invoice: InvoiceDigest(B256::from_slice(&bytes[..32])),
+        issued_at: Timestamp(u64::from_be_bytes(time)),
     }
 }
 
