@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use alloy::primitives::Address;
 use chain::{ChainClient, Follower, Sender};
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use eyre::{OptionExt, ensure};
 use merchant::ticket::{ClaimPolicy, Claimer, Decision, Merchant, Step, follow_once};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use protocol::ticket::{Domain, Policy, Seconds, Seed};
+use protocol::ticket::{Policy, Seconds, Seed};
 use serde_json::json;
 use storage::{Part, Store, WinStage};
 
@@ -18,7 +18,7 @@ use crate::business::{beat_for_ever, catch_up};
 use crate::config::Config;
 use crate::exit::again;
 use crate::output::{Output, count, date, rows};
-use crate::stores::{self, Locked, Place};
+use crate::stores::{self, Locked, Place, Storage};
 use crate::{clock, keys};
 
 /// The merchant's claims.
@@ -48,15 +48,6 @@ pub(crate) enum Claim {
     },
 }
 
-/// Which store is meant.
-#[derive(Debug, Args)]
-pub(crate) struct Storage {
-    /// Where the merchant's store is, as `micropay serve` has it: sqlite:PATH or postgres://… [default: a file in the home
-    /// folder]
-    #[arg(long, value_name = "URL")]
-    storage: Option<String>,
-}
-
 /// Of this process among gateways on the same database, which it is for as long as it claims.
 const LEASE: Duration = Duration::from_secs(30);
 
@@ -69,7 +60,7 @@ pub(crate) async fn run(command: &Claim, config: &Config, out: Output) -> eyre::
         } => {
             let recipient = keys::address_or_name(config, merchant)?;
             let domain = config.domain().await?;
-            match storage.place(config, domain, recipient)? {
+            match storage.place(&config.home, domain, recipient)? {
                 Place::File(path) => {
                     let store = stores::merchant_at(&path, domain, recipient).await?;
                     list(&store, recipient, *limit, out).await
@@ -85,12 +76,6 @@ pub(crate) async fn run(command: &Claim, config: &Config, out: Output) -> eyre::
             pay_to,
             storage,
         } => now(config, from, pay_to.as_deref(), storage, out).await,
-    }
-}
-
-impl Storage {
-    fn place(&self, config: &Config, domain: Domain, recipient: Address) -> eyre::Result<Place> {
-        Place::of(self.storage.as_deref(), &config.home, domain, recipient)
     }
 }
 
@@ -143,7 +128,7 @@ async fn now(
     };
     let domain = client.domain();
     let sender = Sender::new(client.clone(), account);
-    let (claimed, paid) = match storage.place(config, domain, recipient)? {
+    let (claimed, paid) = match storage.place(&config.home, domain, recipient)? {
         Place::File(path) => {
             // Another `claim now` may ask this one: it is at it already.
             let _deaf = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::user_defined1())?;

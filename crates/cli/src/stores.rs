@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use alloy::primitives::Address;
+use clap::Args;
 use eyre::WrapErr;
 use protocol::channel;
 use protocol::ticket::Domain;
@@ -16,6 +17,21 @@ use storage::{PostgresStore, SqliteStore, StoreIdentity};
 
 use crate::exit::usage;
 use crate::keys::private_folder;
+
+/// Which of a merchant's stores is meant.
+#[derive(Debug, Args)]
+pub(crate) struct Storage {
+    /// Where the seller's store is, as `micropay serve` has it: sqlite:PATH or postgres://… [default: a file in the home
+    /// folder]
+    #[arg(long, value_name = "URL")]
+    storage: Option<String>,
+}
+
+impl Storage {
+    pub(crate) fn place(&self, home: &Path, domain: Domain, recipient: Address) -> eyre::Result<Place> {
+        Place::of(self.storage.as_deref(), home, domain, recipient)
+    }
+}
 
 /// Where a merchant's store is.
 pub(crate) enum Place {

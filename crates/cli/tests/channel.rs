@@ -224,6 +224,16 @@ fn a_channel_from_its_opening_to_a_close_by_both() {
     );
     let listed = market.world.json(&["channel", "list", "--vendor", SHOP]);
     assert_eq!(listed[0]["paid"], 5);
+    // Another store knows of none.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let storage = format!("sqlite:{}", elsewhere.path().join("other.sqlite").display());
+    let of_other = ["--vendor", SHOP, "--storage", &storage];
+    let listed = market.world.json(&[&["channel", "list"], &of_other[..]].concat());
+    assert_eq!(listed, json!([]));
+    let error = market
+        .world
+        .error(1, &[&["channel", "show", &id], &of_other[..]].concat());
+    assert!(error.contains("the 0 that its store knows"), "{error}");
     // A few digits name it, wrong ones do not.
     let short = market.world.json(&["channel", "show", &id[..8]]);
     assert_eq!(short["channel"], json!(id));

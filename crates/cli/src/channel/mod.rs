@@ -11,6 +11,7 @@ mod recover;
 mod show;
 mod watch;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,16 +24,17 @@ use eyre::bail;
 use gateway::client::Desk;
 use protocol::channel::{Amount, ChannelId, Index, Key, Permit};
 use serde_json::{Value, json};
-use storage::SqliteStore;
 use storage::channel::{ChannelDomainStore, ClientChannelFilter, ClientChannelRecord, ClientChannelStore};
+use storage::{PostgresStore, SqliteStore};
 use url::Url;
 
 use crate::config::Config;
 use crate::exit::usage;
 use crate::get;
 use crate::output::{Output, ether};
+use crate::stores::{self, Place, Storage};
 use crate::units::Asset;
-use crate::{clock, keys, stores};
+use crate::{clock, keys};
 
 pub(crate) use ask::AskedBank;
 pub(crate) use bank::{admit, bank_service, start_bank};
@@ -119,7 +121,23 @@ pub(crate) async fn client_store(config: &Config) -> eyre::Result<SqliteStore> {
 
 /// The vendor's store, as `serve` keeps it beside its tickets.
 pub(crate) async fn vendor_store(config: &Config, vendor: Address) -> eyre::Result<SqliteStore> {
-    let store = stores::merchant(&config.home, config.domain().await?, vendor).await?;
+    let file = stores::merchant_file(&config.home, config.domain().await?, vendor)?;
+    vendor_store_at(config, &file, vendor).await
+}
+
+/// Where the store is that a vendor's command names.
+async fn place(config: &Config, storage: &Storage, vendor: Address) -> eyre::Result<Place> {
+    storage.place(&config.home, config.domain().await?, vendor)
+}
+
+async fn vendor_store_at(config: &Config, file: &Path, vendor: Address) -> eyre::Result<SqliteStore> {
+    let store = stores::merchant_at(file, config.domain().await?, vendor).await?;
+    store.use_channels(config.channel_domain().await?).await?;
+    Ok(store)
+}
+
+async fn vendor_store_in(config: &Config, url: &str, vendor: Address) -> eyre::Result<PostgresStore> {
+    let store = stores::merchant_in(url, config.domain().await?, vendor).await?;
     store.use_channels(config.channel_domain().await?).await?;
     Ok(store)
 }

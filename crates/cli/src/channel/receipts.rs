@@ -2,7 +2,7 @@
 //! can check without a chain, end to end: every receipt opens the one before it, and the first the bank's own signature.
 
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 
@@ -12,16 +12,17 @@ use eyre::OptionExt;
 use payer::channel::VendorApi;
 use protocol::channel::{Amount, ChannelId, Domain, Index, ReceiptsFile, Stopped, recover};
 use serde_json::{Value, json};
-use storage::channel::VendorChannelStore;
+use storage::Store;
 use url::Url;
 
 use super::file::{ReceiptsJson, channel_of};
 use super::show::vendor_channel;
-use super::{client_channel, client_store, vendor_at, vendor_store};
+use super::{client_channel, client_store, place, vendor_at, vendor_store_at, vendor_store_in};
 use crate::config::Config;
 use crate::exit::{self, refused};
 use crate::keys;
 use crate::output::{Output, count, rows};
+use crate::stores::{Place, Storage};
 
 /// Whose step: the client's, or with `--vendor` the vendor's.
 #[derive(Debug, Args)]
@@ -37,6 +38,8 @@ pub(crate) struct OpenReceipts {
     /// Write the receipts to this file, for `micropay channel verify`
     #[arg(long, value_name = "FILE", requires = "vendor")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    storage: Storage,
 }
 
 /// What to check, and whom to trust.
@@ -76,7 +79,29 @@ pub(super) async fn open_receipts(open: &OpenReceipts, config: &Config, out: Out
         None => send_opener(open, config, out).await,
         Some(vendor) => {
             let vendor = keys::address_or_name(config, vendor)?;
-            open_stored(config, vendor, &open.channel, open.out.as_deref(), out).await
+            let domain = config.channel_domain().await?;
+            match place(config, &open.storage, vendor).await? {
+                Place::File(path) => {
+                    open_stored(
+                        open,
+                        domain,
+                        vendor_store_at(config, &path, vendor).await?,
+                        vendor,
+                        out,
+                    )
+                    .await
+                }
+                Place::Database(url) => {
+                    open_stored(
+                        open,
+                        domain,
+                        vendor_store_in(config, &url, vendor).await?,
+                        vendor,
+                        out,
+                    )
+                    .await
+                }
+            }
         }
     }
 }
@@ -106,16 +131,14 @@ async fn send_opener(open: &OpenReceipts, config: &Config, out: Output) -> eyre:
     out.answer(&value, text)
 }
 
-async fn open_stored(
-    config: &Config,
+async fn open_stored<S: Store>(
+    open: &OpenReceipts,
+    domain: Domain,
+    store: S,
     vendor: Address,
-    channel: &str,
-    path: Option<&Path>,
     out: Output,
 ) -> eyre::Result<()> {
-    let store = vendor_store(config, vendor).await?;
-    let domain = config.channel_domain().await?;
-    let (id, chain) = vendor_channel(&store, vendor, channel).await?;
+    let (id, chain) = vendor_channel(&store, vendor, &open.channel).await?;
     let stored = store.vendor_channel(id).await?;
     let opening = stored.and_then(|stored| stored.opening);
     let opening = opening.ok_or_else(|| {
@@ -133,6 +156,7 @@ async fn open_stored(
     };
     let json = ReceiptsJson::new(&domain, &file);
     let verified = Verified::of(&json, &[])?;
+    let path = open.out.as_deref();
     if let Some(path) = path {
         json.write(path)?;
     }

@@ -8,17 +8,20 @@ use clap::Args;
 use eyre::OptionExt;
 use protocol::channel::{ChannelId, ChannelRecord, Index, Status};
 use serde_json::{Value, json};
-use storage::SqliteStore;
+use storage::Store;
 use storage::channel::{
     ChannelMirrorStore, ClientChannelFilter, ClientChannelRecord, ClientChannelStore, VendorChannelRecord,
-    VendorChannelStore,
 };
 
 use super::open::until;
-use super::{choose, client_channel, client_store, describe_permit, newest, vendor_store, worth};
+use super::{
+    choose, client_channel, client_store, describe_permit, newest, place, vendor_store_at, vendor_store_in,
+    worth,
+};
 use crate::config::Config;
 use crate::keys;
 use crate::output::{Output, date, rows};
+use crate::stores::{Place, Storage};
 use crate::units::Asset;
 
 /// Whose channels.
@@ -27,6 +30,8 @@ pub(crate) struct List {
     /// Those that pay this vendor, from its store [default: those that this client pays with]
     #[arg(long, value_name = "ADDRESS|KEY")]
     vendor: Option<String>,
+    #[command(flatten)]
+    storage: Storage,
 }
 
 /// Which channel, and whose view of it.
@@ -40,6 +45,8 @@ pub(crate) struct Show {
     /// Write what a watcher needs to close the channel in time; it holds no key
     #[arg(long, value_name = "FILE", requires = "vendor")]
     watch_file: Option<PathBuf>,
+    #[command(flatten)]
+    storage: Storage,
 }
 
 /// What the contract says of a channel now.
@@ -69,7 +76,17 @@ impl OnChain {
 pub(super) async fn list(list: &List, config: &Config, out: Output) -> eyre::Result<()> {
     match &list.vendor {
         None => list_client(config, out).await,
-        Some(vendor) => list_vendor(config, keys::address_or_name(config, vendor)?, out).await,
+        Some(vendor) => {
+            let vendor = keys::address_or_name(config, vendor)?;
+            match place(config, &list.storage, vendor).await? {
+                Place::File(path) => {
+                    list_vendor(&vendor_store_at(config, &path, vendor).await?, vendor, out).await
+                }
+                Place::Database(url) => {
+                    list_vendor(&vendor_store_in(config, &url, vendor).await?, vendor, out).await
+                }
+            }
+        }
     }
 }
 
@@ -101,10 +118,9 @@ async fn list_client(config: &Config, out: Output) -> eyre::Result<()> {
     )
 }
 
-async fn list_vendor(config: &Config, vendor: Address, out: Output) -> eyre::Result<()> {
-    let store = vendor_store(config, vendor).await?;
+async fn list_vendor<S: Store>(store: &S, vendor: Address, out: Output) -> eyre::Result<()> {
     let mut all = Vec::new();
-    for (id, _) in mirrored(&store, vendor).await? {
+    for (id, _) in mirrored(store, vendor).await? {
         if let Some(record) = store.vendor_channel(id).await? {
             all.push(record);
         }
@@ -130,8 +146,8 @@ async fn list_vendor(config: &Config, vendor: Address, out: Output) -> eyre::Res
 }
 
 /// The channels to a vendor that its store knows from the chain, by id.
-pub(crate) async fn mirrored(
-    store: &SqliteStore,
+pub(crate) async fn mirrored<S: ChannelMirrorStore>(
+    store: &S,
     vendor: Address,
 ) -> eyre::Result<Vec<(ChannelId, ChannelRecord)>> {
     let Some((_, records)) = store.load_channel_mirror().await? else {
@@ -154,19 +170,38 @@ pub(super) async fn show(show: &Show, config: &Config, out: Output) -> eyre::Res
         }
         Some(vendor) => {
             let vendor = keys::address_or_name(config, vendor)?;
-            let store = vendor_store(config, vendor).await?;
-            let (id, chain) = vendor_channel(&store, vendor, &show.channel).await?;
-            if let Some(file) = &show.watch_file {
-                return super::watch::export(&store, id, &chain, file, config, out).await;
+            match place(config, &show.storage, vendor).await? {
+                Place::File(path) => {
+                    let store = vendor_store_at(config, &path, vendor).await?;
+                    show_stored(show, &client, store, vendor, config, out).await
+                }
+                Place::Database(url) => {
+                    let store = vendor_store_in(config, &url, vendor).await?;
+                    show_stored(show, &client, store, vendor, config, out).await
+                }
             }
-            show_vendor(&client, &store, id, &chain, out).await
         }
     }
 }
 
+async fn show_stored<S: Store>(
+    show: &Show,
+    client: &Client<Channels>,
+    store: S,
+    vendor: Address,
+    config: &Config,
+    out: Output,
+) -> eyre::Result<()> {
+    let (id, chain) = vendor_channel(&store, vendor, &show.channel).await?;
+    match &show.watch_file {
+        Some(file) => super::watch::export(&store, id, &chain, file, config, out).await,
+        None => show_vendor(client, &store, id, &chain, out).await,
+    }
+}
+
 /// One channel of a vendor's store, with what the chain said of it at the last final block that the vendor read.
-pub(super) async fn vendor_channel(
-    store: &SqliteStore,
+pub(super) async fn vendor_channel<S: ChannelMirrorStore>(
+    store: &S,
     vendor: Address,
     text: &str,
 ) -> eyre::Result<(ChannelId, ChannelRecord)> {
@@ -233,9 +268,9 @@ fn describe_client(record: &ClientChannelRecord) -> Value {
     value
 }
 
-async fn show_vendor(
+async fn show_vendor<S: Store>(
     client: &Client<Channels>,
-    store: &SqliteStore,
+    store: &S,
     id: ChannelId,
     chain: &ChannelRecord,
     out: Output,

@@ -13,7 +13,7 @@ use merchant::channel::{ClosePolicy, Vendor, VendorConfig, WatchFile, Watched, W
 use protocol::channel::{ChannelId, ChannelRecord, Seconds};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use storage::SqliteStore;
+use storage::Store;
 use tracing::{info, warn};
 
 use crate::business::catch_up_channels;
@@ -142,8 +142,8 @@ fn describe(watched: &Watched) -> String {
 }
 
 /// Writes what a watcher needs.
-pub(super) async fn export(
-    store: &SqliteStore,
+pub(super) async fn export<S: Store>(
+    store: &S,
     id: ChannelId,
     record: &ChannelRecord,
     path: &Path,

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy_primitives::Address;
+use alloy_primitives::{Address, keccak256};
 use chain::{Channels, MirrorView};
 use protocol::channel::{
     Accepted, Admission, Amount, ChannelId, ChannelRecord, CheckpointError, Index, Order, Paid, Payment,
@@ -281,6 +281,9 @@ where
 
     /// Takes back payments that a vendor restored from a backup has lost, in order: their goods were delivered, so that
     /// whatever they say is what was ordered. Answers how many are new.
+    ///
+    /// The orders are the client's word, and what they cost is not known any more. So each is stored under a name that no
+    /// request has: none can redeem it, here or at another process that sees it before it is marked as delivered.
     pub async fn restore(
         self: &Arc<Self>,
         payments: &[(OrderId, Payment)],
@@ -295,14 +298,19 @@ where
             let standing = self.standing(payment.channel).await?;
             let last = standing.map_or(Index::ZERO, |standing| standing.receipt.index);
             let sale = Sale {
-                order: *order,
+                order: restored(*order),
                 item: payment.item,
                 price: record.unit().saturating_mul(payment.index.above(last).into()),
                 asset: record.opening().asset,
             };
-            if let Admitted::Deliver(delivery) = self.admit(sale, *payment, None, now).await? {
-                delivery.delivered(|_| ()).await;
-                taken += 1;
+            match self.admit(sale, *payment, None, now).await {
+                Ok(Admitted::Deliver(delivery)) => {
+                    delivery.delivered(|_| ()).await;
+                    taken += 1;
+                }
+                // Not lost at all.
+                Ok(Admitted::Repeat(_)) | Err(AcceptError::OtherOrder { .. }) => {}
+                Err(error) => return Err(error),
             }
         }
         info!(payments = taken, "took payments back that were lost");
@@ -586,8 +594,8 @@ impl State {
 
     /// The payment is on disk, and its good on its way.
     fn taken(&mut self, accepted: &Accepted, order: OrderId) {
-        if accepted.confirmed().is_some() {
-            self.last_order = self.pending.map(|pending| pending.order);
+        if let Some(receipt) = accepted.confirmed() {
+            self.last = self.pending.map(|pending| (pending.order, *receipt));
         }
         self.channel = *accepted.channel();
         self.pending = Some(Pending { order, taken: true });
@@ -681,6 +689,13 @@ where
     }
 }
 
+/// The name of a purchase whose payment was taken back.
+fn restored(order: OrderId) -> OrderId {
+    OrderId(keccak256(
+        [b"micropay/channel/restored/v1".as_slice(), order.0.as_slice()].concat(),
+    ))
+}
+
 /// What is to be said of a payment that was there before; `None`: it is to be judged.
 fn known(state: &State, case: &Case<'_>, max_jump: u32) -> Option<Judged> {
     let (payment, order) = (&case.payment, case.sale.order);
@@ -693,16 +708,17 @@ fn known(state: &State, case: &Case<'_>, max_jump: u32) -> Option<Judged> {
         })
     };
     let delivered = state.channel.delivered;
-    // Index, tag and order are no secrets: only who shows the word is the client, and gets the answer again.
-    if payment.index == delivered.index
-        && payment.tag == delivered.tag
-        && shows_word(state, payment, max_jump)
+    // Index, tag and order are no secrets, and words are on the chain once they are settled. The lock is neither: only the
+    // client has it, and gets the answer again.
+    if let Some((last, receipt)) = state.last
+        && receipt.tag == delivered.tag
+        && receipt == payment.receipt()
     {
-        return match state.last_order {
-            Some(last) if last != order => Some(other_order(last)),
-            Some(_) => Some(Judged::Repeat),
-            None => None,
-        };
+        return Some(if last == order {
+            Judged::Repeat
+        } else {
+            other_order(last)
+        });
     }
     let (pending, fate) = (state.channel.pending.as_ref()?, state.pending?);
     // The word may be that of a longer chain by now.
@@ -712,7 +728,9 @@ fn known(state: &State, case: &Case<'_>, max_jump: u32) -> Option<Judged> {
         }
         return match (state.in_delivery, fate.taken) {
             (true, _) => Some(Judged::Error(AcceptError::Busy { index: payment.index })),
-            (false, true) => Some(Judged::Again),
+            // Another item than the one it was taken for is judged, and refused.
+            (false, true) if payment.item == case.sale.item => Some(Judged::Again),
+            (false, true) => None,
             (false, false) => None, // it failed, and is taken again
         };
     }

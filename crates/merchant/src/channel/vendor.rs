@@ -81,8 +81,8 @@ pub(super) struct State {
     pub(super) channel: VendorChannel,
     /// Of the payment in `channel.pending`.
     pub(super) pending: Option<Pending>,
-    /// What the last delivered payment bought.
-    pub(super) last_order: Option<OrderId>,
+    /// The last delivered payment, and what it bought.
+    pub(super) last: Option<(OrderId, LockedReceipt)>,
     /// Whether the good of the pending payment is on its way.
     pub(super) in_delivery: bool,
     /// Index of the last checkpoint over locks.
@@ -274,7 +274,7 @@ impl State {
                 order: payment.order,
                 taken,
             }),
-            last_order: delivered.map(|delivered| delivered.order),
+            last: delivered.map(|delivered| (delivered.order, delivered.payment.receipt())),
             in_delivery: false,
             accounted,
             loaded_at: Instant::now(),
@@ -299,7 +299,10 @@ impl State {
         if let Some(delivered) = self.channel.confirm() {
             debug_assert_eq!(delivered.receipt, pending.receipt());
             self.channel = delivered.channel;
-            self.last_order = self.pending.take().map(|pending| pending.order);
+            self.last = self
+                .pending
+                .take()
+                .map(|pending| (pending.order, delivered.receipt));
         }
     }
 

@@ -280,13 +280,6 @@ impl VendorChannel {
         })
     }
 
-    /// The channel after the contract's anchor of the chain in use has moved to `index`.
-    pub fn anchored(&self, index: Index) -> Self {
-        let mut channel = *self;
-        channel.paid.base = self.paid.base.max(index);
-        channel
-    }
-
     fn delivered(&self, payment: &Payment) -> Delivered {
         let mut channel = *self;
         channel.pending = None;

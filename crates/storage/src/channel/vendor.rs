@@ -296,8 +296,7 @@ impl PaymentSum {
 }
 
 impl VendorChannelRecord {
-    /// The vendor's state, given that of the channel as it was opened. What the contract knows of a moved anchor is the
-    /// mirror's to add ([`VendorChannel::anchored`]).
+    /// The vendor's state, given that of the channel as it was opened.
     pub fn restore(&self, opened: VendorChannel) -> VendorChannel {
         let mut channel = opened;
         if let Some(highest) = &self.highest {

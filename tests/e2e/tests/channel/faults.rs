@@ -3,7 +3,7 @@
 use merchant::channel::{AcceptError, Admitted, ClosePolicy, Step, Watched, Watcher};
 use micropay_e2e::{Fault, NATIVE, StallSetup, UNIT, Window, account_key, purchase};
 use payer::channel::{Checkpoints, PayError, recover};
-use protocol::channel::{Amount, Closing, Index, Refusal, Seconds, Status, Tag, Word};
+use protocol::channel::{Amount, Closing, Index, Lock, Payment, Refusal, Seconds, Status, Tag, Word};
 use protocol::ticket::OrderId;
 use storage::channel::{ClientChannelStore, SettlementStep, SettlementStore};
 use storage::conformance::postgres::PostgresCluster;
@@ -206,7 +206,7 @@ async fn a_payment_buys_one_order_and_a_stale_index_nothing() {
     ));
 }
 
-/// Channel, index and tag are on the chain or guessed, and so is the request. The word is not.
+/// Channel, index and tag are on the chain or guessed, and so is the request. Word and lock are not.
 #[tokio::test]
 async fn a_stranger_gets_neither_answer_nor_position() {
     let (market, customer, stall, window) = scene("stranger").await;
@@ -218,6 +218,7 @@ async fn a_stranger_gets_neither_answer_nor_position() {
     let order = purchase(4, 1, NATIVE).order;
     let mut copy = last;
     copy.word = Word(micropay_e2e::hash("junk", 1));
+    copy.lock = Lock([7; 64]);
     let mut probe = copy;
     (probe.index, probe.tag) = (Index(1), Tag::default());
     for attempt in [copy, probe] {
@@ -235,10 +236,60 @@ async fn a_stranger_gets_neither_answer_nor_position() {
             other => panic!("{:?}", other.err()),
         }
     }
+    // A checkpoint shows the word to everybody; the lock it leaves hidden.
+    let mut known_word = last;
+    known_word.lock = Lock([7; 64]);
+    for attempt in [
+        known_word,
+        Payment {
+            index: Index(1),
+            ..known_word
+        },
+    ] {
+        let refused = window.admit(order, 4, &attempt, None).await;
+        assert!(
+            matches!(refused, Err(AcceptError::Refused { .. })),
+            "{:?}",
+            refused.err()
+        );
+    }
     assert!(matches!(
         window.admit(order, 4, &last, None).await,
         Ok(Admitted::Repeat(_))
     ));
+}
+
+/// What is sent again after a restore was delivered already, its client says: it buys nothing, whatever its price was.
+#[tokio::test]
+async fn a_payment_sent_again_after_a_restore_buys_nothing() {
+    let (market, customer, stall, window) = scene("resent").await;
+    let channel = channel(&market, &customer, &stall, 20).await;
+    customer.buy(&window, channel, 1, 1).await.unwrap();
+    window.fail(Fault::LoseRequest);
+    customer.buy(&window, channel, 2, 1).await.unwrap_err();
+    let order = purchase(2, 1, NATIVE).order;
+    let payment = customer
+        .store
+        .client_payment(order)
+        .await
+        .unwrap()
+        .unwrap()
+        .payment;
+    let now = market.world.clock.now();
+    assert_eq!(stall.vendor.restore(&[(order, payment)], now).await.unwrap(), 1);
+    assert_eq!(
+        stall.vendor.restore(&[(order, payment)], now).await.unwrap(),
+        0,
+        "once"
+    );
+    for item in [2, 3] {
+        let refused = window.admit(order, item, &payment, None).await;
+        assert!(
+            matches!(refused, Err(AcceptError::OtherOrder { .. })),
+            "{:?}",
+            refused.err()
+        );
+    }
 }
 
 #[tokio::test]
