@@ -1,0 +1,363 @@
+//! A wallet in a TPM 2.0: key and payment log never leave the chip. Pure Rust, over the kernel's device or a software TPM's
+//! socket ([`transport`]).
+//!
+//! ```text
+//!   create ─▶ begin ──challenge──▶ registrar ──authorisation──▶ write_first ─▶ extend, certify ─▶ extend, certify ─▶ …
+//!    key,      session                signs once                 genesis         free, offline
+//!    index
+//! ```
+//!
+//! - The **key** is a restricted signing key under the owner hierarchy's storage root; its encrypted blob is in the wallet's
+//!   folder and loads in this TPM only.
+//! - The **log** is an NV index of type extend. Its first entry needs the registrar ([`policy`]), so whoever undefines it and
+//!   defines it again cannot begin a second log without. TPM2_Clear ends index and key together.
+//! - The **registrar** must sign the first entry of a wallet once: [`Challenge::authorise`] says why.
+//!
+//! What a TPM cannot do: refuse to log an input twice, or an entry out of sequence. It makes the log visible to the payee and
+//! the contract, and they refuse. And a software TPM can be copied with its log; its endorsement is worth what its maker says.
+//!
+//! Passwords of hierarchies, if there are any, go to the TPM in clear: sessions are neither salted nor encrypted yet. On a
+//! discrete chip a probe on the bus reads them, and the entries; it does not get the key, nor can it fork the log.
+
+pub mod certificate;
+pub mod credential;
+mod device;
+pub mod policy;
+pub mod transport;
+mod wire;
+
+#[cfg(all(test, feature = "swtpm"))]
+mod attack;
+
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+use tpm2_protocol::data::TpmRh;
+use zeroize::Zeroizing;
+
+use crate::files;
+use crate::{
+    Certified, Entry, Head, LogsTransfers, MessageDigest, PublicKey, Result, Signature, TransferDigest,
+    Transfers, TrustedError, TrustedWallet,
+};
+use device::{Created, Device};
+use policy::{endorsement_template, parent_template, public_point, registrar_public, wallet_template};
+use transport::Transport;
+use wire::{Reader, Writer};
+
+pub use credential::{Credential, make_credential};
+pub use policy::{Authorisation, Challenge, EndorsementKey, IndexHandle, KeyArea, LogIndex, Name};
+
+const FILE: &str = "tpm-wallet";
+const MAGIC: &[u8; 8] = b"mptpm 1\n";
+/// Where TPM makers put the certificate of the ECC P-256 endorsement key (TCG EK Credential Profile, low range).
+const ENDORSEMENT_CERTIFICATE: u32 = 0x01c0_000a;
+
+/// Passwords of the TPM's hierarchies; empty on most machines.
+#[derive(Clone, Default)]
+pub struct Passwords {
+    /// The owner's: to make keys and to define the log.
+    pub owner: Zeroizing<Vec<u8>>,
+    /// The endorsement hierarchy's: to show which TPM this is.
+    pub endorsement: Zeroizing<Vec<u8>>,
+}
+
+/// A wallet in a TPM. Kind LOG.
+pub struct Tpm {
+    device: Device,
+    passwords: Passwords,
+    key: KeyArea,
+    key_handle: u32,
+    index: LogIndex,
+    /// The session in which the first entry waits for the registrar, and its nonce.
+    begun: Option<(u32, [u8; 32])>,
+}
+
+impl Tpm {
+    /// Makes a wallet: key, file in `folder`, and the empty log.
+    ///
+    /// # Errors
+    ///
+    /// [`TrustedError::Exists`] if the folder has one; [`TrustedError::Refused`] with `TPM_RC_NV_DEFINED` if the handle is in
+    /// use (the wallet's file is there then: [`Tpm::define`] when the handle is free), with `TPM_RC_BAD_AUTH` for a wrong
+    /// password.
+    pub fn create(
+        transport: Box<dyn Transport>,
+        folder: &Path,
+        passwords: Passwords,
+        index: LogIndex,
+    ) -> Result<Self> {
+        files::prepare(folder, FILE)?;
+        let mut device = Device::new(transport)?;
+        let (parent, _) = device.create_primary(TpmRh::Owner, &passwords.owner, &parent_template())?;
+        let created = device.create(parent, &wallet_template())?;
+        device.flush(parent)?;
+        let content = Writer::default()
+            .raw(MAGIC)
+            .u32(index.handle.0)
+            .raw(&index.registrar.0)
+            .sized(&created.public)
+            .sized(&created.private)
+            .done();
+        files::replace(&folder.join(FILE), &content)?;
+        let mut wallet = Self::load(device, passwords, index, &created)?;
+        wallet.define()?;
+        Ok(wallet)
+    }
+
+    /// Opens the wallet of `folder`: after a restart of the program, or of the TPM.
+    ///
+    /// # Errors
+    ///
+    /// [`TrustedError::File`], [`TrustedError::Malformed`]; [`TrustedError::Refused`] with `TPM_RC_INTEGRITY` if the key is
+    /// another TPM's, or this one was cleared.
+    pub fn open(transport: Box<dyn Transport>, folder: &Path, passwords: Passwords) -> Result<Self> {
+        let content = files::read(&folder.join(FILE))?;
+        let mut reader = Reader::new("wallet file", &content);
+        let magic = reader.array::<8>()?;
+        if magic != *MAGIC {
+            return Err(TrustedError::Malformed {
+                what: "wallet file",
+                got: format!("{magic:?}"),
+                expected: format!("{MAGIC:?}"),
+            });
+        }
+        let index =
+            LogIndex { handle: IndexHandle(reader.u32()?), registrar: PublicKey(reader.array()?) };
+        let (public, private) = (reader.sized()?.to_vec(), reader.sized()?.to_vec());
+        reader.end()?;
+        Self::load(Device::new(transport)?, passwords, index, &Created { private, public })
+    }
+
+    fn load(mut device: Device, passwords: Passwords, index: LogIndex, created: &Created) -> Result<Self> {
+        let key = KeyArea::parse(&created.public)?;
+        let (parent, _) = device.create_primary(TpmRh::Owner, &passwords.owner, &parent_template())?;
+        let key_handle = device.load(parent, created)?;
+        device.flush(parent)?;
+        Ok(Self { device, passwords, key, key_handle, index, begun: None })
+    }
+
+    /// What the registrar is sent about the key.
+    pub fn key_area(&self) -> &KeyArea {
+        &self.key
+    }
+
+    /// The log's index.
+    pub fn index(&self) -> LogIndex {
+        self.index
+    }
+
+    /// Defines the log's index, without entries. [`Tpm::create`] has done it.
+    ///
+    /// # Errors
+    ///
+    /// [`TrustedError::Refused`], as [`Tpm::create`].
+    pub fn define(&mut self) -> Result<()> {
+        self.device.nv_define(&self.passwords.owner, &self.index.definition())
+    }
+
+    /// Removes the log. **The wallet cannot pay again**: the registrar signs a log's beginning once.
+    ///
+    /// # Errors
+    ///
+    /// [`TrustedError::Refused`] with `TPM_RC_HANDLE` if there is none.
+    pub fn undefine(&mut self) -> Result<()> {
+        self.device.nv_undefine(&self.passwords.owner, self.index.handle.0)
+    }
+
+    /// Begins the log: opens the session for its first entry, and returns what the registrar signs. The session is lost with
+    /// this value, with the connection, and when the TPM restarts.
+    ///
+    /// # Errors
+    ///
+    /// The TPM failed.
+    pub fn begin(&mut self) -> Result<Challenge> {
+        if let Some((session, _)) = self.begun.take() {
+            self.device.flush(session)?;
+        }
+        let (session, nonce) = self.device.start_policy()?;
+        self.begun = Some((session, nonce));
+        Ok(Challenge { index: self.index, nonce })
+    }
+
+    /// Writes the log's first entry, the digest of the wallet's registration. A signature that is not good leaves the session
+    /// open for a better one.
+    ///
+    /// # Errors
+    ///
+    /// [`TrustedError::NotBegun`]; [`TrustedError::Refused`]: `TPM_RC_SIGNATURE` if it is for another session, entry, index or
+    /// by another key, `TPM_RC_EXPIRED` if it came too late, `TPM_RC_POLICY_FAIL` if the log has entries already.
+    pub fn write_first(&mut self, authorisation: &Authorisation) -> Result<Head> {
+        self.write_first_as(authorisation, &authorisation.genesis.0)?;
+        Ok(Head::first(authorisation.genesis))
+    }
+
+    /// `data` is the genesis, but in attacks.
+    fn write_first_as(&mut self, authorisation: &Authorisation, data: &[u8]) -> Result<()> {
+        let Authorisation { genesis, expiration, signature } = *authorisation;
+        let (session, nonce) = self.begun.ok_or(TrustedError::NotBegun)?;
+        let registrar = self.device.load_external(&registrar_public(self.index.registrar))?;
+        let cp_hash = self.index.first_extend_hash(genesis);
+        let policy_ref = Challenge::policy_ref();
+        let signed =
+            self.device.policy_signed(session, registrar, &nonce, &cp_hash, policy_ref, expiration, signature);
+        self.device.flush(registrar)?;
+        signed?;
+        self.begun = None;
+        self.in_session(session, |device, index| {
+            device.policy_or(session, &index.branches())?;
+            device.nv_extend(index.handle.0, session, data)
+        })
+    }
+
+    /// Extends by the free branch of the policy.
+    fn append(&mut self, data: &[u8]) -> Result<()> {
+        let (session, _) = self.device.start_policy()?;
+        self.in_session(session, |device, index| {
+            device.policy_nv_written(session)?;
+            device.policy_or(session, &index.branches())?;
+            device.nv_extend(index.handle.0, session, data)
+        })
+    }
+
+    /// A policy session ends with the command that it authorises; if that was refused, here.
+    fn in_session(
+        &mut self,
+        session: u32,
+        act: impl FnOnce(&mut Device, LogIndex) -> Result<()>,
+    ) -> Result<()> {
+        let done = act(&mut self.device, self.index);
+        if matches!(done, Err(TrustedError::Refused { .. })) {
+            self.device.flush(session)?;
+        }
+        done
+    }
+
+    /// The TPM's endorsement key (ECC P-256). On a chip this takes a second.
+    ///
+    /// # Errors
+    ///
+    /// [`TrustedError::Refused`] with `TPM_RC_BAD_AUTH` if the hierarchy has a password.
+    pub fn endorsement_key(&mut self) -> Result<EndorsementKey> {
+        let (handle, key) = self.load_endorsement()?;
+        self.device.flush(handle)?;
+        Ok(key)
+    }
+
+    fn load_endorsement(&mut self) -> Result<(u32, EndorsementKey)> {
+        let password = &self.passwords.endorsement;
+        let (handle, public) =
+            self.device.create_primary(TpmRh::Endorsement, password, &endorsement_template())?;
+        Ok((handle, EndorsementKey(public_point(&public)?)))
+    }
+
+    /// The maker's certificate of the endorsement key, X.509 DER (some makers pad it), or `None` where the chip has none.
+    ///
+    /// # Errors
+    ///
+    /// The TPM failed.
+    pub fn endorsement_certificate(&mut self) -> Result<Option<Vec<u8>>> {
+        match self.device.nv_read_all(ENDORSEMENT_CERTIFICATE) {
+            Ok(certificate) => Ok(Some(certificate)),
+            Err(error) if error.refusal().as_deref() == Some("TPM_RC_HANDLE") => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives back the secret of a registrar's [`make_credential`]: proof that this TPM has both the endorsement key and the
+    /// wallet key.
+    ///
+    /// # Errors
+    ///
+    /// [`TrustedError::Refused`] with `TPM_RC_INTEGRITY` if it is for another wallet key, or damaged; with `TPM_RC_VALUE` or
+    /// `TPM_RC_INTEGRITY` if it is for another TPM.
+    pub fn activate_credential(&mut self, credential: &Credential) -> Result<Zeroizing<[u8; 32]>> {
+        let (endorsement, _) = self.load_endorsement()?;
+        let secret = self.activate(endorsement, credential);
+        self.device.flush(endorsement)?;
+        let secret = Zeroizing::new(secret?);
+        let length = secret.len();
+        <[u8; 32]>::try_from(secret.as_slice()).map(Zeroizing::new).map_err(|_| TrustedError::Malformed {
+            what: "activated secret",
+            got: format!("{length} bytes"),
+            expected: "32 bytes".to_owned(),
+        })
+    }
+
+    fn activate(&mut self, endorsement: u32, credential: &Credential) -> Result<Vec<u8>> {
+        let (session, _) = self.device.start_policy()?;
+        let mut secret = Vec::new();
+        let (key, password) = (self.key_handle, self.passwords.endorsement.clone());
+        self.in_session(session, |device, _| {
+            device.policy_secret(session, TpmRh::Endorsement, &password)?;
+            let Credential { blob, encrypted_seed } = credential;
+            secret = device.activate_credential(key, endorsement, session, blob, encrypted_seed)?;
+            Ok(())
+        })?;
+        Ok(secret)
+    }
+
+    /// The Name that the TPM itself gives the log now: [`LogIndex::unwritten_name`] before the first entry, and
+    /// [`LogIndex::name`] after it.
+    ///
+    /// # Errors
+    ///
+    /// [`TrustedError::Refused`] with `TPM_RC_HANDLE` if there is no log.
+    pub fn current_name(&mut self) -> Result<Name> {
+        let (_, name) = self.device.nv_read_public(self.index.handle.0)?;
+        Reader::new("Name of the index", &name).array().map(Name)
+    }
+}
+
+impl TrustedWallet for Tpm {
+    fn public_key(&self) -> PublicKey {
+        self.key.public_key()
+    }
+
+    fn sign(&mut self, message: MessageDigest) -> Result<Signature> {
+        let signature = self.device.sign(self.key_handle, &message.0)?;
+        signature.ok_or(TrustedError::NotSignable(message))
+    }
+
+    fn transfers(&mut self) -> Transfers<'_> {
+        Transfers::Log(self)
+    }
+}
+
+impl LogsTransfers for Tpm {
+    fn head(&mut self) -> Result<Head> {
+        let head = self.device.nv_read(self.index.handle.0, 32, 0)?;
+        Reader::new("head", &head).array().map(Head)
+    }
+
+    fn extend(&mut self, base: Head, entry: Entry) -> Result<Head> {
+        // The TPM would append to any head. Nobody comes between: one wallet, one caller.
+        let got = self.head()?;
+        if got != base {
+            return Err(TrustedError::HeadMismatch { got, expected: base });
+        }
+        self.append(&entry.0)?;
+        Ok(base.then(entry))
+    }
+
+    fn certify(&mut self, head: Head, transfer: TransferDigest) -> Result<Certified> {
+        let qualifying = Sha256::digest(transfer.0).into();
+        let (attest, signature) = self.device.nv_certify(self.key_handle, self.index.handle.0, &qualifying)?;
+        let length = attest.len();
+        let attest = attest.try_into().map_err(|_| TrustedError::Malformed {
+            what: "certificate",
+            got: format!("{length} bytes"),
+            expected: format!("{} bytes", certificate::LENGTH),
+        })?;
+        let certified = Certified { attest, signature };
+        if certified.head() != head {
+            return Err(TrustedError::HeadMismatch { got: certified.head(), expected: head });
+        }
+        certified.check(self.index.name(), head, transfer)?;
+        Ok(certified)
+    }
+
+    fn log_name(&self) -> Name {
+        self.index.name()
+    }
+}
