@@ -121,7 +121,9 @@ pub enum TrustedError {
         signed: TransferDigest,
     },
     /// The counter's file was behind the memory of this process, or the wallet is open twice.
-    #[error("the counter file says {got}, this process last wrote {expected}: is the wallet open twice, or was a file restored?")]
+    #[error(
+        "the counter file says {got}, this process last wrote {expected}: is the wallet open twice, or was a file restored?"
+    )]
     CounterChanged {
         /// The file's sequence.
         got: u64,

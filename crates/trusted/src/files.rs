@@ -10,15 +10,23 @@ use crate::{Result, TrustedError};
 const OWNER_ONLY: u32 = 0o600;
 
 fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> TrustedError {
-    move |source| TrustedError::File { path: path.to_path_buf(), action, source }
+    move |source| TrustedError::File {
+        path: path.to_path_buf(),
+        action,
+        source,
+    }
 }
 
 /// Replaces the file: a crash leaves the old or the new content, and after the return it is the new one.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<()> {
     let partial = path.with_extension("partial");
     let write = || -> io::Result<()> {
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(OWNER_ONLY).open(&partial)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(OWNER_ONLY)
+            .open(&partial)?;
         // An older partial file may have had another mode.
         file.set_permissions(fs::Permissions::from_mode(OWNER_ONLY))?;
         file.write_all(content)?;
@@ -32,9 +40,17 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<()> {
 
 /// Reads a file that only its owner may read.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
-    let mode = fs::metadata(path).map_err(failed(path, "read"))?.permissions().mode() & 0o777;
+    let mode = fs::metadata(path)
+        .map_err(failed(path, "read"))?
+        .permissions()
+        .mode()
+        & 0o777;
     if mode & 0o077 != 0 {
-        return Err(TrustedError::OpenToOthers { path: path.to_path_buf(), got: mode, expected: OWNER_ONLY });
+        return Err(TrustedError::OpenToOthers {
+            path: path.to_path_buf(),
+            got: mode,
+            expected: OWNER_ONLY,
+        });
     }
     fs::read(path).map_err(failed(path, "read"))
 }
@@ -43,5 +59,9 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
 pub(crate) fn prepare(folder: &Path, file: &str) -> Result<()> {
     fs::create_dir_all(folder).map_err(failed(folder, "create"))?;
     let path = folder.join(file);
-    if path.exists() { Err(TrustedError::Exists(path)) } else { Ok(()) }
+    if path.exists() {
+        Err(TrustedError::Exists(path))
+    } else {
+        Ok(())
+    }
 }

@@ -113,9 +113,14 @@ impl Head {
     }
 
     fn fold(self, data: &[u8]) -> Self {
-        // What a TPM's extend index does: it hashes the command's data first.
-        let entry = Sha256::digest(data);
-        Self(Sha256::new().chain_update(self.0).chain_update(entry).finalize().into())
+        // An extend index hashes its head and the command's data, which is the entry's hash.
+        Self(
+            Sha256::new()
+                .chain_update(self.0)
+                .chain_update(Sha256::digest(data))
+                .finalize()
+                .into(),
+        )
     }
 }
 
@@ -165,7 +170,10 @@ impl Progress {
         } else if head == base.then(entry) {
             Ok(Self::Extended)
         } else {
-            Err(TrustedError::HeadMismatch { got: head, expected: base })
+            Err(TrustedError::HeadMismatch {
+                got: head,
+                expected: base,
+            })
         }
     }
 }
@@ -264,6 +272,6 @@ pub trait LogsTransfers: Send {
     /// [`TrustedError::HeadMismatch`] if the head is another; else the component failed.
     fn certify(&mut self, head: Head, transfer: TransferDigest) -> Result<Certified>;
 
-    /// The digest of the log's Name, as it is once written: 34 bytes, whose keccak256 is `Registration.log`.
+    /// The log's Name, as it is once written: 34 bytes, whose keccak256 is `Registration.log`.
     fn log_name(&self) -> tpm::Name;
 }

@@ -13,7 +13,8 @@ use zeroize::Zeroizing;
 use crate::files;
 use crate::tpm::certificate::key_bytes;
 use crate::{
-    MessageDigest, PublicKey, Result, Signature, SignsTransfers, TransferDigest, Transfers, TrustedError, TrustedWallet,
+    MessageDigest, PublicKey, Result, Signature, SignsTransfers, TransferDigest, Transfers, TrustedError,
+    TrustedWallet,
 };
 
 const KEY: &str = "software-key";
@@ -49,7 +50,10 @@ impl Software {
             }
         };
         // The key comes last: a wallet with a key has a counter.
-        let last = Last { sequence: 0, transfer: TransferDigest([0; 32]) };
+        let last = Last {
+            sequence: 0,
+            transfer: TransferDigest([0; 32]),
+        };
         last.save(&folder.join(COUNTER))?;
         files::replace(&folder.join(KEY), secret.as_slice())?;
         Self::open(folder)
@@ -75,11 +79,14 @@ impl Software {
     fn es256(&self, digest: &[u8; 32]) -> Result<Signature> {
         let prehash = Sha256::digest(digest);
         // Deterministic (RFC 6979), so that a repeated transfer is the same bytes.
-        let signature: Ecdsa = self.key.sign_prehash(&prehash).map_err(|error| TrustedError::Malformed {
-            what: "key",
-            got: error.to_string(),
-            expected: "a signature".to_owned(),
-        })?;
+        let signature: Ecdsa = self
+            .key
+            .sign_prehash(&prehash)
+            .map_err(|error| TrustedError::Malformed {
+                what: "key",
+                got: error.to_string(),
+                expected: "a signature".to_owned(),
+            })?;
         Ok(Signature(signature.normalize_s().to_bytes().into()))
     }
 }
@@ -106,19 +113,29 @@ impl SignsTransfers for Software {
     fn sign_transfer(&mut self, sequence: u64, transfer: TransferDigest) -> Result<Signature> {
         let on_disk = Last::load(&self.counter)?;
         if on_disk != self.last {
-            return Err(TrustedError::CounterChanged { got: on_disk.sequence, expected: self.last.sequence });
+            return Err(TrustedError::CounterChanged {
+                got: on_disk.sequence,
+                expected: self.last.sequence,
+            });
         }
         if sequence == self.last.sequence && sequence > 0 {
             if transfer != self.last.transfer {
                 let signed = self.last.transfer;
-                return Err(TrustedError::SequenceUsed { sequence, got: transfer, signed });
+                return Err(TrustedError::SequenceUsed {
+                    sequence,
+                    got: transfer,
+                    signed,
+                });
             }
         } else if sequence == self.next_sequence() {
             let next = Last { sequence, transfer };
             next.save(&self.counter)?;
             self.last = next;
         } else {
-            return Err(TrustedError::SequenceOutOfOrder { got: sequence, next: self.next_sequence() });
+            return Err(TrustedError::SequenceOutOfOrder {
+                got: sequence,
+                next: self.next_sequence(),
+            });
         }
         self.es256(&transfer.0)
     }
@@ -140,6 +157,9 @@ impl Last {
         };
         let (sequence, transfer) = bytes.split_first_chunk::<8>().ok_or_else(malformed)?;
         let transfer = transfer.try_into().map_err(|_| malformed())?;
-        Ok(Self { sequence: u64::from_be_bytes(*sequence), transfer: TransferDigest(transfer) })
+        Ok(Self {
+            sequence: u64::from_be_bytes(*sequence),
+            transfer: TransferDigest(transfer),
+        })
     }
 }

@@ -70,7 +70,13 @@ impl Emulator {
         for _ in 0..ATTEMPTS {
             let (mut process, address) = spawn(folder.path())?;
             match await_server(&mut process, address) {
-                Ok(()) => return Ok(Self { folder, process, address }),
+                Ok(()) => {
+                    return Ok(Self {
+                        folder,
+                        process,
+                        address,
+                    });
+                }
                 Err(error) => last = format!("{error}; {}", fs::read_to_string(folder.path().join("log"))?),
             }
             kill(&mut process);
@@ -106,7 +112,9 @@ impl Emulator {
             }
             kill(&mut self.process);
         }
-        Err(EmulatorError::NotStarted(fs::read_to_string(self.folder.path().join("log"))?))
+        Err(EmulatorError::NotStarted(fs::read_to_string(
+            self.folder.path().join("log"),
+        )?))
     }
 
     /// A second TPM with a copy of this one's state: same keys, same log. What makes a software TPM no trusted component.

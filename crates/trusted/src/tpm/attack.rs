@@ -1,4 +1,5 @@
 //! Attacks on a log by who owns the TPM, against a real swtpm: each needs the registrar, who signs once.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use p256::ecdsa::SigningKey;
 use tempfile::TempDir;
@@ -22,10 +23,25 @@ impl Bench {
         let emulator = Emulator::for_test()?;
         let folder = TempDir::new().unwrap();
         let registrar = SigningKey::from_slice(&[9; 32]).unwrap();
-        let index = LogIndex { handle: INDEX, registrar: key_bytes(registrar.verifying_key()) };
-        let wallet =
-            Tpm::create(emulator.connect().unwrap(), folder.path(), Passwords::default(), index).unwrap();
-        Some((Self { emulator, folder, registrar }, wallet))
+        let index = LogIndex {
+            handle: INDEX,
+            registrar: key_bytes(registrar.verifying_key()),
+        };
+        let wallet = Tpm::create(
+            emulator.connect().unwrap(),
+            folder.path(),
+            Passwords::default(),
+            index,
+        )
+        .unwrap();
+        Some((
+            Self {
+                emulator,
+                folder,
+                registrar,
+            },
+            wallet,
+        ))
     }
 
     fn authorise(&self, challenge: Challenge, genesis: Genesis) -> Authorisation {
@@ -33,7 +49,12 @@ impl Bench {
     }
 
     fn reopen(&self) -> Tpm {
-        Tpm::open(self.emulator.connect().unwrap(), self.folder.path(), Passwords::default()).unwrap()
+        Tpm::open(
+            self.emulator.connect().unwrap(),
+            self.folder.path(),
+            Passwords::default(),
+        )
+        .unwrap()
     }
 }
 
@@ -49,13 +70,21 @@ fn entry(number: u8) -> Entry {
 
 #[test]
 fn attack_first_entry_without_registrar() {
-    let Some((bench, mut wallet)) = Bench::new() else { return };
+    let Some((bench, mut wallet)) = Bench::new() else {
+        return;
+    };
     // The free branch is for written logs.
-    refused(wallet.append(&GENESIS.0), "TPM_RC_NV_UNINITIALIZED");
+    refused(wallet.append(&GENESIS.0), "TPM_RC_POLICY_FAIL");
     // Neither password nor ownership writes.
     let Tpm { device, index, .. } = &mut wallet;
-    refused(device.nv_extend_as(index.handle.0, index.handle.0, &GENESIS.0), "TPM_RC_AUTH_UNAVAILABLE");
-    refused(device.nv_extend_as(TpmRh::Owner.value(), index.handle.0, &GENESIS.0), "TPM_RC_NV_AUTHORIZATION");
+    refused(
+        device.nv_extend_as(index.handle.0, index.handle.0, &GENESIS.0),
+        "TPM_RC_AUTH_UNAVAILABLE",
+    );
+    refused(
+        device.nv_extend_as(TpmRh::Owner.value(), index.handle.0, &GENESIS.0),
+        "TPM_RC_NV_AUTHORIZATION",
+    );
     // Another key than the registrar's.
     let challenge = wallet.begin().unwrap();
     let mut authorisation = bench.authorise(challenge, GENESIS);
@@ -63,7 +92,10 @@ fn attack_first_entry_without_registrar() {
     let other = SigningKey::from_slice(&[8; 32]).unwrap();
     let signature: p256::ecdsa::Signature =
         p256::ecdsa::signature::hazmat::PrehashSigner::sign_prehash(&other, &signed).unwrap();
-    let good = std::mem::replace(&mut authorisation.signature, Signature(signature.to_bytes().into()));
+    let good = std::mem::replace(
+        &mut authorisation.signature,
+        Signature(signature.to_bytes().into()),
+    );
     refused(wallet.write_first(&authorisation), "TPM_RC_SIGNATURE");
     // The session has outlived it.
     authorisation.signature = good;
@@ -73,7 +105,9 @@ fn attack_first_entry_without_registrar() {
 
 #[test]
 fn attack_old_signature_in_a_new_session() {
-    let Some((bench, mut wallet)) = Bench::new() else { return };
+    let Some((bench, mut wallet)) = Bench::new() else {
+        return;
+    };
     let old = bench.authorise(wallet.begin().unwrap(), GENESIS);
     wallet.begin().unwrap();
     refused(wallet.write_first(&old), "TPM_RC_SIGNATURE");
@@ -90,7 +124,9 @@ fn attack_old_signature_in_a_new_session() {
 
 #[test]
 fn attack_signature_for_other_data() {
-    let Some((bench, mut wallet)) = Bench::new() else { return };
+    let Some((bench, mut wallet)) = Bench::new() else {
+        return;
+    };
     let other = Genesis([0x77; 32]);
     // Told the data that it extends, the TPM sees another signature …
     let mut authorisation = bench.authorise(wallet.begin().unwrap(), GENESIS);
@@ -98,13 +134,18 @@ fn attack_signature_for_other_data() {
     refused(wallet.write_first(&authorisation), "TPM_RC_SIGNATURE");
     // … and told the data that was signed, another command.
     let authorisation = bench.authorise(wallet.begin().unwrap(), GENESIS);
-    refused(wallet.write_first_as(&authorisation, &other.0), "TPM_RC_POLICY_FAIL");
+    refused(
+        wallet.write_first_as(&authorisation, &other.0),
+        "TPM_RC_POLICY_FAIL",
+    );
     refused(wallet.head(), "TPM_RC_NV_UNINITIALIZED");
 }
 
 #[test]
 fn attack_undefine_and_redefine() {
-    let Some((bench, mut wallet)) = Bench::new() else { return };
+    let Some((bench, mut wallet)) = Bench::new() else {
+        return;
+    };
     let used = bench.authorise(wallet.begin().unwrap(), GENESIS);
     let begun = wallet.begun;
     let base = wallet.write_first(&used).unwrap();
@@ -115,10 +156,10 @@ fn attack_undefine_and_redefine() {
     wallet.define().unwrap();
     // An empty log of the same Name, and no way to begin it: not freely, …
     assert_eq!(wallet.current_name().unwrap(), wallet.index().unwritten_name());
-    refused(wallet.append(&entry(2).0), "TPM_RC_NV_UNINITIALIZED");
+    refused(wallet.append(&entry(2).0), "TPM_RC_POLICY_FAIL");
     // … not with the signature that began the first, whose session ended with its use, …
     wallet.begun = begun;
-    refused(wallet.write_first(&used), "TPM_RC_VALUE");
+    refused(wallet.write_first(&used), "TPM_RC_REFERENCE_H1");
     wallet.begun = None;
     wallet.begin().unwrap();
     refused(wallet.write_first(&used), "TPM_RC_SIGNATURE");
@@ -130,7 +171,9 @@ fn attack_undefine_and_redefine() {
 /// Why a registrar signs once: two live authorisations are a fork.
 #[test]
 fn attack_two_live_authorisations_fork_a_log() {
-    let Some((bench, mut wallet)) = Bench::new() else { return };
+    let Some((bench, mut wallet)) = Bench::new() else {
+        return;
+    };
     let first = bench.authorise(wallet.begin().unwrap(), GENESIS);
     let kept = wallet.begun.take();
     let second = bench.authorise(wallet.begin().unwrap(), GENESIS);
@@ -149,13 +192,21 @@ fn attack_two_live_authorisations_fork_a_log() {
 
 #[test]
 fn an_authorisation_expires_by_the_clock_of_the_tpm() {
-    let Some((bench, mut wallet)) = Bench::new() else { return };
+    let Some((bench, mut wallet)) = Bench::new() else {
+        return;
+    };
     let challenge = wallet.begin().unwrap();
     let late = challenge.authorise(&bench.registrar, GENESIS, 1).unwrap();
     std::thread::sleep(std::time::Duration::from_millis(1500));
     refused(wallet.write_first(&late), "TPM_RC_EXPIRED");
     // The time is signed, too.
-    refused(wallet.write_first(&Authorisation { expiration: 0, ..late }), "TPM_RC_SIGNATURE");
+    refused(
+        wallet.write_first(&Authorisation {
+            expiration: 0,
+            ..late
+        }),
+        "TPM_RC_SIGNATURE",
+    );
     let challenge = wallet.begin().unwrap();
     let timely = challenge.authorise(&bench.registrar, GENESIS, 60).unwrap();
     wallet.write_first(&timely).unwrap();
@@ -163,12 +214,14 @@ fn an_authorisation_expires_by_the_clock_of_the_tpm() {
 
 #[test]
 fn attack_signature_used_twice() {
-    let Some((bench, mut wallet)) = Bench::new() else { return };
+    let Some((bench, mut wallet)) = Bench::new() else {
+        return;
+    };
     let authorisation = bench.authorise(wallet.begin().unwrap(), GENESIS);
     let begun = wallet.begun;
     let base = wallet.write_first(&authorisation).unwrap();
     wallet.begun = begun;
-    refused(wallet.write_first(&authorisation), "TPM_RC_VALUE");
+    refused(wallet.write_first(&authorisation), "TPM_RC_REFERENCE_H1");
     // A signature given after the log has begun is for an index that is no more: writing changed its Name.
     let late = bench.authorise(wallet.begin().unwrap(), GENESIS);
     refused(wallet.write_first(&late), "TPM_RC_POLICY_FAIL");
@@ -178,7 +231,9 @@ fn attack_signature_used_twice() {
 /// A killed client leaves its objects and sessions in a raw TPM's few slots: a new one clears them away.
 #[test]
 fn clients_that_crash_do_not_fill_the_tpm() {
-    let Some((bench, wallet)) = Bench::new() else { return };
+    let Some((bench, wallet)) = Bench::new() else {
+        return;
+    };
     drop(wallet);
     for _ in 0..8 {
         let mut wallet = bench.reopen();

@@ -38,7 +38,11 @@ impl Certified {
             if got == expected {
                 return Ok(());
             }
-            Err(TrustedError::CertificateMismatch { field, got: hex(got), expected: hex(expected) })
+            Err(TrustedError::CertificateMismatch {
+                field,
+                got: hex(got),
+                expected: hex(expected),
+            })
         };
         field("magic and type", 0, MAGIC_AND_TYPE)?;
         field("length of qualifying data", 42, &[0x00, 0x20])?;

@@ -31,7 +31,8 @@ pub struct Credential {
 /// [`TrustedError::NotAPoint`] if `endorsement` is none.
 pub fn make_credential(endorsement: EndorsementKey, wallet: Name, secret: [u8; 32]) -> Result<Credential> {
     let not_a_point = |_| TrustedError::NotAPoint { got: endorsement.0 };
-    let theirs = Point::from_sec1_bytes(point(endorsement.0)?.to_sec1_point(false).as_bytes()).map_err(not_a_point)?;
+    let theirs =
+        Point::from_sec1_bytes(point(endorsement.0)?.to_sec1_point(false).as_bytes()).map_err(not_a_point)?;
     let ephemeral = loop {
         // 32 random bytes are a key, but for one in 2³².
         let bytes = Zeroizing::new(rand::random::<[u8; 32]>());
@@ -57,7 +58,7 @@ pub fn make_credential(endorsement: EndorsementKey, wallet: Name, secret: [u8; 3
     let mut identity = Writer::default().sized(&secret).done();
     cfb_mode::Encryptor::<Aes128>::new(&(*key).into(), &[0; 16].into()).encrypt(&mut identity);
 
-    let integrity = mac(&*kdf_a(&seed, b"INTEGRITY\0", &[], 256), &[&identity, &wallet.0]);
+    let integrity = mac(&kdf_a(&seed, b"INTEGRITY\0", &[], 256), &[&identity, &wallet.0]);
     Ok(Credential {
         blob: Writer::default().sized(&integrity).raw(&identity).done(),
         encrypted_seed: Writer::default().sized(&ours.0[..32]).sized(&ours.0[32..]).done(),
@@ -66,7 +67,10 @@ pub fn make_credential(endorsement: EndorsementKey, wallet: Name, secret: [u8; 3
 
 /// KDFa with SHA-256, for up to 256 bits. `label` ends with its zero byte.
 fn kdf_a(key: &[u8; 32], label: &[u8], context: &[u8], bits: u32) -> Zeroizing<[u8; 32]> {
-    Zeroizing::new(mac(key, &[&1u32.to_be_bytes(), label, context, &bits.to_be_bytes()]))
+    Zeroizing::new(mac(
+        key,
+        &[&1u32.to_be_bytes(), label, context, &bits.to_be_bytes()],
+    ))
 }
 
 fn mac(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {

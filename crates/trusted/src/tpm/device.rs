@@ -3,8 +3,10 @@
 use std::thread::sleep;
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
 use tpm2_protocol::data::{TpmAlgId, TpmCap, TpmCc, TpmRc, TpmRcBase, TpmRh, TpmSe, TpmSt};
 
+use super::policy::{Authorisation, Challenge, POLICY_REF};
 use super::transport::Transport;
 use super::wire::{Reader, Writer};
 use crate::{PublicKey, ResponseCode, Result, Signature, TrustedError};
@@ -42,7 +44,11 @@ impl Device {
             for kind in [TRANSIENT, LOADED_SESSIONS, SAVED_SESSIONS] {
                 for handle in device.handles(kind)? {
                     // A saved session is flushed by the handle it had.
-                    device.flush(if kind == SAVED_SESSIONS { LOADED_SESSIONS | (handle & 0x00ff_ffff) } else { handle })?;
+                    device.flush(if kind == SAVED_SESSIONS {
+                        LOADED_SESSIONS | (handle & 0x00ff_ffff)
+                    } else {
+                        handle
+                    })?;
                 }
             }
         }
@@ -50,9 +56,21 @@ impl Device {
     }
 
     /// A response's parameters, after `handles` handles, which come first.
-    fn run(&mut self, command: TpmCc, handles: &[u32], auths: &[Auth<'_>], parameters: &[u8]) -> Result<Vec<u8>> {
-        let tag = if auths.is_empty() { TpmSt::NoSessions } else { TpmSt::Sessions };
-        let mut body = handles.iter().fold(Writer::default(), |body, handle| body.u32(*handle));
+    fn run(
+        &mut self,
+        command: TpmCc,
+        handles: &[u32],
+        auths: &[Auth<'_>],
+        parameters: &[u8],
+    ) -> Result<Vec<u8>> {
+        let tag = if auths.is_empty() {
+            TpmSt::NoSessions
+        } else {
+            TpmSt::Sessions
+        };
+        let mut body = handles
+            .iter()
+            .fold(Writer::default(), |body, handle| body.u32(*handle));
         if !auths.is_empty() {
             let area = auths.iter().fold(Writer::default(), |area, auth| match auth {
                 Auth::Password(password) => area.u32(TpmRh::Pw.value()).sized(&[]).u8(0).sized(password),
@@ -72,10 +90,13 @@ impl Device {
 
         let mut attempt = 0;
         loop {
-            let response = self.0.transact(&frame).map_err(|source| TrustedError::Transport {
-                command: command.to_string(),
-                source,
-            })?;
+            let response = self
+                .0
+                .transact(&frame)
+                .map_err(|source| TrustedError::Transport {
+                    command: command.to_string(),
+                    source,
+                })?;
             let mut reader = Reader::new("response", &response);
             let tag = reader.u16()?;
             let size = reader.u32()?;
@@ -89,10 +110,17 @@ impl Device {
             let code = reader.u32()?;
             if code == 0 {
                 let rest = &response[10..];
-                return Ok(if tag == TpmSt::Sessions.value() { parameters_of(command, rest)? } else { rest.to_vec() });
+                return Ok(if tag == TpmSt::Sessions.value() {
+                    parameters_of(command, rest)?
+                } else {
+                    rest.to_vec()
+                });
             }
             if attempt == RETRIES || !is_busy(code) {
-                return Err(TrustedError::Refused { command: command.to_string(), code: ResponseCode(code) });
+                return Err(TrustedError::Refused {
+                    command: command.to_string(),
+                    code: ResponseCode(code),
+                });
             }
             attempt += 1;
             sleep(PAUSE * attempt);
@@ -100,7 +128,11 @@ impl Device {
     }
 
     fn handles(&mut self, first: u32) -> Result<Vec<u32>> {
-        let parameters = Writer::default().u32(TpmCap::Handles.value()).u32(first).u32(64).done();
+        let parameters = Writer::default()
+            .u32(TpmCap::Handles.value())
+            .u32(first)
+            .u32(64)
+            .done();
         let response = self.run(TpmCc::GetCapability, &[], &[], &parameters)?;
         let mut reader = Reader::new("handles", &response);
         reader.u8()?;
@@ -110,13 +142,32 @@ impl Device {
     }
 
     pub(super) fn flush(&mut self, handle: u32) -> Result<()> {
-        self.run(TpmCc::FlushContext, &[], &[], &handle.to_be_bytes()).map(drop)
+        self.run(TpmCc::FlushContext, &[], &[], &handle.to_be_bytes())
+            .map(drop)
+    }
+
+    /// Flushes a session that may be gone already.
+    pub(super) fn end_session(&mut self, handle: u32) -> Result<()> {
+        match self.flush(handle) {
+            Err(TrustedError::Refused { .. }) => Ok(()),
+            done => done,
+        }
     }
 
     /// Handle and public area.
-    pub(super) fn create_primary(&mut self, hierarchy: TpmRh, auth: &[u8], template: &[u8]) -> Result<(u32, Vec<u8>)> {
+    pub(super) fn create_primary(
+        &mut self,
+        hierarchy: TpmRh,
+        auth: &[u8],
+        template: &[u8],
+    ) -> Result<(u32, Vec<u8>)> {
         let handles = [hierarchy.value()];
-        let response = self.run(TpmCc::CreatePrimary, &handles, &[Auth::Password(auth)], &creation(template))?;
+        let response = self.run(
+            TpmCc::CreatePrimary,
+            &handles,
+            &[Auth::Password(auth)],
+            &creation(template),
+        )?;
         let mut reader = Reader::new("CreatePrimary", &response);
         Ok((reader.u32()?, reader.sized()?.to_vec()))
     }
@@ -124,7 +175,10 @@ impl Device {
     pub(super) fn create(&mut self, parent: u32, template: &[u8]) -> Result<Created> {
         let response = self.run(TpmCc::Create, &[parent], &[NO_PASSWORD], &creation(template))?;
         let mut reader = Reader::new("Create", &response);
-        Ok(Created { private: reader.sized()?.to_vec(), public: reader.sized()?.to_vec() })
+        Ok(Created {
+            private: reader.sized()?.to_vec(),
+            public: reader.sized()?.to_vec(),
+        })
     }
 
     pub(super) fn load(&mut self, parent: u32, key: &Created) -> Result<u32> {
@@ -134,15 +188,22 @@ impl Device {
     }
 
     pub(super) fn load_external(&mut self, public: &[u8]) -> Result<u32> {
-        let parameters = Writer::default().sized(&[]).sized(public).u32(TpmRh::Null.value()).done();
+        let parameters = Writer::default()
+            .sized(&[])
+            .sized(public)
+            .u32(TpmRh::Null.value())
+            .done();
         let response = self.run(TpmCc::LoadExternal, &[], &[], &parameters)?;
         Reader::new("LoadExternal", &response).u32()
     }
 
     /// ES256 over 32 bytes, hashed by the TPM; `None` if it gives no ticket, because they look like an attestation.
     pub(super) fn sign(&mut self, key: u32, message: &[u8; 32]) -> Result<Option<Signature>> {
-        let parameters =
-            Writer::default().sized(message).u16(TpmAlgId::Sha256.value()).u32(TpmRh::Owner.value()).done();
+        let parameters = Writer::default()
+            .sized(message)
+            .u16(TpmAlgId::Sha256.value())
+            .u32(TpmRh::Owner.value())
+            .done();
         let response = self.run(TpmCc::Hash, &[], &[], &parameters)?;
         let mut reader = Reader::new("Hash", &response);
         let digest = reader.sized()?;
@@ -183,23 +244,22 @@ impl Device {
         &mut self,
         session: u32,
         key: u32,
-        nonce: &[u8; 32],
-        cp_hash: &[u8; 32],
-        policy_ref: &[u8],
-        expiration: u16,
-        signature: Signature,
+        challenge: &Challenge,
+        authorisation: &Authorisation,
     ) -> Result<()> {
+        let (r, s) = authorisation.signature.0.split_at(32);
         let parameters = Writer::default()
-            .sized(nonce)
-            .sized(cp_hash)
-            .sized(policy_ref)
-            .u32(expiration.into())
+            .sized(&challenge.nonce)
+            .sized(&challenge.index.first_extend_hash(authorisation.genesis))
+            .sized(POLICY_REF)
+            .u32(authorisation.expiration.into())
             .u16(TpmAlgId::Ecdsa.value())
             .u16(TpmAlgId::Sha256.value())
-            .sized(&signature.0[..32])
-            .sized(&signature.0[32..])
+            .sized(r)
+            .sized(s)
             .done();
-        self.run(TpmCc::PolicySigned, &[key, session], &[], &parameters).map(drop)
+        self.run(TpmCc::PolicySigned, &[key, session], &[], &parameters)
+            .map(drop)
     }
 
     pub(super) fn policy_nv_written(&mut self, session: u32) -> Result<()> {
@@ -207,37 +267,61 @@ impl Device {
     }
 
     pub(super) fn policy_or(&mut self, session: u32, branches: &[[u8; 32]; 2]) -> Result<()> {
-        let parameters = branches.iter().fold(Writer::default().u32(2), |list, branch| list.sized(branch)).done();
+        let parameters = branches
+            .iter()
+            .fold(Writer::default().u32(2), |list, branch| list.sized(branch))
+            .done();
         self.run(TpmCc::PolicyOr, &[session], &[], &parameters).map(drop)
     }
 
     pub(super) fn policy_secret(&mut self, session: u32, hierarchy: TpmRh, auth: &[u8]) -> Result<()> {
         let parameters = Writer::default().sized(&[]).sized(&[]).sized(&[]).u32(0).done();
         let handles = [hierarchy.value(), session];
-        self.run(TpmCc::PolicySecret, &handles, &[Auth::Password(auth)], &parameters).map(drop)
+        self.run(
+            TpmCc::PolicySecret,
+            &handles,
+            &[Auth::Password(auth)],
+            &parameters,
+        )
+        .map(drop)
     }
 
     pub(super) fn nv_define(&mut self, owner: &[u8], public: &[u8]) -> Result<()> {
         let parameters = Writer::default().sized(&[]).sized(public).done();
         let handles = [TpmRh::Owner.value()];
-        self.run(TpmCc::NvDefineSpace, &handles, &[Auth::Password(owner)], &parameters).map(drop)
+        self.run(
+            TpmCc::NvDefineSpace,
+            &handles,
+            &[Auth::Password(owner)],
+            &parameters,
+        )
+        .map(drop)
     }
 
     pub(super) fn nv_undefine(&mut self, owner: &[u8], index: u32) -> Result<()> {
         let handles = [TpmRh::Owner.value(), index];
-        self.run(TpmCc::NvUndefineSpace, &handles, &[Auth::Password(owner)], &[]).map(drop)
+        self.run(TpmCc::NvUndefineSpace, &handles, &[Auth::Password(owner)], &[])
+            .map(drop)
     }
 
-    pub(super) fn nv_extend(&mut self, index: u32, session: u32, data: &[u8]) -> Result<()> {
-        let parameters = Writer::default().sized(data).done();
-        self.run(TpmCc::NvExtend, &[index, index], &[Auth::Policy(session)], &parameters).map(drop)
+    /// The index becomes `SHA-256(index ‖ SHA-256(entry))`: the TPM itself hashes once only.
+    pub(super) fn nv_extend(&mut self, index: u32, session: u32, entry: &[u8]) -> Result<()> {
+        let parameters = Writer::default().sized(&Sha256::digest(entry)).done();
+        self.run(
+            TpmCc::NvExtend,
+            &[index, index],
+            &[Auth::Policy(session)],
+            &parameters,
+        )
+        .map(drop)
     }
 
     /// As anyone but the policy.
-    #[cfg(all(test, feature = "swtpm"))]
+    #[cfg(test)]
     pub(super) fn nv_extend_as(&mut self, who: u32, index: u32, data: &[u8]) -> Result<()> {
         let parameters = Writer::default().sized(data).done();
-        self.run(TpmCc::NvExtend, &[who, index], &[NO_PASSWORD], &parameters).map(drop)
+        self.run(TpmCc::NvExtend, &[who, index], &[NO_PASSWORD], &parameters)
+            .map(drop)
     }
 
     pub(super) fn nv_read(&mut self, index: u32, size: u16, offset: u16) -> Result<Vec<u8>> {
@@ -268,11 +352,25 @@ impl Device {
     }
 
     /// Attestation and signature.
-    pub(super) fn nv_certify(&mut self, key: u32, index: u32, qualifying: &[u8; 32]) -> Result<(Vec<u8>, Signature)> {
-        let parameters =
-            Writer::default().sized(qualifying).u16(TpmAlgId::Null.value()).u16(32).u16(0).done();
+    pub(super) fn nv_certify(
+        &mut self,
+        key: u32,
+        index: u32,
+        qualifying: &[u8; 32],
+    ) -> Result<(Vec<u8>, Signature)> {
+        let parameters = Writer::default()
+            .sized(qualifying)
+            .u16(TpmAlgId::Null.value())
+            .u16(32)
+            .u16(0)
+            .done();
         let handles = [key, index, index];
-        let response = self.run(TpmCc::NvCertify, &handles, &[NO_PASSWORD, NO_PASSWORD], &parameters)?;
+        let response = self.run(
+            TpmCc::NvCertify,
+            &handles,
+            &[NO_PASSWORD, NO_PASSWORD],
+            &parameters,
+        )?;
         let mut reader = Reader::new("NV_Certify", &response);
         let attest = reader.sized()?.to_vec();
         Ok((attest, signature(&mut reader)?))
@@ -288,7 +386,12 @@ impl Device {
     ) -> Result<Vec<u8>> {
         let parameters = Writer::default().sized(blob).sized(seed).done();
         let auths = [NO_PASSWORD, Auth::Policy(session)];
-        let response = self.run(TpmCc::ActivateCredential, &[key, endorsement], &auths, &parameters)?;
+        let response = self.run(
+            TpmCc::ActivateCredential,
+            &[key, endorsement],
+            &auths,
+            &parameters,
+        )?;
         Ok(Reader::new("ActivateCredential", &response).sized()?.to_vec())
     }
 }
@@ -307,14 +410,24 @@ fn parameters_of(command: TpmCc, body: &[u8]) -> Result<Vec<u8>> {
 }
 
 fn is_busy(code: u32) -> bool {
-    let busy = [TpmRcBase::Retry, TpmRcBase::Testing, TpmRcBase::Yielded, TpmRcBase::NvRate];
+    let busy = [
+        TpmRcBase::Retry,
+        TpmRcBase::Testing,
+        TpmRcBase::Yielded,
+        TpmRcBase::NvRate,
+    ];
     TpmRc::try_from(code).is_ok_and(|code| busy.contains(&code.base()))
 }
 
 /// No password, a template, no outside data, no PCRs.
 fn creation(template: &[u8]) -> Vec<u8> {
     let sensitive = Writer::default().sized(&[]).sized(&[]).done();
-    Writer::default().sized(&sensitive).sized(template).sized(&[]).u32(0).done()
+    Writer::default()
+        .sized(&sensitive)
+        .sized(template)
+        .sized(&[])
+        .u32(0)
+        .done()
 }
 
 /// `TPMT_SIGNATURE` by ECDSA with SHA-256, its `s` made low: TPMs give either.

@@ -26,7 +26,7 @@ pub mod policy;
 pub mod transport;
 mod wire;
 
-#[cfg(all(test, feature = "swtpm"))]
+#[cfg(test)]
 mod attack;
 
 use std::path::Path;
@@ -122,11 +122,18 @@ impl Tpm {
                 expected: format!("{MAGIC:?}"),
             });
         }
-        let index =
-            LogIndex { handle: IndexHandle(reader.u32()?), registrar: PublicKey(reader.array()?) };
+        let index = LogIndex {
+            handle: IndexHandle(reader.u32()?),
+            registrar: PublicKey(reader.array()?),
+        };
         let (public, private) = (reader.sized()?.to_vec(), reader.sized()?.to_vec());
         reader.end()?;
-        Self::load(Device::new(transport)?, passwords, index, &Created { private, public })
+        Self::load(
+            Device::new(transport)?,
+            passwords,
+            index,
+            &Created { private, public },
+        )
     }
 
     fn load(mut device: Device, passwords: Passwords, index: LogIndex, created: &Created) -> Result<Self> {
@@ -134,7 +141,14 @@ impl Tpm {
         let (parent, _) = device.create_primary(TpmRh::Owner, &passwords.owner, &parent_template())?;
         let key_handle = device.load(parent, created)?;
         device.flush(parent)?;
-        Ok(Self { device, passwords, key, key_handle, index, begun: None })
+        Ok(Self {
+            device,
+            passwords,
+            key,
+            key_handle,
+            index,
+            begun: None,
+        })
     }
 
     /// What the registrar is sent about the key.
@@ -153,7 +167,8 @@ impl Tpm {
     ///
     /// [`TrustedError::Refused`], as [`Tpm::create`].
     pub fn define(&mut self) -> Result<()> {
-        self.device.nv_define(&self.passwords.owner, &self.index.definition())
+        self.device
+            .nv_define(&self.passwords.owner, &self.index.definition())
     }
 
     /// Removes the log. **The wallet cannot pay again**: the registrar signs a log's beginning once.
@@ -162,7 +177,8 @@ impl Tpm {
     ///
     /// [`TrustedError::Refused`] with `TPM_RC_HANDLE` if there is none.
     pub fn undefine(&mut self) -> Result<()> {
-        self.device.nv_undefine(&self.passwords.owner, self.index.handle.0)
+        self.device
+            .nv_undefine(&self.passwords.owner, self.index.handle.0)
     }
 
     /// Begins the log: opens the session for its first entry, and returns what the registrar signs. The session is lost with
@@ -173,11 +189,14 @@ impl Tpm {
     /// The TPM failed.
     pub fn begin(&mut self) -> Result<Challenge> {
         if let Some((session, _)) = self.begun.take() {
-            self.device.flush(session)?;
+            self.device.end_session(session)?;
         }
         let (session, nonce) = self.device.start_policy()?;
         self.begun = Some((session, nonce));
-        Ok(Challenge { index: self.index, nonce })
+        Ok(Challenge {
+            index: self.index,
+            nonce,
+        })
     }
 
     /// Writes the log's first entry, the digest of the wallet's registration. A signature that is not good leaves the session
@@ -194,13 +213,17 @@ impl Tpm {
 
     /// `data` is the genesis, but in attacks.
     fn write_first_as(&mut self, authorisation: &Authorisation, data: &[u8]) -> Result<()> {
-        let Authorisation { genesis, expiration, signature } = *authorisation;
         let (session, nonce) = self.begun.ok_or(TrustedError::NotBegun)?;
-        let registrar = self.device.load_external(&registrar_public(self.index.registrar))?;
-        let cp_hash = self.index.first_extend_hash(genesis);
-        let policy_ref = Challenge::policy_ref();
-        let signed =
-            self.device.policy_signed(session, registrar, &nonce, &cp_hash, policy_ref, expiration, signature);
+        let challenge = Challenge {
+            index: self.index,
+            nonce,
+        };
+        let registrar = self
+            .device
+            .load_external(&registrar_public(self.index.registrar))?;
+        let signed = self
+            .device
+            .policy_signed(session, registrar, &challenge, authorisation);
         self.device.flush(registrar)?;
         signed?;
         self.begun = None;
@@ -228,7 +251,7 @@ impl Tpm {
     ) -> Result<()> {
         let done = act(&mut self.device, self.index);
         if matches!(done, Err(TrustedError::Refused { .. })) {
-            self.device.flush(session)?;
+            self.device.end_session(session)?;
         }
         done
     }
@@ -247,7 +270,8 @@ impl Tpm {
     fn load_endorsement(&mut self) -> Result<(u32, EndorsementKey)> {
         let password = &self.passwords.endorsement;
         let (handle, public) =
-            self.device.create_primary(TpmRh::Endorsement, password, &endorsement_template())?;
+            self.device
+                .create_primary(TpmRh::Endorsement, password, &endorsement_template())?;
         Ok((handle, EndorsementKey(public_point(&public)?)))
     }
 
@@ -277,11 +301,13 @@ impl Tpm {
         self.device.flush(endorsement)?;
         let secret = Zeroizing::new(secret?);
         let length = secret.len();
-        <[u8; 32]>::try_from(secret.as_slice()).map(Zeroizing::new).map_err(|_| TrustedError::Malformed {
-            what: "activated secret",
-            got: format!("{length} bytes"),
-            expected: "32 bytes".to_owned(),
-        })
+        <[u8; 32]>::try_from(secret.as_slice())
+            .map(Zeroizing::new)
+            .map_err(|_| TrustedError::Malformed {
+                what: "activated secret",
+                got: format!("{length} bytes"),
+                expected: "32 bytes".to_owned(),
+            })
     }
 
     fn activate(&mut self, endorsement: u32, credential: &Credential) -> Result<Vec<u8>> {
@@ -342,7 +368,9 @@ impl LogsTransfers for Tpm {
 
     fn certify(&mut self, head: Head, transfer: TransferDigest) -> Result<Certified> {
         let qualifying = Sha256::digest(transfer.0).into();
-        let (attest, signature) = self.device.nv_certify(self.key_handle, self.index.handle.0, &qualifying)?;
+        let (attest, signature) =
+            self.device
+                .nv_certify(self.key_handle, self.index.handle.0, &qualifying)?;
         let length = attest.len();
         let attest = attest.try_into().map_err(|_| TrustedError::Malformed {
             what: "certificate",
@@ -351,7 +379,10 @@ impl LogsTransfers for Tpm {
         })?;
         let certified = Certified { attest, signature };
         if certified.head() != head {
-            return Err(TrustedError::HeadMismatch { got: certified.head(), expected: head });
+            return Err(TrustedError::HeadMismatch {
+                got: certified.head(),
+                expected: head,
+            });
         }
         certified.check(self.index.name(), head, transfer)?;
         Ok(certified)

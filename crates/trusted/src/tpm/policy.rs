@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! SHA-256( nonceTPM ‖ expiration ‖ cpHash ‖ policyRef )
-//! cpHash = SHA-256( TPM_CC_NV_Extend ‖ Name(index) ‖ Name(index) ‖ TPM2B(genesis) )
+//! cpHash = SHA-256( TPM_CC_NV_Extend ‖ Name(index) ‖ Name(index) ‖ TPM2B(SHA-256(genesis)) )
 //! ```
 //!
 //! so that the signature is good in one session, for one use (the nonce rolls with it), of this one command, on this index
@@ -45,7 +45,7 @@ impl std::fmt::Debug for Name {
 pub struct IndexHandle(pub u32);
 
 /// Keeps a registrar's policy key from signing anything but first entries, should it have another use.
-const POLICY_REF: &[u8] = b"micropay log";
+pub(super) const POLICY_REF: &[u8] = b"micropay log";
 
 /// What an index is, known to wallet and registrar without asking a TPM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +95,12 @@ impl LogIndex {
     /// The policy's digest.
     pub fn policy(&self) -> [u8; 32] {
         let [signed, written] = self.branches();
-        hash(&[&[0; 32], &TpmCc::PolicyOr.value().to_be_bytes(), &signed, &written])
+        hash(&[
+            &[0; 32],
+            &TpmCc::PolicyOr.value().to_be_bytes(),
+            &signed,
+            &written,
+        ])
     }
 
     /// The two branches of the policy, in order.
@@ -110,7 +115,7 @@ impl LogIndex {
     /// `cpHash` of the command that writes the first entry.
     pub fn first_extend_hash(&self, genesis: Genesis) -> [u8; 32] {
         let name = self.unwritten_name().0;
-        let parameters = Writer::default().sized(&genesis.0).done();
+        let parameters = Writer::default().sized(&Sha256::digest(genesis.0)).done();
         hash(&[&TpmCc::NvExtend.value().to_be_bytes(), &name, &name, &parameters])
     }
 }
@@ -139,7 +144,12 @@ impl Challenge {
     /// What the registrar signs (already hashed).
     pub fn to_sign(&self, genesis: Genesis, expiration: u16) -> [u8; 32] {
         let expiration = u32::from(expiration).to_be_bytes();
-        hash(&[&self.nonce, &expiration, &self.index.first_extend_hash(genesis), POLICY_REF])
+        hash(&[
+            &self.nonce,
+            &expiration,
+            &self.index.first_extend_hash(genesis),
+            POLICY_REF,
+        ])
     }
 
     /// The registrar's signature.
@@ -160,18 +170,19 @@ impl Challenge {
                 expected: registrar.to_string(),
             });
         }
-        let signature: Ecdsa =
-            key.sign_prehash(&self.to_sign(genesis, expiration)).map_err(|error| TrustedError::Malformed {
+        let signature: Ecdsa = key
+            .sign_prehash(&self.to_sign(genesis, expiration))
+            .map_err(|error| TrustedError::Malformed {
                 what: "the registrar's policy key",
                 got: error.to_string(),
                 expected: "a signature".to_owned(),
             })?;
         let signature = Signature(signature.normalize_s().to_bytes().into());
-        Ok(Authorisation { genesis, expiration, signature })
-    }
-
-    pub(super) fn policy_ref() -> &'static [u8] {
-        POLICY_REF
+        Ok(Authorisation {
+            genesis,
+            expiration,
+            signature,
+        })
     }
 }
 
@@ -183,7 +194,13 @@ pub(super) fn registrar_public(key: PublicKey) -> Vec<u8> {
 
 /// The wallet key's template: made by the TPM, never leaves it, signs only what the TPM hashed or attests itself.
 pub(super) fn wallet_template() -> Vec<u8> {
-    ecc_public(wallet_attributes(), &[], Symmetric::None, Scheme::Ecdsa, PublicKey([0; 64]))
+    ecc_public(
+        wallet_attributes(),
+        &[],
+        Symmetric::None,
+        Scheme::Ecdsa,
+        PublicKey([0; 64]),
+    )
 }
 
 fn wallet_attributes() -> TpmaObject {
@@ -205,7 +222,13 @@ pub(super) fn parent_template() -> Vec<u8> {
         | TpmaObject::NO_DA
         | TpmaObject::RESTRICTED
         | TpmaObject::DECRYPT;
-    ecc_public(attributes, &[], Symmetric::Aes128Cfb, Scheme::None, PublicKey([0; 64]))
+    ecc_public(
+        attributes,
+        &[],
+        Symmetric::Aes128Cfb,
+        Scheme::None,
+        PublicKey([0; 64]),
+    )
 }
 
 /// TCG EK Credential Profile, template L-2 (ECC P-256): the key that the maker's certificate is about.
@@ -216,7 +239,13 @@ pub(super) fn endorsement_template() -> Vec<u8> {
         | TpmaObject::ADMIN_WITH_POLICY
         | TpmaObject::RESTRICTED
         | TpmaObject::DECRYPT;
-    ecc_public(attributes, &endorsement_policy(), Symmetric::Aes128Cfb, Scheme::None, PublicKey([0; 64]))
+    ecc_public(
+        attributes,
+        &endorsement_policy(),
+        Symmetric::Aes128Cfb,
+        Scheme::None,
+        PublicKey([0; 64]),
+    )
 }
 
 /// `PolicySecret(endorsement hierarchy)`.
@@ -254,7 +283,10 @@ fn ecc_public(
         .sized(policy);
     let public = match symmetric {
         Symmetric::None => public.u16(null),
-        Symmetric::Aes128Cfb => public.u16(TpmAlgId::Aes.value()).u16(128).u16(TpmAlgId::Cfb.value()),
+        Symmetric::Aes128Cfb => public
+            .u16(TpmAlgId::Aes.value())
+            .u16(128)
+            .u16(TpmAlgId::Cfb.value()),
     };
     let public = match scheme {
         Scheme::None => public.u16(null),
@@ -345,7 +377,11 @@ pub(super) fn public_point(bytes: &[u8]) -> Result<PublicKey> {
 }
 
 pub(super) fn hash(parts: &[&[u8]]) -> [u8; 32] {
-    parts.iter().fold(Sha256::new(), |hasher, part| hasher.chain_update(part)).finalize().into()
+    parts
+        .iter()
+        .fold(Sha256::new(), |hasher, part| hasher.chain_update(part))
+        .finalize()
+        .into()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -368,14 +404,25 @@ mod tests {
         let key = key_bytes(SigningKey::from_slice(&[7; 32]).unwrap().verifying_key());
         let wallet = ecc_public(wallet_attributes(), &[], Symmetric::None, Scheme::Ecdsa, key);
         assert_eq!(KeyArea::parse(&wallet).unwrap().public_key(), key);
-        for (bit, why) in [(1, "fixedTPM"), (4, "fixedParent"), (5, "sensitiveDataOrigin"), (16, "restricted")] {
+        for (bit, why) in [
+            (1, "fixedTPM"),
+            (4, "fixedParent"),
+            (5, "sensitiveDataOrigin"),
+            (16, "restricted"),
+        ] {
             let mut other = wallet.clone();
             let attributes = u32::from_be_bytes(other[4..8].try_into().unwrap()) ^ (1 << bit);
             other[4..8].copy_from_slice(&attributes.to_be_bytes());
-            assert!(matches!(KeyArea::parse(&other), Err(TrustedError::Malformed { .. })), "without {why}");
+            assert!(
+                matches!(KeyArea::parse(&other), Err(TrustedError::Malformed { .. })),
+                "without {why}"
+            );
         }
         let mut off_curve = wallet;
         *off_curve.last_mut().unwrap() ^= 1;
-        assert!(matches!(KeyArea::parse(&off_curve), Err(TrustedError::NotAPoint { .. })));
+        assert!(matches!(
+            KeyArea::parse(&off_curve),
+            Err(TrustedError::NotAPoint { .. })
+        ));
     }
 }

@@ -29,7 +29,8 @@ impl Writer {
 
     /// A `TPM2B`. Nothing here comes near 64 KiB: the length saturates, and the TPM refuses it.
     pub(super) fn sized(self, bytes: &[u8]) -> Self {
-        self.u16(u16::try_from(bytes.len()).unwrap_or(u16::MAX)).raw(bytes)
+        self.u16(u16::try_from(bytes.len()).unwrap_or(u16::MAX))
+            .raw(bytes)
     }
 
     pub(super) fn done(self) -> Vec<u8> {
@@ -48,11 +49,14 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8]> {
-        let (head, rest) = self.rest.split_at_checked(count).ok_or_else(|| TrustedError::Malformed {
-            what: self.what,
-            got: format!("{} bytes", self.rest.len()),
-            expected: format!("{count} bytes more"),
-        })?;
+        let (head, rest) = self
+            .rest
+            .split_at_checked(count)
+            .ok_or_else(|| TrustedError::Malformed {
+                what: self.what,
+                got: format!("{} bytes", self.rest.len()),
+                expected: format!("{count} bytes more"),
+            })?;
         self.rest = rest;
         Ok(head)
     }
@@ -83,11 +87,13 @@ impl<'a> Reader<'a> {
     /// A 32-byte integer from a `TPM2B`: some TPMs leave out leading zeros.
     pub(super) fn scalar(&mut self) -> Result<[u8; 32]> {
         let bytes = self.sized()?;
-        let start = 32usize.checked_sub(bytes.len()).ok_or_else(|| TrustedError::Malformed {
-            what: self.what,
-            got: format!("an integer of {} bytes", bytes.len()),
-            expected: "at most 32 bytes".to_owned(),
-        })?;
+        let start = 32usize
+            .checked_sub(bytes.len())
+            .ok_or_else(|| TrustedError::Malformed {
+                what: self.what,
+                got: format!("an integer of {} bytes", bytes.len()),
+                expected: "at most 32 bytes".to_owned(),
+            })?;
         let mut scalar = [0; 32];
         scalar[start..].copy_from_slice(bytes);
         Ok(scalar)
