@@ -120,10 +120,8 @@ pub enum TrustedError {
         /// The transfer that was signed.
         signed: TransferDigest,
     },
-    /// The counter's file was behind the memory of this process, or the wallet is open twice.
-    #[error(
-        "the counter file says {got}, this process last wrote {expected}: is the wallet open twice, or was a file restored?"
-    )]
+    /// The counter's file is not what this process wrote last.
+    #[error("the counter file says {got}, this process last wrote {expected}: was the file restored?")]
     CounterChanged {
         /// The file's sequence.
         got: u64,
@@ -143,6 +141,9 @@ pub enum TrustedError {
     /// There is a wallet already.
     #[error("{path}: there is a wallet already", path = .0.display())]
     Exists(PathBuf),
+    /// Another process, or another part of this one, has the wallet open.
+    #[error("{path}: the wallet is open already", path = .0.display())]
+    InUse(PathBuf),
     /// Others than its owner may read a file that holds a key.
     #[error("{path}: mode {got:o}, expected {expected:o}: others may read the key", path = path.display())]
     OpenToOthers {

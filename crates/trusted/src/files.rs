@@ -1,6 +1,6 @@
 //! Files that survive a power cut: whole or not at all, readable by their owner only.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
@@ -56,12 +56,28 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// Makes the wallet's folder, and refuses one that has this file.
-pub(crate) fn prepare(folder: &Path, file: &str) -> Result<()> {
+pub(crate) fn prepare(folder: &Path, file: &str) -> Result<File> {
     fs::create_dir_all(folder).map_err(failed(folder, "create"))?;
     let path = folder.join(file);
     if path.exists() {
-        Err(TrustedError::Exists(path))
-    } else {
-        Ok(())
+        return Err(TrustedError::Exists(path));
+    }
+    lock(folder)
+}
+
+/// Holds the folder for this process until the file is dropped, or the process is killed.
+pub(crate) fn lock(folder: &Path) -> Result<File> {
+    let path = folder.join("lock");
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(OWNER_ONLY)
+        .open(&path)
+        .map_err(failed(&path, "open"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(TrustedError::InUse(folder.to_path_buf())),
+        Err(TryLockError::Error(error)) => Err(failed(&path, "lock")(error)),
     }
 }

@@ -3,6 +3,7 @@
 //! It keeps the one promise that software can keep against accidents: no sequence is signed for two transfers. The counter is
 //! on disk before a signature is made, so a crash between leaves a transfer that is signed again, never another one.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use p256::ecdsa::signature::hazmat::PrehashSigner as _;
@@ -26,6 +27,7 @@ pub struct Software {
     key: SigningKey,
     counter: PathBuf,
     last: Last,
+    _lock: File,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +43,7 @@ impl Software {
     ///
     /// [`TrustedError::Exists`] if the folder has a wallet; [`TrustedError::File`].
     pub fn create(folder: &Path) -> Result<Self> {
-        files::prepare(folder, KEY)?;
+        let lock = files::prepare(folder, KEY)?;
         let secret = loop {
             // 32 random bytes are a key, but for one in 2³².
             let secret = Zeroizing::new(rand::random::<[u8; 32]>());
@@ -56,15 +58,19 @@ impl Software {
         };
         last.save(&folder.join(COUNTER))?;
         files::replace(&folder.join(KEY), secret.as_slice())?;
-        Self::open(folder)
+        Self::load(folder, lock)
     }
 
     /// Opens the wallet of `folder`.
     ///
     /// # Errors
     ///
-    /// [`TrustedError::File`], [`TrustedError::OpenToOthers`], [`TrustedError::Malformed`].
+    /// [`TrustedError::InUse`], [`TrustedError::File`], [`TrustedError::OpenToOthers`], [`TrustedError::Malformed`].
     pub fn open(folder: &Path) -> Result<Self> {
+        Self::load(folder, files::lock(folder)?)
+    }
+
+    fn load(folder: &Path, lock: File) -> Result<Self> {
         let secret = Zeroizing::new(files::read(&folder.join(KEY))?);
         let key = SigningKey::from_slice(&secret).map_err(|_| TrustedError::Malformed {
             what: "key file",
@@ -73,7 +79,12 @@ impl Software {
         })?;
         let counter = folder.join(COUNTER);
         let last = Last::load(&counter)?;
-        Ok(Self { key, counter, last })
+        Ok(Self {
+            key,
+            counter,
+            last,
+            _lock: lock,
+        })
     }
 
     fn es256(&self, digest: &[u8; 32]) -> Result<Signature> {

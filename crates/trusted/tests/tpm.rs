@@ -141,6 +141,7 @@ fn life_of_a_wallet() {
         (wallet.public_key(), wallet.log_name(), wallet.head().unwrap()),
         (key, name, head)
     );
+    drop(wallet);
     let Err(TrustedError::Exists(_)) = Tpm::create(
         emulator.connect().unwrap(),
         folder.path(),
@@ -269,7 +270,9 @@ fn attack_clone_of_a_software_tpm_forks_the_log() {
     let folder = TempDir::new().unwrap();
     let (mut wallet, base) = registered(&emulator, &folder);
     let cloned = emulator.clone_state().unwrap();
-    let mut clone = open(&cloned, &folder);
+    let copy = TempDir::new().unwrap();
+    std::fs::copy(folder.path().join("tpm-wallet"), copy.path().join("tpm-wallet")).unwrap();
+    let mut clone = open(&cloned, &copy);
     let (key, name) = (wallet.public_key(), wallet.log_name());
     assert_eq!((clone.public_key(), clone.head().unwrap()), (key, base));
 
@@ -311,11 +314,6 @@ fn credential_activation_ties_key_to_endorsement() {
         endorsement,
         "always the same key"
     );
-    assert_eq!(
-        wallet.endorsement_certificate().unwrap(),
-        None,
-        "a new swtpm has none"
-    );
 
     let name = wallet.key_area().name();
     let secret = [0x5e; 32];
@@ -356,6 +354,37 @@ fn credential_activation_ties_key_to_endorsement() {
     assert_eq!(*wallet.activate_credential(&credential).unwrap(), secret);
     let no_point = make_credential(EndorsementKey(PublicKey([1; 64])), name, secret);
     assert!(matches!(no_point, Err(TrustedError::NotAPoint { .. })));
+}
+
+#[test]
+fn the_certificate_of_the_maker_is_read_whole() {
+    let Some(emulator) = Emulator::for_test() else {
+        return;
+    };
+    let folder = TempDir::new().unwrap();
+    let mut wallet = create(&emulator, &folder);
+    assert_eq!(
+        wallet.endorsement_certificate().unwrap(),
+        None,
+        "a new swtpm has none"
+    );
+    drop(wallet);
+    // Longer than two reads of an index.
+    let certificate: Vec<u8> = (0..1_300u32).map(|number| (number % 251) as u8).collect();
+    emulator.install_endorsement_certificate(&certificate).unwrap();
+    let mut wallet = open(&emulator, &folder);
+    assert_eq!(wallet.endorsement_certificate().unwrap(), Some(certificate));
+}
+
+#[test]
+fn a_wallet_is_open_once() {
+    let Some(emulator) = Emulator::for_test() else {
+        return;
+    };
+    let folder = TempDir::new().unwrap();
+    let _wallet = create(&emulator, &folder);
+    let twin = Tpm::open(emulator.connect().unwrap(), folder.path(), Passwords::default());
+    assert!(matches!(twin, Err(TrustedError::InUse(_))));
 }
 
 #[test]

@@ -351,6 +351,31 @@ impl Device {
         Ok(bytes)
     }
 
+    /// Defines an index that anyone may read, and fills it.
+    #[cfg(feature = "swtpm")]
+    pub(super) fn nv_store(&mut self, index: u32, content: &[u8]) -> Result<()> {
+        use tpm2_protocol::data::TpmaNv;
+        let attributes = TpmaNv::OWNERWRITE | TpmaNv::AUTHREAD | TpmaNv::OWNERREAD | TpmaNv::NO_DA;
+        let size = u16::try_from(content.len()).unwrap_or(u16::MAX);
+        let public = Writer::default()
+            .u32(index)
+            .u16(TpmAlgId::Sha256.value())
+            .u32(attributes.bits())
+            .sized(&[])
+            .u16(size)
+            .done();
+        self.nv_define(&[], &public)?;
+        for (chunk, offset) in content
+            .chunks(NV_CHUNK.into())
+            .zip((0..size).step_by(NV_CHUNK.into()))
+        {
+            let parameters = Writer::default().sized(chunk).u16(offset).done();
+            let handles = [TpmRh::Owner.value(), index];
+            self.run(TpmCc::NvWrite, &handles, &[NO_PASSWORD], &parameters)?;
+        }
+        Ok(())
+    }
+
     /// Attestation and signature.
     pub(super) fn nv_certify(
         &mut self,

@@ -29,6 +29,7 @@ mod wire;
 #[cfg(test)]
 mod attack;
 
+use std::fs::File;
 use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
@@ -62,6 +63,12 @@ pub struct Passwords {
     pub endorsement: Zeroizing<Vec<u8>>,
 }
 
+/// Plays the TPM's maker: puts a certificate where makers put it.
+#[cfg(feature = "swtpm")]
+pub(crate) fn install_certificate(transport: Box<dyn Transport>, certificate: &[u8]) -> Result<()> {
+    Device::new(transport)?.nv_store(ENDORSEMENT_CERTIFICATE, certificate)
+}
+
 /// A wallet in a TPM. Kind LOG.
 pub struct Tpm {
     device: Device,
@@ -71,6 +78,8 @@ pub struct Tpm {
     index: LogIndex,
     /// The session in which the first entry waits for the registrar, and its nonce.
     begun: Option<(u32, [u8; 32])>,
+    /// Between reading the head and extending it no other process comes.
+    _lock: File,
 }
 
 impl Tpm {
@@ -87,7 +96,7 @@ impl Tpm {
         passwords: Passwords,
         index: LogIndex,
     ) -> Result<Self> {
-        files::prepare(folder, FILE)?;
+        let lock = files::prepare(folder, FILE)?;
         let mut device = Device::new(transport)?;
         let (parent, _) = device.create_primary(TpmRh::Owner, &passwords.owner, &parent_template())?;
         let created = device.create(parent, &wallet_template())?;
@@ -100,7 +109,7 @@ impl Tpm {
             .sized(&created.private)
             .done();
         files::replace(&folder.join(FILE), &content)?;
-        let mut wallet = Self::load(device, passwords, index, &created)?;
+        let mut wallet = Self::load(device, passwords, index, &created, lock)?;
         wallet.define()?;
         Ok(wallet)
     }
@@ -109,9 +118,10 @@ impl Tpm {
     ///
     /// # Errors
     ///
-    /// [`TrustedError::File`], [`TrustedError::Malformed`]; [`TrustedError::Refused`] with `TPM_RC_INTEGRITY` if the key is
-    /// another TPM's, or this one was cleared.
+    /// [`TrustedError::InUse`], [`TrustedError::File`], [`TrustedError::Malformed`]; [`TrustedError::Refused`] with
+    /// `TPM_RC_INTEGRITY` if the key is another TPM's, or this one was cleared.
     pub fn open(transport: Box<dyn Transport>, folder: &Path, passwords: Passwords) -> Result<Self> {
+        let lock = files::lock(folder)?;
         let content = files::read(&folder.join(FILE))?;
         let mut reader = Reader::new("wallet file", &content);
         let magic = reader.array::<8>()?;
@@ -133,10 +143,17 @@ impl Tpm {
             passwords,
             index,
             &Created { private, public },
+            lock,
         )
     }
 
-    fn load(mut device: Device, passwords: Passwords, index: LogIndex, created: &Created) -> Result<Self> {
+    fn load(
+        mut device: Device,
+        passwords: Passwords,
+        index: LogIndex,
+        created: &Created,
+        lock: File,
+    ) -> Result<Self> {
         let key = KeyArea::parse(&created.public)?;
         let (parent, _) = device.create_primary(TpmRh::Owner, &passwords.owner, &parent_template())?;
         let key_handle = device.load(parent, created)?;
@@ -148,6 +165,7 @@ impl Tpm {
             key_handle,
             index,
             begun: None,
+            _lock: lock,
         })
     }
 
@@ -357,7 +375,7 @@ impl LogsTransfers for Tpm {
     }
 
     fn extend(&mut self, base: Head, entry: Entry) -> Result<Head> {
-        // The TPM would append to any head. Nobody comes between: one wallet, one caller.
+        // The TPM would append to any head. Nobody comes between: the folder is locked.
         let got = self.head()?;
         if got != base {
             return Err(TrustedError::HeadMismatch { got, expected: base });

@@ -1,10 +1,12 @@
 //! How a command's bytes reach a TPM: the kernel's device, or a software TPM's socket. Both carry raw frames, whose header
 //! holds their length.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::net::{AddrParseError, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 /// The longest answer of a TPM 2.0.
@@ -25,6 +27,55 @@ pub trait Transport: Send {
     /// Whether objects and sessions that an earlier user left behind are cleared away by somebody: the kernel's resource
     /// manager does; a raw TPM has three slots, and keeps what a killed process had loaded.
     fn managed(&self) -> bool;
+}
+
+/// Where a TPM is, as users write it: the path of a device, or `swtpm:address:port`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The kernel's device; `/dev/tpmrm0` is the one to use.
+    Device(PathBuf),
+    /// A software TPM's TCP server.
+    Swtpm(SocketAddr),
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self::Device("/dev/tpmrm0".into())
+    }
+}
+
+impl Place {
+    /// Opens it.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn connect(&self) -> io::Result<Box<dyn Transport>> {
+        Ok(match self {
+            Self::Device(path) => Box::new(KernelDevice::open(path)?),
+            Self::Swtpm(address) => Box::new(Socket::connect(*address)?),
+        })
+    }
+}
+
+impl FromStr for Place {
+    type Err = AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, AddrParseError> {
+        match text.strip_prefix("swtpm:") {
+            Some(address) => address.parse().map(Self::Swtpm),
+            None => Ok(Self::Device(text.into())),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Device(path) => path.display().fmt(f),
+            Self::Swtpm(address) => write!(f, "swtpm:{address}"),
+        }
+    }
 }
 
 /// `/dev/tpmrm0`: the kernel's resource manager. The user needs access to it (group `tss` on Debian).
@@ -92,5 +143,19 @@ impl Transport for Socket {
 
     fn managed(&self) -> bool {
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_what_it_says() {
+        let swtpm: Place = "swtpm:127.0.0.1:2321".parse().unwrap();
+        assert_eq!(swtpm, Place::Swtpm(SocketAddr::from(([127, 0, 0, 1], 2321))));
+        assert_eq!(swtpm.to_string().parse::<Place>().unwrap(), swtpm);
+        assert_eq!("/dev/tpmrm0".parse::<Place>().unwrap(), Place::default());
+        "swtpm:here".parse::<Place>().unwrap_err();
     }
 }
