@@ -56,7 +56,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// Makes the wallet's folder, and refuses one that has this file.
-pub(crate) fn prepare(folder: &Path, file: &str) -> Result<File> {
+pub(crate) fn prepare(folder: &Path, file: &str) -> Result<Lock> {
     fs::create_dir_all(folder).map_err(failed(folder, "create"))?;
     let path = folder.join(file);
     if path.exists() {
@@ -65,8 +65,18 @@ pub(crate) fn prepare(folder: &Path, file: &str) -> Result<File> {
     lock(folder)
 }
 
-/// Holds the folder for this process until the file is dropped, or the process is killed.
-pub(crate) fn lock(folder: &Path) -> Result<File> {
+/// A folder held for this process until this is dropped, or the process is killed.
+pub(crate) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that is just being started holds the same open file until it is another program.
+        drop(self.0.unlock());
+    }
+}
+
+/// Holds the folder.
+pub(crate) fn lock(folder: &Path) -> Result<Lock> {
     let path = folder.join("lock");
     let file = OpenOptions::new()
         .write(true)
@@ -76,7 +86,7 @@ pub(crate) fn lock(folder: &Path) -> Result<File> {
         .open(&path)
         .map_err(failed(&path, "open"))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(TrustedError::InUse(folder.to_path_buf())),
         Err(TryLockError::Error(error)) => Err(failed(&path, "lock")(error)),
     }

@@ -269,7 +269,8 @@ pub trait LogsTransfers: Send {
     ///
     /// # Errors
     ///
-    /// [`TrustedError::HeadMismatch`] if the head is another; else the component failed.
+    /// [`TrustedError::HeadMismatch`] if the head is another; [`TrustedError::CertificateMismatch`] or
+    /// [`TrustedError::BadSignature`] if the component's answer is worth nothing (ask again); else it failed.
     fn certify(&mut self, head: Head, transfer: TransferDigest) -> Result<Certified>;
 
     /// The log's Name, as it is once written: 34 bytes, whose keccak256 is `Registration.log`.

@@ -3,7 +3,6 @@
 //! It keeps the one promise that software can keep against accidents: no sequence is signed for two transfers. The counter is
 //! on disk before a signature is made, so a crash between leaves a transfer that is signed again, never another one.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use p256::ecdsa::signature::hazmat::PrehashSigner as _;
@@ -11,7 +10,7 @@ use p256::ecdsa::{Signature as Ecdsa, SigningKey};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use crate::files;
+use crate::files::{self, Lock};
 use crate::tpm::certificate::key_bytes;
 use crate::{
     MessageDigest, PublicKey, Result, Signature, SignsTransfers, TransferDigest, Transfers, TrustedError,
@@ -27,7 +26,7 @@ pub struct Software {
     key: SigningKey,
     counter: PathBuf,
     last: Last,
-    _lock: File,
+    _lock: Lock,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +69,7 @@ impl Software {
         Self::load(folder, files::lock(folder)?)
     }
 
-    fn load(folder: &Path, lock: File) -> Result<Self> {
+    fn load(folder: &Path, lock: Lock) -> Result<Self> {
         let secret = Zeroizing::new(files::read(&folder.join(KEY))?);
         let key = SigningKey::from_slice(&secret).map_err(|_| TrustedError::Malformed {
             what: "key file",

@@ -1,13 +1,16 @@
 //! Attacks on a log by who owns the TPM, against a real swtpm: each needs the registrar, who signs once.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::sync::{Arc, Mutex};
+
 use p256::ecdsa::SigningKey;
 use tempfile::TempDir;
 
 use super::certificate::key_bytes;
+use super::policy::hash;
 use super::*;
-use crate::Genesis;
 use crate::swtpm::Emulator;
+use crate::{Genesis, Progress};
 
 const GENESIS: Genesis = Genesis([0x6e; 32]);
 const INDEX: IndexHandle = IndexHandle(0x0150_0030);
@@ -240,4 +243,145 @@ fn clients_that_crash_do_not_fill_the_tpm() {
         wallet.begin().unwrap();
         drop(wallet);
     }
+}
+
+#[test]
+fn hierarchies_have_passwords() {
+    let Some((bench, mut wallet)) = Bench::new() else {
+        return;
+    };
+    wallet.device.set_password(TpmRh::Owner, b"owner's").unwrap();
+    wallet
+        .device
+        .set_password(TpmRh::Endorsement, b"maker's")
+        .unwrap();
+    refused(wallet.undefine(), "TPM_RC_BAD_AUTH");
+    refused(wallet.endorsement_key(), "TPM_RC_BAD_AUTH");
+    drop(wallet);
+    let opened = Tpm::open(
+        bench.emulator.connect().unwrap(),
+        bench.folder.path(),
+        Passwords::default(),
+    );
+    refused(opened.map(drop), "TPM_RC_BAD_AUTH");
+
+    let passwords = Passwords {
+        owner: Zeroizing::new(b"owner's".to_vec()),
+        endorsement: Zeroizing::new(b"maker's".to_vec()),
+    };
+    let mut wallet = Tpm::open(bench.emulator.connect().unwrap(), bench.folder.path(), passwords).unwrap();
+    // Payments need none.
+    let authorisation = bench.authorise(wallet.begin().unwrap(), GENESIS);
+    let base = wallet.write_first(&authorisation).unwrap();
+    let head = wallet.extend(base, entry(1)).unwrap();
+    wallet.certify(head, entry(1).transfer()).unwrap();
+    let endorsement = wallet.endorsement_key().unwrap();
+    let credential = make_credential(endorsement, wallet.key_area().name(), [5; 32]).unwrap();
+    assert_eq!(*wallet.activate_credential(&credential).unwrap(), [5; 32]);
+    wallet.undefine().unwrap();
+}
+
+/// A bus between wallet and TPM that changes one answer: cuts it after `keep` bytes, or flips a bit of that byte.
+struct Bus {
+    tpm: Box<dyn Transport>,
+    fault: Arc<Mutex<Fault>>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Fault {
+    /// Answers until the one that is changed.
+    after: Option<usize>,
+    at: usize,
+    cut: bool,
+    /// The length of the changed answer.
+    length: usize,
+}
+
+impl Transport for Bus {
+    fn transact(&mut self, command: &[u8]) -> std::io::Result<Vec<u8>> {
+        let mut answer = self.tpm.transact(command)?;
+        let mut fault = self.fault.lock().unwrap();
+        if let Some(after) = fault.after {
+            fault.after = after.checked_sub(1);
+            if after == 0 {
+                fault.length = answer.len();
+                if fault.cut {
+                    answer.truncate(fault.at);
+                } else if let Some(byte) = answer.get_mut(fault.at) {
+                    *byte ^= 1;
+                }
+            }
+        }
+        Ok(answer)
+    }
+
+    fn managed(&self) -> bool {
+        self.tpm.managed()
+    }
+}
+
+/// Whatever one answer of the TPM says, nothing panics, no certificate comes out that does not verify, and the wallet finds
+/// back to where it was.
+#[test]
+fn attack_bus_changes_an_answer() {
+    let Some((bench, mut wallet)) = Bench::new() else {
+        return;
+    };
+    let challenge = wallet.begin().unwrap();
+    let mut head = wallet.write_first(&bench.authorise(challenge, GENESIS)).unwrap();
+    drop(wallet);
+    let fault = Arc::new(Mutex::new(Fault::default()));
+    let open = || {
+        let tpm = bench.emulator.connect().unwrap();
+        let bus = Bus {
+            tpm,
+            fault: fault.clone(),
+        };
+        Tpm::open(Box::new(bus), bench.folder.path(), Passwords::default()).unwrap()
+    };
+    let mut wallet = open();
+    let (mut faults, mut refusals) = (0, 0);
+    // NV_Read, StartAuthSession, PolicyNvWritten, PolicyOR, NV_Extend, NV_Certify
+    for after in 0..6 {
+        for cut in [true, false] {
+            let mut at = 0;
+            loop {
+                *fault.lock().unwrap() = Fault {
+                    after: Some(after),
+                    at,
+                    cut,
+                    length: 0,
+                };
+                let transfer = TransferDigest(hash(&[&[after as u8, cut.into()], &at.to_be_bytes()]));
+                let entry = Entry::new([1; 32], transfer);
+                let paid = wallet
+                    .extend(head, entry)
+                    .and_then(|head| wallet.certify(head, transfer));
+                let Fault { length, .. } = std::mem::take(&mut *fault.lock().unwrap());
+                faults += 1;
+                refusals += usize::from(paid.is_err());
+                if let Ok(certified) = paid {
+                    let next = head.then(entry);
+                    certified
+                        .verify(wallet.public_key(), wallet.log_name(), next, transfer)
+                        .unwrap();
+                }
+                // As after a crash; a session may be left behind, so the wallet is opened again.
+                drop(wallet);
+                wallet = open();
+                if Progress::of(wallet.head().unwrap(), head, entry).unwrap() == Progress::Extended {
+                    head = head.then(entry);
+                    wallet.certify(head, transfer).unwrap();
+                }
+                at += if length > 64 { 3 } else { 1 };
+                if at >= length {
+                    break;
+                }
+            }
+        }
+    }
+    assert!(
+        refusals > faults / 2 && faults > 200,
+        "{refusals} of {faults} refused"
+    );
 }

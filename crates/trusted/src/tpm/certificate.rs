@@ -32,7 +32,7 @@ impl Certified {
         verify_prehash(key, &Sha256::digest(self.attest).into(), self.signature)
     }
 
-    pub(super) fn check(&self, log: Name, head: Head, transfer: TransferDigest) -> Result<()> {
+    fn check(&self, log: Name, head: Head, transfer: TransferDigest) -> Result<()> {
         let field = |field, at: usize, expected: &[u8]| {
             let got = &self.attest[at..at + expected.len()];
             if got == expected {

@@ -316,6 +316,18 @@ impl Device {
         .map(drop)
     }
 
+    #[cfg(test)]
+    pub(super) fn set_password(&mut self, hierarchy: TpmRh, password: &[u8]) -> Result<()> {
+        let parameters = Writer::default().sized(password).done();
+        self.run(
+            TpmCc::HierarchyChangeAuth,
+            &[hierarchy.value()],
+            &[NO_PASSWORD],
+            &parameters,
+        )
+        .map(drop)
+    }
+
     /// As anyone but the policy.
     #[cfg(test)]
     pub(super) fn nv_extend_as(&mut self, who: u32, index: u32, data: &[u8]) -> Result<()> {

@@ -29,14 +29,13 @@ mod wire;
 #[cfg(test)]
 mod attack;
 
-use std::fs::File;
 use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 use tpm2_protocol::data::TpmRh;
 use zeroize::Zeroizing;
 
-use crate::files;
+use crate::files::{self, Lock};
 use crate::{
     Certified, Entry, Head, LogsTransfers, MessageDigest, PublicKey, Result, Signature, TransferDigest,
     Transfers, TrustedError, TrustedWallet,
@@ -79,7 +78,7 @@ pub struct Tpm {
     /// The session in which the first entry waits for the registrar, and its nonce.
     begun: Option<(u32, [u8; 32])>,
     /// Between reading the head and extending it no other process comes.
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Tpm {
@@ -152,7 +151,7 @@ impl Tpm {
         passwords: Passwords,
         index: LogIndex,
         created: &Created,
-        lock: File,
+        lock: Lock,
     ) -> Result<Self> {
         let key = KeyArea::parse(&created.public)?;
         let (parent, _) = device.create_primary(TpmRh::Owner, &passwords.owner, &parent_template())?;
@@ -360,7 +359,9 @@ impl TrustedWallet for Tpm {
 
     fn sign(&mut self, message: MessageDigest) -> Result<Signature> {
         let signature = self.device.sign(self.key_handle, &message.0)?;
-        signature.ok_or(TrustedError::NotSignable(message))
+        let signature = signature.ok_or(TrustedError::NotSignable(message))?;
+        certificate::verify(self.public_key(), message.0, signature)?;
+        Ok(signature)
     }
 
     fn transfers(&mut self) -> Transfers<'_> {
@@ -402,7 +403,8 @@ impl LogsTransfers for Tpm {
                 expected: head,
             });
         }
-        certified.check(self.index.name(), head, transfer)?;
+        // Nothing leaves that a payee would refuse, should the bus or the chip be faulty.
+        certified.verify(self.public_key(), self.index.name(), head, transfer)?;
         Ok(certified)
     }
 
