@@ -271,6 +271,14 @@ fn hierarchies_have_passwords() {
     };
     let mut wallet = Tpm::open(bench.emulator.connect().unwrap(), bench.folder.path(), passwords).unwrap();
     // Payments need none.
+    let challenge = wallet.begin().unwrap();
+    // Three sessions at once are all that a TPM must have: the one that waits, the salted one, and the policy's.
+    let endorsement = wallet.endorsement_key().unwrap();
+    let credential = make_credential(endorsement, wallet.key_area().name(), [4; 32]).unwrap();
+    assert_eq!(*wallet.activate_credential(&credential).unwrap(), [4; 32]);
+    wallet.write_first(&bench.authorise(challenge, GENESIS)).unwrap();
+    wallet.undefine().unwrap();
+    wallet.define().unwrap();
     let authorisation = bench.authorise(wallet.begin().unwrap(), GENESIS);
     let base = wallet.write_first(&authorisation).unwrap();
     let head = wallet.extend(base, entry(1)).unwrap();
@@ -384,4 +392,78 @@ fn attack_bus_changes_an_answer() {
         refusals > faults / 2 && faults > 200,
         "{refusals} of {faults} refused"
     );
+}
+
+/// A bus that keeps what it sees.
+struct Probe {
+    tpm: Box<dyn Transport>,
+    seen: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Transport for Probe {
+    fn transact(&mut self, command: &[u8]) -> std::io::Result<Vec<u8>> {
+        let answer = self.tpm.transact(command)?;
+        let mut seen = self.seen.lock().unwrap();
+        seen.extend_from_slice(command);
+        seen.extend_from_slice(&answer);
+        Ok(answer)
+    }
+
+    fn managed(&self) -> bool {
+        self.tpm.managed()
+    }
+}
+
+#[test]
+fn attack_probe_on_the_bus_reads_no_secret() {
+    let Some((bench, mut wallet)) = Bench::new() else {
+        return;
+    };
+    let (owner, maker, secret) = (*b"the owner's password", *b"the maker's password", [0xa5; 32]);
+    wallet.device.set_password(TpmRh::Owner, &owner).unwrap();
+    wallet.device.set_password(TpmRh::Endorsement, &maker).unwrap();
+    drop(wallet);
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let probe = Probe {
+        tpm: bench.emulator.connect().unwrap(),
+        seen: seen.clone(),
+    };
+    let passwords = Passwords {
+        owner: Zeroizing::new(owner.to_vec()),
+        endorsement: Zeroizing::new(maker.to_vec()),
+    };
+    let mut wallet = Tpm::open(Box::new(probe), bench.folder.path(), passwords).unwrap();
+    let endorsement = wallet.endorsement_key().unwrap();
+    let credential = make_credential(endorsement, wallet.key_area().name(), secret).unwrap();
+    assert_eq!(*wallet.activate_credential(&credential).unwrap(), secret);
+    wallet.undefine().unwrap();
+    let seen = seen.lock().unwrap();
+    let has = |needle: &[u8]| seen.windows(needle.len()).any(|window| window == needle);
+    assert!(has(&endorsement.0.0[..32]), "the probe sees what is public");
+    assert!(!has(&owner) && !has(&maker) && !has(&secret));
+}
+
+#[test]
+fn attack_bus_changes_an_activated_secret() {
+    let Some((bench, mut wallet)) = Bench::new() else {
+        return;
+    };
+    let endorsement = wallet.endorsement_key().unwrap();
+    let credential = make_credential(endorsement, wallet.key_area().name(), [0xa5; 32]).unwrap();
+    drop(wallet);
+    let fault = Arc::new(Mutex::new(Fault::default()));
+    let bus = Bus {
+        tpm: bench.emulator.connect().unwrap(),
+        fault: fault.clone(),
+    };
+    let mut wallet = Tpm::open(Box::new(bus), bench.folder.path(), Passwords::default()).unwrap();
+    wallet.activate_credential(&credential).unwrap();
+    // CreatePrimary, StartAuthSession, PolicySecret, ActivateCredential: header, parameter size, size, secret
+    *fault.lock().unwrap() = Fault {
+        after: Some(3),
+        at: 10 + 4 + 2 + 7,
+        ..Fault::default()
+    };
+    let error = wallet.activate_credential(&credential).unwrap_err();
+    assert!(error.to_string().starts_with("HMAC of a response"), "{error}");
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 use tpm2_protocol::data::{TpmAlgId, TpmCap, TpmCc, TpmRc, TpmRcBase, TpmRh, TpmSe, TpmSt};
 
-use super::policy::{Authorisation, Challenge, POLICY_REF};
+use super::credential::Credential;
+use super::policy::{Authorisation, Challenge, Name, POLICY_REF, hash, parent_template, public_point};
+use super::session::{Salt, Salted, Sent};
 use super::transport::Transport;
 use super::wire::{Reader, Writer};
 use crate::{PublicKey, ResponseCode, Result, Signature, TrustedError};
@@ -23,13 +25,21 @@ const NV_CHUNK: u16 = 512;
 #[derive(Clone, Copy)]
 pub(super) enum Auth<'a> {
     Password(&'a [u8]),
+    /// A hierarchy's password: by salted session, so that it never is on the bus. An empty one is no secret.
+    Hierarchy(&'a [u8]),
+    /// No authorisation: the response's first parameter comes encrypted.
+    Encrypted,
     /// A policy session; it ends with the command.
     Policy(u32),
 }
 
 const NO_PASSWORD: Auth<'static> = Auth::Password(&[]);
 
-pub(super) struct Device(Box<dyn Transport>);
+pub(super) struct Device {
+    transport: Box<dyn Transport>,
+    /// Begun when it is needed.
+    salted: Option<Salted>,
+}
 
 pub(super) struct Created {
     pub(super) private: Vec<u8>,
@@ -39,7 +49,10 @@ pub(super) struct Created {
 impl Device {
     pub(super) fn new(transport: Box<dyn Transport>) -> Result<Self> {
         let managed = transport.managed();
-        let mut device = Self(transport);
+        let mut device = Self {
+            transport,
+            salted: None,
+        };
         if !managed {
             for kind in [TRANSIENT, LOADED_SESSIONS, SAVED_SESSIONS] {
                 for handle in device.handles(kind)? {
@@ -55,7 +68,7 @@ impl Device {
         Ok(device)
     }
 
-    /// A response's parameters, after `handles` handles, which come first.
+    /// A response's handle, if there is one, and its parameters. For handles that are their own Names.
     fn run(
         &mut self,
         command: TpmCc,
@@ -63,23 +76,40 @@ impl Device {
         auths: &[Auth<'_>],
         parameters: &[u8],
     ) -> Result<Vec<u8>> {
+        let names: Vec<[u8; 4]> = handles.iter().map(|handle| handle.to_be_bytes()).collect();
+        let names: Vec<&[u8]> = names.iter().map(<[u8; 4]>::as_slice).collect();
+        self.run_named(command, handles, &names, auths, parameters)
+    }
+
+    /// As [`Device::run`]; a salted session signs the Names.
+    fn run_named(
+        &mut self,
+        command: TpmCc,
+        handles: &[u32],
+        names: &[&[u8]],
+        auths: &[Auth<'_>],
+        parameters: &[u8],
+    ) -> Result<Vec<u8>> {
+        let mut body = handles
+            .iter()
+            .fold(Writer::default(), |body, handle| body.u32(*handle));
+        let mut sent = Vec::new();
+        if !auths.is_empty() {
+            let cp_hash = hash(&[&command.value().to_be_bytes(), &names.concat(), parameters]);
+            let mut area = Writer::default();
+            for auth in auths {
+                let (next, part) = self.authorise(area, auth, &cp_hash)?;
+                area = next;
+                sent.push(part);
+            }
+            let area = area.done();
+            body = body.u32(u32::try_from(area.len()).unwrap_or(u32::MAX)).raw(&area);
+        }
         let tag = if auths.is_empty() {
             TpmSt::NoSessions
         } else {
             TpmSt::Sessions
         };
-        let mut body = handles
-            .iter()
-            .fold(Writer::default(), |body, handle| body.u32(*handle));
-        if !auths.is_empty() {
-            let area = auths.iter().fold(Writer::default(), |area, auth| match auth {
-                Auth::Password(password) => area.u32(TpmRh::Pw.value()).sized(&[]).u8(0).sized(password),
-                // No HMAC: the session has neither salt nor binding, and its policy asks for no password.
-                Auth::Policy(session) => area.u32(*session).sized(&[]).u8(0).sized(&[]),
-            });
-            let area = area.done();
-            body = body.u32(u32::try_from(area.len()).unwrap_or(u32::MAX)).raw(&area);
-        }
         let body = body.raw(parameters).done();
         let frame = Writer::default()
             .u16(tag.value())
@@ -88,11 +118,87 @@ impl Device {
             .raw(&body)
             .done();
 
+        let body = self.exchange(command, &frame)?;
+        if sent.is_empty() {
+            return Ok(body);
+        }
+        // Where sessions authorised the command, the parameters have a length, and after them come the sessions. A handle
+        // comes first; of our commands these return one.
+        let mut reader = Reader::new("response", &body);
+        let with_handle = matches!(command, TpmCc::CreatePrimary | TpmCc::Load);
+        let handle = reader.take(if with_handle { 4 } else { 0 })?;
+        let length = reader.u32()?;
+        let mut parameters = reader
+            .take(usize::try_from(length).unwrap_or(usize::MAX))?
+            .to_vec();
+        for part in &sent {
+            match (part, &mut self.salted) {
+                (Some(sent), Some(salted)) => salted.accept(command, sent, &mut reader, &mut parameters)?,
+                _ => {
+                    reader.sized()?;
+                    reader.u8()?;
+                    reader.sized()?;
+                }
+            }
+        }
+        reader.end()?;
+        Ok([handle, &parameters].concat())
+    }
+
+    /// Adds one entry to the authorisation area.
+    fn authorise(
+        &mut self,
+        area: Writer,
+        auth: &Auth<'_>,
+        cp_hash: &[u8; 32],
+    ) -> Result<(Writer, Option<Sent>)> {
+        let (password, encrypted): (&[u8], bool) = match *auth {
+            Auth::Password(password) => {
+                return Ok((area.u32(TpmRh::Pw.value()).sized(&[]).u8(0).sized(password), None));
+            }
+            Auth::Hierarchy([]) => return self.authorise(area, &NO_PASSWORD, cp_hash),
+            // No HMAC: the session has neither salt nor binding, and its policy asks for no password.
+            Auth::Policy(session) => return Ok((area.u32(session).sized(&[]).u8(0).sized(&[]), None)),
+            Auth::Hierarchy(password) => (password, false),
+            Auth::Encrypted => (&[], true),
+        };
+        let salted = match self.salted.take() {
+            Some(salted) => salted,
+            None => self.start_salted()?,
+        };
+        let (area, sent) = salted.authorise(area, cp_hash, password, encrypted);
+        self.salted = Some(salted);
+        Ok((area, Some(sent)))
+    }
+
+    fn start_salted(&mut self) -> Result<Salted> {
+        let (primary, public) = self.create_primary(TpmRh::Null, &[], &parent_template())?;
+        let salt = Salt::draw(public_point(&public)?)?;
+        let parameters = Writer::default()
+            .sized(&salt.nonce)
+            .sized(&salt.encrypted)
+            .u8(TpmSe::Hmac.value())
+            .u16(TpmAlgId::Aes.value())
+            .u16(128)
+            .u16(TpmAlgId::Cfb.value())
+            .u16(TpmAlgId::Sha256.value())
+            .done();
+        let handles = [primary, TpmRh::Null.value()];
+        let response = self.run(TpmCc::StartAuthSession, &handles, &[], &parameters);
+        self.flush(primary)?;
+        let response = response?;
+        let mut reader = Reader::new("StartAuthSession", &response);
+        let handle = reader.u32()?;
+        Ok(salt.session(handle, reader.scalar()?))
+    }
+
+    /// Sends a frame, again while the TPM is busy, and returns what follows the response's header.
+    fn exchange(&mut self, command: TpmCc, frame: &[u8]) -> Result<Vec<u8>> {
         let mut attempt = 0;
         loop {
             let response = self
-                .0
-                .transact(&frame)
+                .transport
+                .transact(frame)
                 .map_err(|source| TrustedError::Transport {
                     command: command.to_string(),
                     source,
@@ -109,12 +215,15 @@ impl Device {
             }
             let code = reader.u32()?;
             if code == 0 {
-                let rest = &response[10..];
-                return Ok(if tag == TpmSt::Sessions.value() {
-                    parameters_of(command, rest)?
-                } else {
-                    rest.to_vec()
-                });
+                let sent = u16::from_be_bytes([frame[0], frame[1]]);
+                if tag != sent {
+                    return Err(TrustedError::Malformed {
+                        what: "response tag",
+                        got: format!("{tag:#06x}"),
+                        expected: format!("{sent:#06x}"),
+                    });
+                }
+                return Ok(response[10..].to_vec());
             }
             if attempt == RETRIES || !is_busy(code) {
                 return Err(TrustedError::Refused {
@@ -165,7 +274,7 @@ impl Device {
         let response = self.run(
             TpmCc::CreatePrimary,
             &handles,
-            &[Auth::Password(auth)],
+            &[Auth::Hierarchy(auth)],
             &creation(template),
         )?;
         let mut reader = Reader::new("CreatePrimary", &response);
@@ -280,7 +389,7 @@ impl Device {
         self.run(
             TpmCc::PolicySecret,
             &handles,
-            &[Auth::Password(auth)],
+            &[Auth::Hierarchy(auth)],
             &parameters,
         )
         .map(drop)
@@ -292,16 +401,23 @@ impl Device {
         self.run(
             TpmCc::NvDefineSpace,
             &handles,
-            &[Auth::Password(owner)],
+            &[Auth::Hierarchy(owner)],
             &parameters,
         )
         .map(drop)
     }
 
     pub(super) fn nv_undefine(&mut self, owner: &[u8], index: u32) -> Result<()> {
-        let handles = [TpmRh::Owner.value(), index];
-        self.run(TpmCc::NvUndefineSpace, &handles, &[Auth::Password(owner)], &[])
-            .map(drop)
+        let (_, name) = self.nv_read_public(index)?;
+        let owner_handle = TpmRh::Owner.value();
+        self.run_named(
+            TpmCc::NvUndefineSpace,
+            &[owner_handle, index],
+            &[&owner_handle.to_be_bytes(), &name],
+            &[Auth::Hierarchy(owner)],
+            &[],
+        )
+        .map(drop)
     }
 
     /// The index becomes `SHA-256(index ‖ SHA-256(entry))`: the TPM itself hashes once only.
@@ -415,35 +531,23 @@ impl Device {
 
     pub(super) fn activate_credential(
         &mut self,
-        key: u32,
-        endorsement: u32,
+        [(key, key_name), (endorsement, endorsement_name)]: [(u32, Name); 2],
         session: u32,
-        blob: &[u8],
-        seed: &[u8],
+        credential: &Credential,
     ) -> Result<Vec<u8>> {
-        let parameters = Writer::default().sized(blob).sized(seed).done();
-        let auths = [NO_PASSWORD, Auth::Policy(session)];
-        let response = self.run(
+        let parameters = Writer::default()
+            .sized(&credential.blob)
+            .sized(&credential.encrypted_seed)
+            .done();
+        let response = self.run_named(
             TpmCc::ActivateCredential,
             &[key, endorsement],
-            &auths,
+            &[&key_name.0, &endorsement_name.0],
+            &[NO_PASSWORD, Auth::Policy(session), Auth::Encrypted],
             &parameters,
         )?;
         Ok(Reader::new("ActivateCredential", &response).sized()?.to_vec())
     }
-}
-
-/// Where sessions authorised the command, the parameters have a length, and after them come the sessions. A handle comes
-/// first; of our commands these return one.
-fn parameters_of(command: TpmCc, body: &[u8]) -> Result<Vec<u8>> {
-    let mut reader = Reader::new("response", body);
-    let mut parameters = Vec::new();
-    if matches!(command, TpmCc::CreatePrimary | TpmCc::Load) {
-        parameters.extend_from_slice(reader.take(4)?);
-    }
-    let length = reader.u32()?;
-    parameters.extend_from_slice(reader.take(usize::try_from(length).unwrap_or(usize::MAX))?);
-    Ok(parameters)
 }
 
 fn is_busy(code: u32) -> bool {

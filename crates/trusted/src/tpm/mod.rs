@@ -16,13 +16,15 @@
 //! What a TPM cannot do: refuse to log an input twice, or an entry out of sequence. It makes the log visible to the payee and
 //! the contract, and they refuse. And a software TPM can be copied with its log; its endorsement is worth what its maker says.
 //!
-//! Passwords of hierarchies, if there are any, go to the TPM in clear: sessions are neither salted nor encrypted yet. On a
-//! discrete chip a probe on the bus reads them, and the entries; it does not get the key, nor can it fork the log.
+//! Between machine and chip, passwords and the activated secret go through a salted session: a probe on the bus neither reads
+//! nor changes them. Payments do not: entries are no secret, and what comes back is verified before it is used. A probe
+//! that changes an entry spoils the payment (and the wallet, whose log then has an entry that nobody knows), no more.
 
 pub mod certificate;
 pub mod credential;
 mod device;
 pub mod policy;
+mod session;
 pub mod transport;
 mod wire;
 
@@ -279,17 +281,16 @@ impl Tpm {
     ///
     /// [`TrustedError::Refused`] with `TPM_RC_BAD_AUTH` if the hierarchy has a password.
     pub fn endorsement_key(&mut self) -> Result<EndorsementKey> {
-        let (handle, key) = self.load_endorsement()?;
+        let (handle, public) = self.load_endorsement()?;
         self.device.flush(handle)?;
-        Ok(key)
+        public_point(&public).map(EndorsementKey)
     }
 
-    fn load_endorsement(&mut self) -> Result<(u32, EndorsementKey)> {
+    /// Handle and public area.
+    fn load_endorsement(&mut self) -> Result<(u32, Vec<u8>)> {
         let password = &self.passwords.endorsement;
-        let (handle, public) =
-            self.device
-                .create_primary(TpmRh::Endorsement, password, &endorsement_template())?;
-        Ok((handle, EndorsementKey(public_point(&public)?)))
+        self.device
+            .create_primary(TpmRh::Endorsement, password, &endorsement_template())
     }
 
     /// The maker's certificate of the endorsement key, X.509 DER (some makers pad it), or `None` where the chip has none.
@@ -313,8 +314,8 @@ impl Tpm {
     /// [`TrustedError::Refused`] with `TPM_RC_INTEGRITY` if it is for another wallet key, or damaged; with `TPM_RC_VALUE` or
     /// `TPM_RC_INTEGRITY` if it is for another TPM.
     pub fn activate_credential(&mut self, credential: &Credential) -> Result<Zeroizing<[u8; 32]>> {
-        let (endorsement, _) = self.load_endorsement()?;
-        let secret = self.activate(endorsement, credential);
+        let (endorsement, public) = self.load_endorsement()?;
+        let secret = self.activate((endorsement, Name::of(&public)), credential);
         self.device.flush(endorsement)?;
         let secret = Zeroizing::new(secret?);
         let length = secret.len();
@@ -327,14 +328,14 @@ impl Tpm {
             })
     }
 
-    fn activate(&mut self, endorsement: u32, credential: &Credential) -> Result<Vec<u8>> {
+    fn activate(&mut self, endorsement: (u32, Name), credential: &Credential) -> Result<Vec<u8>> {
         let (session, _) = self.device.start_policy()?;
         let mut secret = Vec::new();
-        let (key, password) = (self.key_handle, self.passwords.endorsement.clone());
+        let key = (self.key_handle, self.key.name());
+        let password = self.passwords.endorsement.clone();
         self.in_session(session, |device, _| {
             device.policy_secret(session, TpmRh::Endorsement, &password)?;
-            let Credential { blob, encrypted_seed } = credential;
-            secret = device.activate_credential(key, endorsement, session, blob, encrypted_seed)?;
+            secret = device.activate_credential([key, endorsement], session, credential)?;
             Ok(())
         })?;
         Ok(secret)

@@ -24,7 +24,8 @@ use crate::{Genesis, PublicKey, Result, Signature, TrustedError};
 pub struct Name(pub [u8; 34]);
 
 impl Name {
-    fn of(public: &[u8]) -> Self {
+    /// The Name of a `TPMS_NV_PUBLIC` or `TPMT_PUBLIC`.
+    pub(super) fn of(public: &[u8]) -> Self {
         let mut name = [0; 34];
         name[..2].copy_from_slice(&TpmAlgId::Sha256.value().to_be_bytes());
         name[2..].copy_from_slice(&Sha256::digest(public));
