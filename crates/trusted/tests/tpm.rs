@@ -1,7 +1,8 @@
 //! A wallet's life in a TPM, against a real swtpm: registration, payments, power cuts, a clone, activation, time.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::time::Instant;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use p256::ecdsa::SigningKey;
 use sha2::{Digest as _, Sha256};
@@ -212,6 +213,54 @@ fn power_cut_between_extend_and_certify() {
     drop(wallet);
     let again = open(&emulator, &folder).certify(head, entry.transfer()).unwrap();
     assert_certifies(&again, key, &name.0, head, entry.transfer());
+}
+
+/// Whenever the power goes: a wallet that persists its choice before it extends finds back, and never appends twice.
+#[test]
+fn power_cuts_at_any_moment_of_a_payment() {
+    const ROUNDS: u64 = 24;
+    let Some(mut emulator) = Emulator::for_test() else {
+        return;
+    };
+    let folder = TempDir::new().unwrap();
+    let (mut wallet, mut head) = registered(&emulator, &folder);
+    let mut paid = 0u64;
+    for round in 0..ROUNDS {
+        // What a payer persists: base and entry, before each extend.
+        let persisted = Arc::new(Mutex::new((head, None)));
+        let payer = std::thread::spawn({
+            let persisted = persisted.clone();
+            move || {
+                let mut base = head;
+                for number in paid.. {
+                    let transfer = TransferDigest(Sha256::digest(number.to_be_bytes()).into());
+                    let entry = Entry::new([1; 32], transfer);
+                    *persisted.lock().unwrap() = (base, Some(entry));
+                    let extended = wallet.extend(base, entry);
+                    let certified = extended.and_then(|head| wallet.certify(head, transfer).map(|_| head));
+                    match certified {
+                        Ok(head) => base = head,
+                        Err(TrustedError::Transport { .. }) => return number,
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+                unreachable!("until the power goes")
+            }
+        });
+        std::thread::sleep(Duration::from_micros(900 + 370 * round));
+        emulator.power_cut().unwrap();
+        paid = payer.join().unwrap();
+        wallet = open(&emulator, &folder);
+        let (base, entry) = *persisted.lock().unwrap();
+        let entry = entry.unwrap();
+        head = wallet.head().unwrap();
+        if Progress::of(head, base, entry).unwrap() == Progress::NotExtended {
+            head = wallet.extend(base, entry).unwrap();
+        }
+        assert_eq!(head, base.then(entry));
+        wallet.certify(head, entry.transfer()).unwrap();
+        paid += 1;
+    }
 }
 
 #[test]
