@@ -117,7 +117,7 @@ fn life_of_a_wallet() {
         Sha256::digest([[0; 32], Sha256::digest(GENESIS.0).into()].concat())[..]
     );
     assert_eq!(wallet.current_name().unwrap(), name);
-    let genesis = wallet.certify(head, TransferDigest(GENESIS.0)).unwrap();
+    let genesis = wallet.certify_first(GENESIS).unwrap();
     assert_certifies(&genesis, key, &name.0, head, TransferDigest(GENESIS.0));
 
     // Later entries are free.

@@ -9,8 +9,8 @@ use tempfile::TempDir;
 use super::certificate::key_bytes;
 use super::policy::hash;
 use super::*;
+use crate::Progress;
 use crate::swtpm::Emulator;
-use crate::{Genesis, Progress};
 
 const GENESIS: Genesis = Genesis([0x6e; 32]);
 const INDEX: IndexHandle = IndexHandle(0x0150_0030);

@@ -13,6 +13,15 @@
 //!   defines it again cannot begin a second log without. TPM2_Clear ends index and key together.
 //! - The **registrar** must sign the first entry of a wallet once: [`Challenge::authorise`] says why.
 //!
+//! Registration, in the one order that leaves no second log. Equal handles and registrars give equal Names on every TPM, so
+//! the Name alone shows nothing; step 4 does, because a key certifies only what its own TPM holds.
+//!
+//! 1. The wallet sends endorsement certificate, [`KeyArea`] and index; the registrar checks the certificate's chain.
+//! 2. [`make_credential`], [`Tpm::activate_credential`]: the key is in that TPM.
+//! 3. [`Tpm::begin`], [`Challenge::authorise`] with the digest of the registration and an expiration, [`Tpm::write_first`].
+//! 4. [`Tpm::certify_first`], [`Certified::verify`]: the log is in the same TPM, and has begun with this registration.
+//! 5. Only now the registrar signs the registration. From here on it never authorises for this key again.
+//!
 //! What a TPM cannot do: refuse to log an input twice, or an entry out of sequence. It makes the log visible to the payee and
 //! the contract, and they refuse. And a software TPM can be copied with its log; its endorsement is worth what its maker says.
 //!
@@ -39,8 +48,8 @@ use zeroize::Zeroizing;
 
 use crate::files::{self, Lock};
 use crate::{
-    Certified, Entry, Head, LogsTransfers, MessageDigest, PublicKey, Result, Signature, TransferDigest,
-    Transfers, TrustedError, TrustedWallet,
+    Certified, Entry, Genesis, Head, LogsTransfers, MessageDigest, PublicKey, Result, Signature,
+    TransferDigest, Transfers, TrustedError, TrustedWallet,
 };
 use device::{Created, Device};
 use policy::{endorsement_template, parent_template, public_point, registrar_public, wallet_template};
@@ -228,6 +237,16 @@ impl Tpm {
     pub fn write_first(&mut self, authorisation: &Authorisation) -> Result<Head> {
         self.write_first_as(authorisation, &authorisation.genesis.0)?;
         Ok(Head::first(authorisation.genesis))
+    }
+
+    /// The certificate that the log has begun with `genesis`, and has no other entry: for the registrar. Its qualifying data is
+    /// made from `genesis` as a payment's is from the transfer.
+    ///
+    /// # Errors
+    ///
+    /// As [`LogsTransfers::certify`].
+    pub fn certify_first(&mut self, genesis: Genesis) -> Result<Certified> {
+        self.certify(Head::first(genesis), TransferDigest(genesis.0))
     }
 
     /// `data` is the genesis, but in attacks.
