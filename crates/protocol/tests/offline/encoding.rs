@@ -144,6 +144,13 @@ fn every_shape_of_path_comes_back() {
 }
 
 #[test]
+fn a_hop_of_nobody_does_not_decode() {
+    let mut path = chain(Device::signature, 1, 1_000).remove(0);
+    path.hops[0].payer = 7;
+    assert!(Path::decode(&domain(), &path.encode(&domain())).is_err());
+}
+
+#[test]
 fn every_message_has_one_form() {
     let mut a = Device::log("a").funded(1_000);
     let mut b = Device::signature("b");

@@ -32,6 +32,10 @@ impl Encoded for Path {
         let outputs = self.outputs(domain);
         let mut seated = 1;
         map.list(3, &self.hops, |at, hop, map| {
+            // A hop of nobody is written as nothing, and does not decode.
+            let Some(wallet) = self.wallets.get(hop.payer) else {
+                return;
+            };
             let spends = outputs[at];
             let sits = hop.payer == seated;
             if at > 0 && spends == Output::Payee {
@@ -45,7 +49,6 @@ impl Encoded for Path {
                 map.uint(2, 1);
             }
             let paid_on = outputs.get(at + 1) == Some(&Output::Payee);
-            let wallet = &self.wallets[hop.payer];
             if !paid_on && hop.transfer.payee != wallet.wallet() {
                 map.bytes(3, hop.transfer.payee.0.as_slice());
             }
