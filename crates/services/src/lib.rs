@@ -2,5 +2,11 @@
 //! and has the shapes, the router and the client of its own HTTP interface beside that.
 //!
 //! - [`bank`]: admits channels by reputation and signs their permits.
+//! - [`registrar`]: admits wallets of the offline scheme by the evidence of their trusted components.
 
 pub mod bank;
+mod decimal;
+#[cfg(feature = "server")]
+mod http;
+mod problem;
+pub mod registrar;

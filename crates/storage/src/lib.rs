@@ -9,6 +9,7 @@ pub mod fleet;
 mod identity;
 mod memory;
 pub mod mirror;
+pub mod offline;
 pub mod orders;
 pub mod seed;
 mod sql;

@@ -9,9 +9,9 @@ use protocol::channel::{
 use serde::{Deserialize, Serialize};
 
 use super::{PermitRequest, SignedRequest};
+use crate::decimal;
 
-/// Media type of a refusal.
-pub const PROBLEM: &str = "application/problem+json";
+pub use crate::problem::{PROBLEM, Problem};
 
 /// The body of `POST /v1/permits`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,49 +148,6 @@ pub struct ReputationAnswer {
     pub admitted: bool,
 }
 
-/// A refusal (RFC 9457).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Problem {
-    /// Address of the rule's description.
-    pub r#type: String,
-    /// The rule in a few words.
-    pub title: String,
-    /// HTTP status.
-    pub status: u16,
-    /// What happened, with both values.
-    pub detail: String,
-    /// Stable name of the rule.
-    pub rule: String,
-    /// Whether the same can succeed later.
-    pub retry: bool,
-    /// The value that was refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub got: Option<String>,
-    /// The value, or the values, that it was compared with.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub needed: Option<String>,
-}
-
-impl Problem {
-    /// A refusal by `rule`.
-    pub fn new(status: u16, rule: &str, retry: bool, detail: impl Into<String>) -> Self {
-        let mut title = rule.replace('-', " ");
-        if let Some(first) = title.get_mut(..1) {
-            first.make_ascii_uppercase();
-        }
-        Self {
-            r#type: format!("https://micropay.dev/problems/{rule}"),
-            title,
-            status,
-            detail: detail.into(),
-            rule: rule.to_owned(),
-            retry,
-            got: None,
-            needed: None,
-        }
-    }
-}
-
 impl TryFrom<PermitBody> for SignedRequest {
     type Error = SignatureError;
 
@@ -285,27 +242,5 @@ impl PermitAnswer {
             self.bank,
             signature,
         ))
-    }
-}
-
-/// 128-bit numbers as decimal text: one spelling of each.
-mod decimal {
-    use std::borrow::Cow;
-
-    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
-
-    pub(super) fn serialize<S: Serializer>(number: &u128, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(number)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u128, D::Error> {
-        let text = Cow::<'de, str>::deserialize(deserializer)?;
-        let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
-        match text.parse() {
-            Ok(number) if plain => Ok(number),
-            _ => Err(D::Error::custom(format_args!(
-                "{text:?} is not a decimal number below 2^128"
-            ))),
-        }
     }
 }

@@ -1,0 +1,3 @@
+//! The scheme "offline": what a registrar must not forget.
+
+pub mod registrar;
