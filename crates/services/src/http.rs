@@ -165,7 +165,12 @@ pub(crate) fn read_json<T: DeserializeOwned>(
 
 /// The answer where there is no route.
 pub(crate) async fn nothing_here() -> Refusal {
-    Refusal(Problem::new(404, "not-found", false, "there is nothing at this address"))
+    Refusal(Problem::new(
+        404,
+        "not-found",
+        false,
+        "there is nothing at this address",
+    ))
 }
 
 /// A form in a browser cannot send JSON across origins without being asked first.
@@ -182,7 +187,10 @@ fn check_json(headers: &HeaderMap) -> Result<(), Problem> {
     Err(Problem::new(415, "wrong-media-type", false, detail))
 }
 
-pub(crate) fn parse<T: std::str::FromStr>(path: Result<Path<String>, PathRejection>, what: &str) -> Result<T, Refusal> {
+pub(crate) fn parse<T: std::str::FromStr>(
+    path: Result<Path<String>, PathRejection>,
+    what: &str,
+) -> Result<T, Refusal> {
     let malformed = |detail: String| Refusal(Problem::new(400, "malformed-request", false, detail));
     let Path(text) = path.map_err(|rejection| malformed(rejection.body_text()))?;
     // One spelling: without the prefix it could be a name.
@@ -253,7 +261,11 @@ impl Bounds {
     }
 }
 
-pub(crate) async fn within_bounds(State(bounds): State<Arc<Bounds>>, request: Request, next: Next) -> Response {
+pub(crate) async fn within_bounds(
+    State(bounds): State<Arc<Bounds>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
     if let Some(ConnectInfo(peer)) = peer
         && !bounds.admits(peer.ip())

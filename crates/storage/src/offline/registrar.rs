@@ -136,7 +136,10 @@ impl RegistrarStoreError {
     pub fn retry(&self) -> bool {
         matches!(
             self,
-            Self::WalletStale { .. } | Self::CheckpointStale { .. } | Self::ListBackwards { .. } | Self::Database { .. }
+            Self::WalletStale { .. }
+                | Self::CheckpointStale { .. }
+                | Self::ListBackwards { .. }
+                | Self::Database { .. }
         )
     }
 }
@@ -367,7 +370,9 @@ impl WalletRecord {
     /// The first registration's digest, if one was signed under this record by `digest_of_this`.
     pub fn origin(&self, digest_of_this: RegistrationDigest) -> RegistrationDigest {
         match &self.stage {
-            Stage::Registered(RegisteredRecord { first: Some(first), .. }) => RegistrationDigest(*first),
+            Stage::Registered(RegisteredRecord {
+                first: Some(first), ..
+            }) => RegistrationDigest(*first),
             _ => digest_of_this,
         }
     }

@@ -120,7 +120,8 @@ pub trait AttestationVerifier: Send + Sync {
     /// # Errors
     ///
     /// The first rule that it breaks, with both values.
-    fn verify(&self, evidence: &[u8], expected: &Expected, now: Timestamp) -> Result<Facts, AttestationError>;
+    fn verify(&self, evidence: &[u8], expected: &Expected, now: Timestamp)
+    -> Result<Facts, AttestationError>;
 }
 
 /// Why evidence is worth nothing.
@@ -357,7 +358,12 @@ impl Rules {
         })
     }
 
-    fn check_age(&self, what: &'static str, issued: Timestamp, now: Timestamp) -> Result<(), AttestationError> {
+    fn check_age(
+        &self,
+        what: &'static str,
+        issued: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), AttestationError> {
         if now.since(issued) <= self.max_collateral_age {
             return Ok(());
         }

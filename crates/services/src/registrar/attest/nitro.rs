@@ -58,7 +58,10 @@ impl Nitro {
         if signed.protected != ES384 {
             return Err(malformed(
                 "document",
-                format!("its header is {}, not that of ES384", hex::encode(signed.protected)),
+                format!(
+                    "its header is {}, not that of ES384",
+                    hex::encode(signed.protected)
+                ),
             ));
         }
         let document = Document::read(signed.payload)?;
@@ -76,8 +79,12 @@ impl Nitro {
         };
         let signature = der_signature(signed.signature)
             .ok_or_else(|| bad(format!("{} bytes, not 96", signed.signature.len())))?;
-        end.verify_signature(webpki::aws_lc_rs::ECDSA_P384_SHA384, &signed.message(), &signature)
-            .map_err(|error| bad(error.to_string()))?;
+        end.verify_signature(
+            webpki::aws_lc_rs::ECDSA_P384_SHA384,
+            &signed.message(),
+            &signature,
+        )
+        .map_err(|error| bad(error.to_string()))?;
         Ok(document)
     }
 }
@@ -87,7 +94,12 @@ impl AttestationVerifier for Nitro {
         Format::Nitro
     }
 
-    fn verify(&self, evidence: &[u8], expected: &Expected, now: Timestamp) -> Result<Facts, AttestationError> {
+    fn verify(
+        &self,
+        evidence: &[u8],
+        expected: &Expected,
+        now: Timestamp,
+    ) -> Result<Facts, AttestationError> {
         let document = self.open(evidence, now)?;
         if document.made_at > now {
             return Err(AttestationError::OutOfTime {
@@ -235,7 +247,14 @@ impl Document {
                 _ => cbor.skip()?,
             }
         }
-        for needed in ["module_id", "timestamp", "digest", "pcrs", "certificate", "cabundle"] {
+        for needed in [
+            "module_id",
+            "timestamp",
+            "digest",
+            "pcrs",
+            "certificate",
+            "cabundle",
+        ] {
             if !seen.contains(&needed) {
                 return Err(message(needed));
             }

@@ -39,7 +39,12 @@ impl AttestationVerifier for SevSnp {
         Format::SevSnp
     }
 
-    fn verify(&self, evidence: &[u8], expected: &Expected, now: Timestamp) -> Result<Facts, AttestationError> {
+    fn verify(
+        &self,
+        evidence: &[u8],
+        expected: &Expected,
+        now: Timestamp,
+    ) -> Result<Facts, AttestationError> {
         let evidence: SnpEvidence = json(evidence)?;
         let report =
             AttestationReport::from_bytes(&evidence.report).map_err(|error| malformed("report", error))?;
@@ -99,7 +104,11 @@ impl SevSnp {
             return Err(AttestationError::WrongChain {
                 what: "certificate of the chip",
                 roots: self.rules.roots.len(),
-                problem: format!("it is of chip {}, not {}", hex::encode(chip), hex::encode(report.chip_id)),
+                problem: format!(
+                    "it is of chip {}, not {}",
+                    hex::encode(chip),
+                    hex::encode(report.chip_id)
+                ),
             });
         }
         Ok(format!("{got:?}"))
@@ -116,7 +125,10 @@ impl SevSnp {
         check_time("intermediate certificate", &ask, now)?;
         let roots = self.rules.roots.len();
         let mut chain = Chain {
-            ca: ca::Chain { ark: ask.clone(), ask },
+            ca: ca::Chain {
+                ark: ask.clone(),
+                ask,
+            },
             vek,
         };
         let mut last = "there is no root".to_owned();

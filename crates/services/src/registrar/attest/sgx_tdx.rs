@@ -36,7 +36,12 @@ impl AttestationVerifier for SgxTdx {
         self.format
     }
 
-    fn verify(&self, evidence: &[u8], expected: &Expected, now: Timestamp) -> Result<Facts, AttestationError> {
+    fn verify(
+        &self,
+        evidence: &[u8],
+        expected: &Expected,
+        now: Timestamp,
+    ) -> Result<Facts, AttestationError> {
         let evidence: QuoteEvidence = json(evidence)?;
         let quote = Quote::parse(&evidence.quote).map_err(|error| malformed("quote", error))?;
         let (got, measurement) = match &quote.report {
@@ -110,12 +115,8 @@ impl SgxTdx {
         let mut last = "there is no root".to_owned();
         for root in &self.rules.roots {
             let verifier = QuoteVerifier::new(root.to_vec());
-            let claims = verifier.verify_with_policy(
-                quote,
-                collateral,
-                now.0,
-                &QuotePolicy::claims_only(now.0),
-            );
+            let claims =
+                verifier.verify_with_policy(quote, collateral, now.0, &QuotePolicy::claims_only(now.0));
             match claims {
                 Ok(claims) => {
                     let status = claims.tcb.status.to_string();
@@ -132,10 +133,12 @@ impl SgxTdx {
                             policy = policy.allow_status(accepted);
                         }
                     }
-                    policy.validate(&claims).map_err(|error| AttestationError::WrongTcb {
-                        got: format!("{status} ({error})"),
-                        accepted: format!("UpToDate, {}", self.rules.tcb.join(", ")),
-                    })?;
+                    policy
+                        .validate(&claims)
+                        .map_err(|error| AttestationError::WrongTcb {
+                            got: format!("{status} ({error})"),
+                            accepted: format!("UpToDate, {}", self.rules.tcb.join(", ")),
+                        })?;
                     return Ok((claims.platform.pck.ppid, status));
                 }
                 Err(error) => last = format!("{error:#}"),
@@ -229,7 +232,12 @@ mod tests {
         ] {
             assert_eq!(time("test", text), Ok(Timestamp(seconds)), "{text}");
         }
-        for text in ["", "2025-06-19T10:01:37", "2025-06-19 10:01:3xZ", "2025-06-19T10:01:37+00:00"] {
+        for text in [
+            "",
+            "2025-06-19T10:01:37",
+            "2025-06-19 10:01:3xZ",
+            "2025-06-19T10:01:37+00:00",
+        ] {
             assert!(time("test", text).is_err(), "{text}");
         }
     }

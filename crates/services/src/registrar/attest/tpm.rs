@@ -108,7 +108,9 @@ impl Tpm {
             .map(|der| CertificateDer::from(&der[..]))
             .collect();
         if !self.rules.allow_emulated {
-            let all = std::iter::once(&leaf).chain(&intermediates).chain(&self.rules.roots);
+            let all = std::iter::once(&leaf)
+                .chain(&intermediates)
+                .chain(&self.rules.roots);
             all.into_iter().try_for_each(|der| check_real(der))?;
         }
         let what = "endorsement certificate";
@@ -128,7 +130,12 @@ impl AttestationVerifier for Tpm {
     }
 
     /// The first step. That the TPM of the certificate holds the key, and the log, is shown by the next ones.
-    fn verify(&self, evidence: &[u8], expected: &Expected, now: Timestamp) -> Result<Facts, AttestationError> {
+    fn verify(
+        &self,
+        evidence: &[u8],
+        expected: &Expected,
+        now: Timestamp,
+    ) -> Result<Facts, AttestationError> {
         let facts = self.judge(evidence, &expected.key, now)?;
         Ok(Facts {
             format: Format::Tpm,
@@ -255,7 +262,10 @@ fn unpadded(der: &[u8]) -> Result<&[u8], AttestationError> {
 /// is not in a class by accident.
 fn check_real(der: &[u8]) -> Result<(), AttestationError> {
     const NAME: &[u8] = b"swtpm";
-    match der.windows(NAME.len()).any(|part| part.eq_ignore_ascii_case(NAME)) {
+    match der
+        .windows(NAME.len())
+        .any(|part| part.eq_ignore_ascii_case(NAME))
+    {
         false => Ok(()),
         true => Err(AttestationError::Emulated {
             got: "swtpm".to_owned(),

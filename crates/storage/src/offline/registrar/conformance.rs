@@ -91,7 +91,11 @@ async fn a_registration_moves_forward<S: RegistrarStore>(store: &S) {
     let stale = store.save_wallet(&begun(1, None), None).await;
     assert!(matches!(
         stale,
-        Err(RegistrarStoreError::WalletStale { got: 0, stored: 1, .. })
+        Err(RegistrarStoreError::WalletStale {
+            got: 0,
+            stored: 1,
+            ..
+        })
     ));
     // Begun anew: other terms.
     let mut other = begun(1, None);
@@ -265,10 +269,7 @@ async fn revocations_stay_with_their_earliest_time<S: RegistrarStore>(store: &S)
         Timestamp(80)
     );
     let revocations = store.revocations().await.unwrap();
-    assert_eq!(
-        revocations.wallets,
-        [(one, Timestamp(70)), (two, Timestamp(40))]
-    );
+    assert_eq!(revocations.wallets, [(one, Timestamp(70)), (two, Timestamp(40))]);
     assert_eq!(revocations.classes, [(ClassId(7), Timestamp(80))]);
 }
 

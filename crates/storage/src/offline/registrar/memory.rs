@@ -6,8 +6,8 @@ use parking_lot::Mutex;
 use protocol::offline::{Amount, ClassId, CoinId, LogEntry, Sequence, Timestamp, WalletId};
 
 use super::{
-    ListRecord, LogRecord, ReceiptCap, ReceiptRecord, RegistrarStore, RegistrarStoreError, Result, Revocations,
-    WalletRecord, check_cap, check_move,
+    ListRecord, LogRecord, ReceiptCap, ReceiptRecord, RegistrarStore, RegistrarStoreError, Result,
+    Revocations, WalletRecord, check_cap, check_move,
 };
 
 /// See the module. Clones share what they hold.

@@ -52,7 +52,8 @@ impl SqliteRegistrarStore {
     /// Opens the store in this file, or creates it, readable by its owner only. Refuses another registrar's.
     pub async fn open(path: impl AsRef<Path>, identity: RegistrarIdentity) -> Result<Self> {
         let path = path.as_ref();
-        create(path).map_err(|error| RegistrarStoreError::database("creating the registrar's store", error))?;
+        create(path)
+            .map_err(|error| RegistrarStoreError::database("creating the registrar's store", error))?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(false)
@@ -95,7 +96,10 @@ impl SqliteRegistrarStore {
     }
 
     async fn begin(&self, doing: &'static str) -> Result<Transaction<'static, Sqlite>> {
-        self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed(doing))
+        self.pool
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(failed(doing))
     }
 
     async fn withdraw(&self, kind: i64, name: &[u8], at: Timestamp) -> Result<Timestamp> {
@@ -174,48 +178,53 @@ impl RegistrarStore for SqliteRegistrarStore {
     }
 
     async fn receipt(&self, coin: CoinId) -> Result<Option<ReceiptRecord>> {
-        let row = sqlx::query("SELECT coin, wallet, asset, amount, settle_by, signed FROM receipt WHERE coin = ?")
-            .bind(coin.0.as_slice())
-            .fetch_optional(&self.pool)
-            .await
-            .map_err(failed("reading a receipt"))?;
+        let row =
+            sqlx::query("SELECT coin, wallet, asset, amount, settle_by, signed FROM receipt WHERE coin = ?")
+                .bind(coin.0.as_slice())
+                .fetch_optional(&self.pool)
+                .await
+                .map_err(failed("reading a receipt"))?;
         row.as_ref().map(receipt).transpose()
     }
 
     async fn add_receipt(&self, record: &ReceiptRecord, cap: Option<ReceiptCap>) -> Result<ReceiptRecord> {
         const DOING: &str = "saving a receipt";
         let mut tx = self.begin(DOING).await?;
-        let known = sqlx::query("SELECT coin, wallet, asset, amount, settle_by, signed FROM receipt WHERE coin = ?")
-            .bind(record.coin.0.as_slice())
-            .fetch_optional(&mut *tx)
-            .await
-            .map_err(failed(DOING))?;
+        let known =
+            sqlx::query("SELECT coin, wallet, asset, amount, settle_by, signed FROM receipt WHERE coin = ?")
+                .bind(record.coin.0.as_slice())
+                .fetch_optional(&mut *tx)
+                .await
+                .map_err(failed(DOING))?;
         if let Some(row) = known {
             return receipt(&row);
         }
-        let amounts: Vec<Vec<u8>> =
-            sqlx::query_scalar("SELECT amount FROM receipt WHERE wallet = ? AND asset = ? AND settle_by >= ?")
-                .bind(record.wallet.0.as_slice())
-                .bind(record.asset.as_slice())
-                .bind(signed(cap.map_or(0, |cap| cap.since.0)))
-                .fetch_all(&mut *tx)
-                .await
-                .map_err(failed(DOING))?;
+        let amounts: Vec<Vec<u8>> = sqlx::query_scalar(
+            "SELECT amount FROM receipt WHERE wallet = ? AND asset = ? AND settle_by >= ?",
+        )
+        .bind(record.wallet.0.as_slice())
+        .bind(record.asset.as_slice())
+        .bind(signed(cap.map_or(0, |cap| cap.since.0)))
+        .fetch_all(&mut *tx)
+        .await
+        .map_err(failed(DOING))?;
         let mut held = Amount::ZERO;
         for amount in amounts {
             held = held.checked_add(self::amount(&amount)?).unwrap_or(Amount::MAX);
         }
         check_cap(held, record, cap)?;
-        sqlx::query("INSERT INTO receipt (coin, wallet, asset, amount, settle_by, signed) VALUES (?, ?, ?, ?, ?, ?)")
-            .bind(record.coin.0.as_slice())
-            .bind(record.wallet.0.as_slice())
-            .bind(record.asset.as_slice())
-            .bind(&record.amount.0.to_be_bytes()[..])
-            .bind(signed(record.settle_by.0))
-            .bind(&record.signed[..])
-            .execute(&mut *tx)
-            .await
-            .map_err(failed(DOING))?;
+        sqlx::query(
+            "INSERT INTO receipt (coin, wallet, asset, amount, settle_by, signed) VALUES (?, ?, ?, ?, ?, ?)",
+        )
+        .bind(record.coin.0.as_slice())
+        .bind(record.wallet.0.as_slice())
+        .bind(record.asset.as_slice())
+        .bind(&record.amount.0.to_be_bytes()[..])
+        .bind(signed(record.settle_by.0))
+        .bind(&record.signed[..])
+        .execute(&mut *tx)
+        .await
+        .map_err(failed(DOING))?;
         commit(tx, DOING).await?;
         Ok(record.clone())
     }
