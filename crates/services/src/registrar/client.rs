@@ -11,7 +11,8 @@ use protocol::offline::{
 use reqwest::{Response, StatusCode};
 use serde::{Serialize, de::DeserializeOwned};
 use trusted::{
-    Certified, Genesis, MessageDigest, PublicKey, Signature, Tpm, TrustedError, TrustedWallet,
+    Certified, Genesis, Head, LogsTransfers as _, MessageDigest, PublicKey, Signature, Tpm, TrustedError,
+    TrustedWallet,
     tpm::{Authorisation, Credential},
 };
 use url::Url;
@@ -167,9 +168,10 @@ impl RegistrarClient {
         Ok(PublicKey(bytes))
     }
 
-    /// The whole dialogue of a wallet in a TPM. May be called again after any failure: what was signed is answered again. If
-    /// the session was lost between authorisation and the log's beginning, it is refused (`authorisation-live`) until the
-    /// TPM would refuse the lost one. The TPM's calls block.
+    /// The whole dialogue of a wallet in a TPM. May be called again after any failure: what was signed is answered again, and
+    /// a beginning that was written is certified again. If the session was lost between authorisation and the log's
+    /// beginning, it is refused (`authorisation-live`) until the TPM would refuse the lost one. A log that has begun with
+    /// anything else is undefined: nothing was registered with it. The TPM's calls block.
     ///
     /// # Errors
     ///
@@ -194,6 +196,15 @@ impl RegistrarClient {
         if begun.stage == "registered" {
             return self.registration(&key, terms).await;
         }
+        if let Some(head) = head_of(tpm)? {
+            let genesis = begun.genesis.map(|genesis| Genesis(genesis.0));
+            if let Some(genesis) = genesis.filter(|genesis| Head::first(*genesis) == head) {
+                let certified = tpm.certify_first(genesis)?;
+                return self.complete_log(&key, terms, &certified).await;
+            }
+            tpm.undefine()?;
+            tpm.define()?;
+        }
         let credential = begun
             .credential
             .ok_or_else(|| rubbish("there is no credential"))?;
@@ -201,7 +212,6 @@ impl RegistrarClient {
             blob: credential.blob.to_vec(),
             encrypted_seed: credential.encrypted_seed.to_vec(),
         })?;
-        // A beginning that was written before a crash is certified again.
         let nonce = B256::new(tpm.begin()?.nonce);
         let authorised = self.authorise(key.wallet(), B256::new(*secret), nonce).await?;
         let genesis = Genesis(authorised.genesis.0);
@@ -456,6 +466,15 @@ pub fn wallet_key(key: PublicKey) -> Result<WalletKey, WalletKeyError> {
 /// The Name of a TPM's log, as the protocol has it.
 pub fn index_name(tpm: &Tpm) -> IndexName {
     IndexName(B256::from_slice(&tpm.index().name().0[2..]))
+}
+
+/// The head of a log that has begun.
+fn head_of(tpm: &mut Tpm) -> Result<Option<Head>, ClientError> {
+    match tpm.head() {
+        Ok(head) => Ok(Some(head)),
+        Err(error) if error.refusal().as_deref() == Some("TPM_RC_NV_UNINITIALIZED") => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn sign(component: &mut dyn TrustedWallet, digest: B256) -> Result<WalletSignature, ClientError> {

@@ -327,6 +327,7 @@ fn begun_answer(begun: Begun) -> BegunAnswer {
         stage: stage.to_owned(),
         credential,
         challenge,
+        genesis: begun.genesis,
     }
 }
 

@@ -54,6 +54,8 @@ pub struct Begun {
     pub offer: Offer,
     /// How far the wallet is.
     pub stage: StageName,
+    /// The log's first entry, once it was authorised: who was cut off after writing it has it certified again.
+    pub genesis: Option<B256>,
 }
 
 /// See [`Begun::offer`].
@@ -480,6 +482,10 @@ fn begun(record: &WalletRecord) -> Result<Begun> {
         wallet: record.id(),
         offer,
         stage: record.stage.name(),
+        genesis: match &record.stage {
+            Stage::Authorised(authorised) => Some(authorised.genesis),
+            _ => None,
+        },
     })
 }
 

@@ -58,6 +58,9 @@ pub struct BegunAnswer {
     /// For what answers with evidence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub challenge: Option<B256>,
+    /// The log's first entry, once it was authorised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub genesis: Option<B256>,
 }
 
 /// A secret that the right TPM gives back.

@@ -62,8 +62,8 @@ pub enum Format {
 pub struct Expected {
     /// The wallet's key.
     pub key: WalletKey,
-    /// What an enclave puts into its report.
-    pub report_data: B256,
+    /// What an enclave puts into its report: a hash and zeros. (A Nitro enclave: the hash alone.)
+    pub report_data: [u8; 64],
 }
 
 /// What was verified.
@@ -321,21 +321,13 @@ impl Expected {
             .chain_update(key.x())
             .chain_update(key.y())
             .chain_update(challenge);
-        Self {
-            key,
-            report_data: B256::new(hash.finalize().into()),
-        }
-    }
-
-    /// As 64 bytes: the hash, and zeros.
-    pub fn padded(&self) -> [u8; 64] {
-        let mut padded = [0; 64];
-        padded[..32].copy_from_slice(self.report_data.as_slice());
-        padded
+        let mut report_data = [0; 64];
+        report_data[..32].copy_from_slice(&hash.finalize());
+        Self { key, report_data }
     }
 
     fn check_report(&self, got: &[u8; 64]) -> Result<(), AttestationError> {
-        let needed = self.padded();
+        let needed = self.report_data;
         if *got == needed {
             return Ok(());
         }

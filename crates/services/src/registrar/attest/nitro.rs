@@ -119,10 +119,10 @@ impl AttestationVerifier for Nitro {
             });
         }
         self.rules.check_measurement(image)?;
-        if document.user_data != expected.report_data.as_slice() {
+        if document.user_data != expected.report_data[..32] {
             return Err(AttestationError::WrongReportData {
                 got: hex::encode(&document.user_data),
-                needed: hex::encode(expected.report_data),
+                needed: hex::encode(&expected.report_data[..32]),
             });
         }
         Ok(Facts {
