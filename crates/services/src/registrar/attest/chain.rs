@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use protocol::offline::Timestamp;
 use rustls_pki_types::{CertificateDer, UnixTime};
-use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter, anchor_from_trusted_cert};
+use webpki::{
+    EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeIdIter, anchor_from_trusted_cert,
+};
 
 use super::AttestationError;
 
@@ -16,8 +18,8 @@ pub(super) const MAX_INTERMEDIATES: usize = 8;
 pub(super) enum Purpose {
     /// Whatever it says.
     Any,
-    /// This, if it says anything (components of the OID).
-    IfStated(&'static [usize]),
+    /// This, if it says anything (the OID in DER).
+    IfStated(&'static [u8]),
 }
 
 impl ExtendedKeyUsageValidator for Purpose {
@@ -28,7 +30,8 @@ impl ExtendedKeyUsageValidator for Purpose {
         let mut stated = false;
         for purpose in purposes {
             stated = true;
-            if purpose?.to_decoded_oid() == needed {
+            // Compared as bytes: the decoder of webpki 0.103 gets 2.23.133.8.1 wrong.
+            if purpose? == KeyPurposeId::new(needed) {
                 return Ok(());
             }
         }
@@ -36,7 +39,7 @@ impl ExtendedKeyUsageValidator for Purpose {
             false => Ok(()),
             true => Err(webpki::Error::RequiredEkuNotFoundContext(
                 webpki::RequiredEkuNotFoundContext {
-                    required: webpki::KeyUsage::required_if_present(&[]),
+                    required: webpki::KeyUsage::required_if_present(needed),
                     present: Vec::new(),
                 },
             )),

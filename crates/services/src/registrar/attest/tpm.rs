@@ -20,8 +20,8 @@ use super::{
     json, malformed,
 };
 
-/// tcg-kp-EKCertificate.
-const ENDORSEMENT: &[usize] = &[2, 23, 133, 8, 1];
+/// tcg-kp-EKCertificate, 2.23.133.8.1.
+const ENDORSEMENT: &[u8] = &[0x67, 0x81, 0x05, 0x08, 0x01];
 
 /// `SubjectPublicKeyInfo` of a P-256 key, up to its point.
 const P256: [u8; 27] = hex!("3059301306072a8648ce3d020106082a8648ce3d03010703420004");
