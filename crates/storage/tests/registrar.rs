@@ -2,11 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use alloy_primitives::Address;
-use protocol::offline::{ClassId, Timestamp};
-use storage::offline::registrar::{
+use micropay_storage::offline::registrar::{
     MemoryRegistrarStore, RegistrarIdentity, RegistrarStore as _, RegistrarStoreError, SqliteRegistrarStore,
     conformance,
 };
+use protocol::offline::{ClassId, Timestamp};
 
 fn identity() -> RegistrarIdentity {
     RegistrarIdentity {
