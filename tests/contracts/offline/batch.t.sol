@@ -133,7 +133,7 @@ contract BatchTest is OfflineFixture {
         if (kind == 8) {
             path = exit(t).path;
             path.hops[64] = 0x0a;
-            return (path, IOfflineVault.PathTruncated.selector);
+            return (path, IOfflineVault.WrongEvidence.selector);
         }
         if (kind == 9) {
             path = exit(t).path;
