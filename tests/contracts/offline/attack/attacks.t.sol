@@ -140,10 +140,13 @@ contract AttackTest is OfflineFixture {
     /// (r, s) out of range, zero, high; keys off the curve, at the origin, beyond the field: none verifies, with the
     /// precompile and without.
     function test_attack_p256_pitfalls() external {
-        for (uint256 i; i < 2; ++i) {
-            if (i == 1) vm.etch(address(0x100), hex"00"); // STOP: answers nothing, as where there is no precompile
-            _pitfalls();
-        }
+        _pitfalls();
+    }
+
+    /// forge-config: default.evm_version = "prague"
+    function test_attack_p256_pitfalls_without_the_precompile() external {
+        _withoutPrecompile();
+        _pitfalls();
     }
 
     function _pitfalls() private {
@@ -183,17 +186,23 @@ contract AttackTest is OfflineFixture {
 
     /// A key that is no point of the curve is nobody's, though its hash is an id like any other.
     function test_attack_p256_invalid_keys_are_never_registered() external {
-        for (uint256 i; i < 2; ++i) {
-            if (i == 1) vm.etch(address(0x100), hex"00");
-            IOfflineVault.Key memory a = devices[A].key;
-            _noKey(IOfflineVault.Key(0, 0));
-            _noKey(IOfflineVault.Key(a.x, bytes32(uint256(a.y) ^ 1)));
-            _noKey(IOfflineVault.Key(a.y, a.x));
-            _noKey(IOfflineVault.Key(bytes32(P256.P), a.y));
-            _noKey(IOfflineVault.Key(0, 0));
-            // A point of the field plus its size: the same residue.
-            _noKey(IOfflineVault.Key(bytes32(type(uint256).max), bytes32(type(uint256).max)));
-        }
+        _noKeys();
+    }
+
+    /// forge-config: default.evm_version = "prague"
+    function test_attack_p256_invalid_keys_are_never_registered_without_the_precompile() external {
+        _withoutPrecompile();
+        _noKeys();
+    }
+
+    function _noKeys() private {
+        IOfflineVault.Key memory a = devices[A].key;
+        _noKey(IOfflineVault.Key(0, 0));
+        _noKey(IOfflineVault.Key(a.x, bytes32(uint256(a.y) ^ 1)));
+        _noKey(IOfflineVault.Key(a.y, a.x));
+        _noKey(IOfflineVault.Key(bytes32(P256.P), a.y));
+        // A point of the field plus its size: the same residue.
+        _noKey(IOfflineVault.Key(bytes32(type(uint256).max), bytes32(type(uint256).max)));
     }
 
     function _noKey(IOfflineVault.Key memory key) private {
@@ -208,13 +217,12 @@ contract AttackTest is OfflineFixture {
     }
 
     /// Without the precompile: the same verdicts, by Solidity.
+    /// forge-config: default.evm_version = "prague"
     function test_p256_SameVerdictsWithoutThePrecompile() external {
         Coin memory coin = depositOf(A, AMOUNT);
         Trip memory t = exit(pay(pay(begin(coin), T, AMOUNT), B, 77));
         bytes memory whole = t.path.hops;
-        vm.etch(address(0x100), hex"00");
-        (bool there,) = address(0x100).staticcall("");
-        assertTrue(there, "answers, but nothing");
+        _withoutPrecompile();
         uint256[3] memory places = [uint256(64 + 49 + 48 + 64 + 3), t.evidenceAt + 5, t.evidenceAt + 40];
         for (uint256 i; i < 3; ++i) {
             t.path.hops = bytes.concat(whole);
@@ -228,11 +236,20 @@ contract AttackTest is OfflineFixture {
         register(addDevice("later", true));
     }
 
-    /// A wrong precompile that says no to everything costs gas and nothing else; one that says yes is the chain's fault.
-    function test_p256_APrecompileThatRevertsIsNone() external {
-        Trip memory t = exit(begin(depositOf(A, AMOUNT)));
-        vm.etch(address(0x100), hex"5f5ff3"); // returns nothing
-        vault.redeem(t.path);
-        assertEq(creditOf(A), AMOUNT);
+    /// @dev The rules before EIP-7951: address 0x100 answers nothing, and success.
+    function _withoutPrecompile() private view {
+        // A signature that Wycheproof has: valid, were anyone there to say so.
+        (bool ok, bytes memory answer) = address(0x100)
+            .staticcall(
+                abi.encode(
+                    0xbb5a52f42f9c9261ed4361f59422a1e30036e7c32b270c8807a419feca605023,
+                    5,
+                    1,
+                    0xa71af64de5126a4a4e02b7922d66ce9415ce88a4c9d25514d91082c8725ac957,
+                    0x5d47723c8fbe580bb369fec9c2665d8e30a435b9932645482e7c9f11e872296b
+                )
+            );
+        assertTrue(ok);
+        assertEq(answer.length, 0, "there is no precompile");
     }
 }
