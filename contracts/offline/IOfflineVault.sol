@@ -251,7 +251,7 @@ interface IOfflineVault is ILedger {
     error ValidUntilOutOfRange(uint64 got, uint64 low, uint64 high);
     /// @notice A renewal changes owner, registrar, class or log. Values are hashes of these.
     error RegistrationChanged(bytes32 got, bytes32 expected);
-    /// @notice There are 2^24 classes, and no room for another.
+    /// @notice There are 2^30 classes, and no room for another.
     error TooManyClasses(uint256 got, uint256 high);
     /// @notice The wallet was revoked, or its class killed, at that time.
     error Stopped(bytes32 wallet, uint64 since);

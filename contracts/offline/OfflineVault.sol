@@ -48,8 +48,11 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
     uint256 private constant BASE_SIZE = 34; // base 32, count 2
 
     // Marks of a wallet.
-    uint8 private constant LOGGED = 1; // of the LOG kind
-    uint8 private constant EQUIVOCATED = 2;
+    uint32 private constant LOGGED = 1; // of the LOG kind
+    uint32 private constant EQUIVOCATED = 2;
+    uint256 private constant MARK_BITS = 2;
+    /// @dev Room for as many classes as nobody can pay for to fill it, also where gas is cheap (10^14 gas).
+    uint256 private constant MOST_CLASSES = type(uint32).max >> MARK_BITS;
 
     /// @dev An exit is the one of 96 of its group.
     uint256 private constant GROUP = 96;
@@ -63,10 +66,9 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
     /// @dev One slot. Seconds in 32 bits last until 2106.
     struct WalletRecord {
         address owner;
-        uint24 classId;
         uint32 validUntil;
         uint32 revokedAt;
-        uint8 marks; // LOGGED, EQUIVOCATED
+        uint32 classAndMarks; // the class's number, MARK_BITS up; LOGGED, EQUIVOCATED
     }
 
     struct LogRecord {
@@ -152,7 +154,7 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
     uint256 public depositNonce;
     uint256 private _classCount;
     mapping(uint256 classId => ClassRecord) private _classes;
-    mapping(address registrar => mapping(uint32 class => uint24 classId)) private _classIds; // from 1
+    mapping(address registrar => mapping(uint32 class => uint32 classId)) private _classIds; // from 1
     mapping(bytes32 wallet => WalletRecord) private _wallets;
     mapping(bytes32 wallet => LogRecord) private _logs;
     mapping(bytes32 wallet => mapping(address asset => uint256 amount)) private _collateral;
@@ -183,7 +185,7 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
         (address recovered,,) = ECDSA.tryRecover(digest, vouched.v, vouched.r, vouched.s);
         require(recovered == registrar && recovered != address(0), WrongSigner(recovered, registrar));
         WalletRecord storage record_ = _wallets[wallet];
-        uint64 low = record_.owner == address(0) ? uint64(block.timestamp) : record_.validUntil + 1;
+        uint64 low = record_.owner == address(0) ? uint64(block.timestamp) : uint64(record_.validUntil) + 1;
         uint64 validUntil = registration.validUntil;
         require(
             validUntil >= low && validUntil <= type(uint32).max, ValidUntilOutOfRange(validUntil, low, type(uint32).max)
@@ -194,11 +196,13 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
             _renew(registration, registrar);
         } else {
             require(_verify(digest, possession.r, possession.s, key.x, key.y), BadSignature(digest, wallet));
-            uint24 classId = _classIdOf(registrar, registration.class);
+            uint32 classId = _classIdOf(registrar, registration.class);
             uint32 killedAt = _classes[classId].killedAt;
             require(killedAt == 0, Stopped(wallet, killedAt));
             bool logged = registration.log != 0;
-            _wallets[wallet] = WalletRecord(registration.owner, classId, uint32(validUntil), 0, logged ? LOGGED : 0);
+            _wallets[wallet] = WalletRecord(
+                registration.owner, uint32(validUntil), 0, (classId << uint32(MARK_BITS)) | (logged ? LOGGED : 0)
+            );
             if (logged) _logs[wallet] = LogRecord(registration.log, OfflineHash.firstHead(digest));
             emit Registered(
                 wallet, registrar, registration.owner, registration.class, registration.log, validUntil, digest, key
@@ -354,7 +358,7 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
         // Check.
         bytes32 wallet = OfflineHash.wallet(key.x, key.y);
         require(_wallets[wallet].owner != address(0), NotRegistered(wallet, 0));
-        require(_wallets[wallet].marks & LOGGED == 0, WrongKind(wallet, _logs[wallet].name));
+        require(_wallets[wallet].classAndMarks & LOGGED == 0, WrongKind(wallet, _logs[wallet].name));
         (bytes32 digest, bytes32 second) = (transferDigest(one), transferDigest(other));
         require(
             digest != second && (one.input == other.input || one.sequence == other.sequence),
@@ -409,7 +413,7 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
     /// @inheritdoc IOfflineVault
     function revoke(bytes32 wallet) external {
         WalletRecord storage record_ = _wallets[wallet];
-        address registrar = _classes[record_.classId].registrar;
+        address registrar = _classes[record_.classAndMarks >> MARK_BITS].registrar;
         require(msg.sender == registrar, NotRegistrar(msg.sender, registrar));
         require(record_.revokedAt == 0, AlreadyStopped(record_.revokedAt));
         _revoke(wallet);
@@ -428,7 +432,7 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
     /// @inheritdoc IOfflineVault
     function walletOf(bytes32 wallet) external view returns (Wallet memory) {
         WalletRecord memory record_ = _wallets[wallet];
-        ClassRecord memory class = _classes[record_.classId];
+        ClassRecord memory class = _classes[record_.classAndMarks >> MARK_BITS];
         LogRecord memory log = _logs[wallet];
         return Wallet({
             owner: record_.owner,
@@ -437,7 +441,7 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
             validUntil: record_.validUntil,
             revokedAt: record_.revokedAt,
             killedAt: class.killedAt,
-            equivocated: record_.marks & EQUIVOCATED != 0,
+            equivocated: record_.classAndMarks & EQUIVOCATED != 0,
             log: log.name,
             head: log.head
         });
@@ -544,7 +548,7 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
         bytes32 wallet = registration.wallet;
         WalletRecord memory record_ = _wallets[wallet];
         _checkGoing(wallet);
-        ClassRecord memory class = _classes[record_.classId];
+        ClassRecord memory class = _classes[record_.classAndMarks >> MARK_BITS];
         bytes32 got = keccak256(abi.encode(registration.owner, registrar, registration.class, registration.log));
         bytes32 expected = keccak256(abi.encode(record_.owner, class.registrar, class.class, _logs[wallet].name));
         require(got == expected, RegistrationChanged(got, expected));
@@ -553,12 +557,12 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
     }
 
     /// @dev The number of a registrar's class, a new one if there is none.
-    function _classIdOf(address registrar, uint32 class) private returns (uint24 classId) {
+    function _classIdOf(address registrar, uint32 class) private returns (uint32 classId) {
         classId = _classIds[registrar][class];
         if (classId != 0) return classId;
         uint256 next = ++_classCount;
-        require(next <= type(uint24).max, TooManyClasses(next, type(uint24).max));
-        classId = uint24(next);
+        require(next <= MOST_CLASSES, TooManyClasses(next, MOST_CLASSES));
+        classId = uint32(next);
         _classIds[registrar][class] = classId;
         _classes[classId] = ClassRecord(registrar, class, 0);
     }
@@ -577,8 +581,8 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
 
     function _equivocated(bytes32 wallet, bytes32 one, bytes32 other) private {
         WalletRecord storage record_ = _wallets[wallet];
-        require(record_.marks & EQUIVOCATED == 0, AlreadyEquivocated(wallet));
-        record_.marks |= EQUIVOCATED;
+        require(record_.classAndMarks & EQUIVOCATED == 0, AlreadyEquivocated(wallet));
+        record_.classAndMarks |= EQUIVOCATED;
         emit Equivocated(wallet, one, other);
         if (record_.revokedAt == 0) _revoke(wallet);
     }
@@ -587,7 +591,7 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
     function _checkGoing(bytes32 wallet) private view {
         WalletRecord memory record_ = _wallets[wallet];
         require(record_.owner != address(0), NotRegistered(wallet, 0));
-        uint32 killedAt = _classes[record_.classId].killedAt;
+        uint32 killedAt = _classes[record_.classAndMarks >> MARK_BITS].killedAt;
         uint32 stoppedAt = record_.revokedAt != 0 ? record_.revokedAt : killedAt;
         require(stoppedAt == 0, Stopped(wallet, stoppedAt));
     }
@@ -602,7 +606,7 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
     function _checkLogged(bytes32 wallet) private view returns (bytes32 name) {
         WalletRecord memory record_ = _wallets[wallet];
         require(record_.owner != address(0), NotRegistered(wallet, 0));
-        require(record_.marks & LOGGED != 0, WrongKind(wallet, 0));
+        require(record_.classAndMarks & LOGGED != 0, WrongKind(wallet, 0));
         return _logs[wallet].name;
     }
 
@@ -745,18 +749,18 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
     /// nothing.
     function _checkWallet(Walk memory walk, uint256 evidence) private view {
         WalletRecord storage slot = _wallets[walk.wallet];
-        (address owner, uint256 classId, uint256 validUntil, uint256 revokedAt, uint256 marks) =
-            (slot.owner, slot.classId, slot.validUntil, slot.revokedAt, slot.marks);
+        (address owner, uint256 validUntil, uint256 revokedAt, uint256 classAndMarks) =
+            (slot.owner, slot.validUntil, slot.revokedAt, slot.classAndMarks);
         uint256 issuedAt = walk.hop.issuedAt;
         if (owner == address(0)) return _refuse(walk, NotRegistered.selector, uint256(walk.wallet), 0);
         if (issuedAt > validUntil) return _refuse(walk, IssuedTooLate.selector, issuedAt, validUntil);
         if (revokedAt != 0) _checkStop(walk, issuedAt, revokedAt);
-        uint256 killedAt = _classes[classId].killedAt;
+        uint256 killedAt = _classes[classAndMarks >> MARK_BITS].killedAt;
         if (killedAt != 0) _checkStop(walk, issuedAt, killedAt);
-        uint256 needed = marks & LOGGED != 0 ? LOG : SIGNATURE;
+        uint256 needed = classAndMarks & LOGGED != 0 ? LOG : SIGNATURE;
         if (evidence != needed && evidence != RECORDED) _refuse(walk, WrongEvidence.selector, evidence, needed);
         walk.owner = owner;
-        walk.equivocated = marks & EQUIVOCATED != 0;
+        walk.equivocated = classAndMarks & EQUIVOCATED != 0;
     }
 
     function _checkStop(Walk memory walk, uint256 issuedAt, uint256 stoppedAt) private view {
