@@ -29,8 +29,7 @@ contract OfflineGasTest is OfflineFixture {
 
     function setUp() public override {
         super.setUp();
-        vm.prank(registrar);
-        vault.killClass(99);
+        vault.withdrawCredit(NATIVE, stranger, 0);
         uint256 gas = vm.lastCallGas().gasTotalUsed;
         if (gas >= TRANSACTION) return;
         require(!vm.envOr("FORGE_SNAPSHOT_CHECK", false), NotIsolated(gas, TRANSACTION));
