@@ -8,6 +8,7 @@
 
 pub mod block;
 pub mod channel;
+pub mod offline;
 pub mod signature;
 pub mod ticket;
 mod typed_data;

