@@ -33,7 +33,7 @@ async fn rollback(kind: Kind) {
         payer.import(&payer_home.coin(10)).await.unwrap();
         drop(payer);
         payer_home
-            .reopen(|file| drop(fs::copy(file, file.with_extension("old")).unwrap()))
+            .reopen(|file| std::mem::forget(fs::copy(file, file.with_extension("old")).unwrap()))
             .await;
         let mut payer = payer_home.start().await;
         hand_over(&mut payer, &mut payee, 10).await;
@@ -96,7 +96,7 @@ async fn attack_rollback_to_a_chosen_payment() {
     home.fuse.set(2, Burn::Before);
     payer.pay(&invoice).await.unwrap_err();
     drop(payer);
-    home.reopen(|file| drop(fs::copy(file, file.with_extension("old")).unwrap()))
+    home.reopen(|file| std::mem::forget(fs::copy(file, file.with_extension("old")).unwrap()))
         .await;
     let mut payer = home.start().await;
     assert!(matches!(payer.resume().await.unwrap(), Resumed::Released(_)));

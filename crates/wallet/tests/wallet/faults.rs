@@ -95,14 +95,10 @@ impl Fuse {
     fn before(&self) -> bool {
         let mut state = self.0.lock().unwrap();
         state.effects += 1;
-        match &mut state.left {
-            _ if state.dead => false,
-            Some((0, Burn::Before)) => {
-                state.dead = true;
-                false
-            }
-            _ => true,
+        if state.left == Some((0, Burn::Before)) {
+            state.dead = true;
         }
+        !state.dead
     }
 
     fn after(&self, took: Duration) -> bool {

@@ -10,7 +10,6 @@ use protocol::offline::{
     Path, PayeePolicy, PayerPolicy, Registration, Seconds, SignedAcceptance, SignedDeposit, SignedInvoice,
     SignedRegistration, SignedRevocationList, Timestamp, WalletId, WalletKey,
 };
-use storage::offline::WalletStore;
 use storage::{MemoryStore, SqliteStore, StoreIdentity};
 use tempfile::TempDir;
 use trusted::swtpm::Emulator;
