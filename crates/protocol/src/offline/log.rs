@@ -130,10 +130,10 @@ impl LogCheckpoint {
 
 /// Where a segment starts: head, number of transfers, and the last of them where it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Start {
-    pub(super) head: LogHead,
-    pub(super) sequence: Sequence,
-    pub(super) previous: Option<Previous>,
+struct Start {
+    head: LogHead,
+    sequence: Sequence,
+    previous: Option<Previous>,
 }
 
 impl LogProof {
@@ -186,6 +186,14 @@ impl LogProof {
             });
         }
         Ok(())
+    }
+
+    /// The head that the entries start from. Proves nothing.
+    pub(super) fn start_head(&self, domain: &Domain, wallet: &SignedRegistration) -> LogHead {
+        match &self.base {
+            Base::Registration => LogHead::registered(wallet.origin(domain)),
+            Base::Checkpoint(signed, _) => signed.checkpoint.head,
+        }
     }
 
     fn previous(&self, start: &Start) -> Option<Previous> {

@@ -5,6 +5,7 @@ mod confirmation;
 mod deposit;
 mod domain;
 mod encoding;
+mod equivocation;
 mod error;
 mod invoice;
 mod key;
@@ -25,6 +26,7 @@ pub use confirmation::ConfirmationCode;
 pub use deposit::{Coin, DepositReceipt, SignedDeposit};
 pub use domain::Domain;
 pub use encoding::{MAX_HISTORY, MAX_PAYMENT_BYTES};
+pub use equivocation::{Branch, Equivocation, equivocation};
 pub use error::{
     CertificateError, DecodeError, ListError, LogError, PathError, PayError, Refusal, Unbuilt,
     WalletKeyError, WalletSignatureError,

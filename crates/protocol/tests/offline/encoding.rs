@@ -1,9 +1,9 @@
 //! One form for each message: round trips, cut-off and changed bytes, and how long a payment is.
 
-use alloy_primitives::{Address, B256};
+use alloy_primitives::Address;
 use micropay_protocol::offline::{
-    Amount, AnyPayer, DecodeError, Output, Path, Payee, Payer, SignedAcceptance, SignedDeposit,
-    SignedInvoice, SignedLogCheckpoint, SignedRegistration, SignedRevocationList, Waiting,
+    Amount, AnyPayer, DecodeError, Path, Payee, Payer, SignedAcceptance, SignedDeposit, SignedInvoice,
+    SignedLogCheckpoint, SignedRegistration, SignedRevocationList, Waiting,
 };
 use proptest::prelude::*;
 
@@ -61,6 +61,31 @@ fn bytes_by_depth() {
     assert_eq!(Path::decode(&domain(), &path.encode(&domain())).unwrap(), path);
 }
 
+/// How long a payment takes both sides, signatures and encoding included (in a debug build, with optimised curves).
+#[test]
+fn compute_of_a_payment() {
+    for (name, kind) in [
+        ("SIGNATURE", Device::signature as fn(&str) -> Device),
+        ("LOG", Device::log),
+    ] {
+        let a = kind("a").funded(1_000);
+        let mut b = kind("bb");
+        let invoice = b.invoice(300, NOW);
+        let mut times: Vec<_> = (0..20)
+            .map(|_| {
+                let start = std::time::Instant::now();
+                let bytes = a.clone().pay(&invoice, NOW).encode(&domain());
+                let path = Path::decode(&domain(), &bytes).unwrap();
+                let credited = b.clone().receive(&invoice, &path, &Shop::new()).unwrap();
+                b.accept(&credited);
+                start.elapsed()
+            })
+            .collect();
+        times.sort();
+        println!("{name}: {:?} in the middle of 20 payments at depth 1", times[10]);
+    }
+}
+
 fn chain_with(kind: fn(&str) -> Device, depth: usize, amount: u128, shop: &Shop) -> Vec<Path> {
     let mut payer = kind("w").funded(amount);
     (1..=depth)
@@ -116,6 +141,13 @@ fn every_shape_of_path_comes_back() {
             assert!(read.prove(&domain()).is_ok());
         }
     }
+}
+
+#[test]
+fn a_hop_of_nobody_does_not_decode() {
+    let mut path = chain(Device::signature, 1, 1_000).remove(0);
+    path.hops[0].payer = 7;
+    assert!(Path::decode(&domain(), &path.encode(&domain())).is_err());
 }
 
 #[test]
@@ -282,5 +314,4 @@ fn a_payment_without_a_receipt_is_none() {
         Path::decode(&domain(), &without),
         Err(DecodeError::MissingKey { needed: 5, .. })
     ));
-    assert_ne!(path.fragment(&domain(), Output::Payee).id.0, B256::ZERO);
 }

@@ -26,7 +26,7 @@ type Tamper = (&'static str, fn(&mut Path));
 const TAMPER: &[Tamper] = &[
     ("coin's wallet", |path| path.deposit.coin.wallet.0[0] ^= 1),
     ("coin's asset", |path| {
-        path.deposit.coin.asset = Address::repeat_byte(1)
+        path.deposit.coin.asset = Address::repeat_byte(1);
     }),
     ("coin's amount", |path| path.deposit.coin.amount.0 += 1),
     ("coin's nonce", |path| path.deposit.coin.deposit_nonce.0 += 1),
@@ -39,10 +39,10 @@ const TAMPER: &[Tamper] = &[
     ("registration's end", |path| path.wallets[1].valid_until.0 += 1),
     ("key", |path| path.wallets[1].key = path.wallets[0].key),
     ("first registration", |path| {
-        path.wallets[0].first = Some(Default::default())
+        path.wallets[0].first = Some(Default::default());
     }),
     ("registration's signature", |path| {
-        path.wallets[0].signature = path.wallets[1].signature
+        path.wallets[0].signature = path.wallets[1].signature;
     }),
     ("hop's payer", |path| path.hops[1].payer = 0),
     ("no such payer", |path| path.hops[1].payer = 7),
@@ -58,18 +58,18 @@ const TAMPER: &[Tamper] = &[
     ("sequence", |path| path.hops[0].transfer.sequence = Sequence(2)),
     ("sequence 0", |path| path.hops[0].transfer.sequence = Sequence(0)),
     ("previous", |path| {
-        path.hops[0].transfer.previous = Previous(B256::ZERO)
+        path.hops[0].transfer.previous = Previous(B256::ZERO);
     }),
     ("invoice", |path| {
-        path.hops[0].transfer.invoice = InvoiceDigest(B256::ZERO)
+        path.hops[0].transfer.invoice = InvoiceDigest(B256::ZERO);
     }),
     ("invoice of the last", |path| {
-        path.hops[1].transfer.invoice = InvoiceDigest(B256::ZERO)
+        path.hops[1].transfer.invoice = InvoiceDigest(B256::ZERO);
     }),
     ("time", |path| path.hops[0].transfer.issued_at.0 += 1),
     ("time of the last", |path| path.hops[1].transfer.issued_at.0 += 1),
     ("evidence", |path| {
-        path.hops[0].evidence = path.hops[1].evidence.clone()
+        path.hops[0].evidence = path.hops[1].evidence.clone();
     }),
     ("order", |path| path.hops.swap(0, 1)),
     ("a hop twice", |path| path.hops.push(path.hops[1].clone())),

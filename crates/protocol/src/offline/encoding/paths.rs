@@ -32,6 +32,10 @@ impl Encoded for Path {
         let outputs = self.outputs(domain);
         let mut seated = 1;
         map.list(3, &self.hops, |at, hop, map| {
+            // A hop of nobody is written as nothing, and does not decode.
+            let Some(wallet) = self.wallets.get(hop.payer) else {
+                return;
+            };
             let spends = outputs[at];
             let sits = hop.payer == seated;
             if at > 0 && spends == Output::Payee {
@@ -45,7 +49,6 @@ impl Encoded for Path {
                 map.uint(2, 1);
             }
             let paid_on = outputs.get(at + 1) == Some(&Output::Payee);
-            let wallet = &self.wallets[hop.payer];
             if !paid_on && hop.transfer.payee != wallet.wallet() {
                 map.bytes(3, hop.transfer.payee.0.as_slice());
             }
@@ -189,35 +192,11 @@ struct BareHop {
     previous: Previous,
     invoice: InvoiceDigest,
     issued_at: Timestamp,
-    evidence: BareEvidence,
-}
-
-enum BareEvidence {
-    Signature(Evidence),
-    Log {
-        base: Option<(SignedLogCheckpoint, Gap)>,
-        history: Vec<LogEntry>,
-        certificate: Certificate,
-    },
+    evidence: Evidence,
 }
 
 impl BareHop {
     fn complete(self, payer: usize, input: Input, payee: WalletId, change: Amount) -> Hop {
-        let evidence = match self.evidence {
-            BareEvidence::Signature(evidence) => evidence,
-            BareEvidence::Log {
-                base,
-                history,
-                certificate,
-            } => Evidence::Log(Box::new(LogProof {
-                base: match base {
-                    None => Base::Registration,
-                    Some((signed, gap)) => Base::Checkpoint(Box::new(signed), gap),
-                },
-                history,
-                certificate,
-            })),
-        };
         Hop {
             payer,
             transfer: Transfer {
@@ -230,17 +209,14 @@ impl BareHop {
                 invoice: self.invoice,
                 issued_at: self.issued_at,
             },
-            evidence,
+            evidence: self.evidence,
         }
     }
 }
 
 fn write_hop(domain: &Domain, wallet: &SignedRegistration, hop: &Hop, map: &mut MapWriter) {
     let transfer = &hop.transfer;
-    let history = match &hop.evidence {
-        Evidence::Signature(_) => &[],
-        Evidence::Log(proof) => &proof.history[..],
-    };
+    let history = history_of(&hop.evidence);
     map.amount(4, transfer.amount);
     map.uint(5, transfer.sequence.0);
     if known_previous(domain, wallet, transfer.sequence, history) != Some(transfer.previous) {
@@ -266,14 +242,11 @@ fn read_hop(
     let issued_at = fields.time(8)?;
     let at = fields.position();
     let evidence = if fields.has(9)? {
-        BareEvidence::Signature(Evidence::Signature(fields.wallet_signature_value()?))
+        Evidence::Signature(fields.wallet_signature_value()?)
     } else {
         fields.nested(10, |fields| read_log(wallet.wallet(), fields))?
     };
-    let history = match &evidence {
-        BareEvidence::Signature(_) => &[],
-        BareEvidence::Log { history, .. } => &history[..],
-    };
+    let history = history_of(&evidence);
     let previous = said
         .or_else(|| known_previous(domain, wallet, sequence, history))
         .ok_or(DecodeError::MissingKey { needed: 6, at })?;
@@ -285,6 +258,13 @@ fn read_hop(
         issued_at,
         evidence,
     })
+}
+
+fn history_of(evidence: &Evidence) -> &[LogEntry] {
+    match evidence {
+        Evidence::Signature(_) => &[],
+        Evidence::Log(proof) => &proof.history,
+    }
 }
 
 /// The transfer before, where something else says it.
@@ -323,7 +303,7 @@ fn write_log(proof: &LogProof, map: &mut MapWriter) {
     }
 }
 
-fn read_log(wallet: WalletId, fields: &mut Fields<'_, '_>) -> Result<BareEvidence, DecodeError> {
+fn read_log(wallet: WalletId, fields: &mut Fields<'_, '_>) -> Result<Evidence, DecodeError> {
     let history = fields.pieces(1, MAX_HISTORY)?;
     let certificate = Certificate {
         qualified_signer: fields.fixed(2)?,
@@ -332,15 +312,16 @@ fn read_log(wallet: WalletId, fields: &mut Fields<'_, '_>) -> Result<BareEvidenc
         signature: fields.wallet_signature(5)?,
     };
     let base = if fields.has(6)? {
-        Some(fields.map_value(|fields| read_checkpoint(wallet, fields))?)
+        let (signed, gap) = fields.map_value(|fields| read_checkpoint(wallet, fields))?;
+        Base::Checkpoint(Box::new(signed), gap)
     } else {
-        None
+        Base::Registration
     };
-    Ok(BareEvidence::Log {
+    Ok(Evidence::Log(Box::new(LogProof {
         base,
         history: history.iter().map(LogEntry::from_bytes).collect(),
         certificate,
-    })
+    })))
 }
 
 fn read_checkpoint(
