@@ -27,10 +27,14 @@ mod bridge;
 mod device;
 mod error;
 mod exposure;
+#[cfg(feature = "online")]
+mod online;
 mod pay;
 mod receive;
 mod settle;
 
 pub use device::{Balance, Config, Device, Edges, Store};
 pub use error::{DeviceError, Result};
+#[cfg(feature = "online")]
+pub use online::{Compensated, Online, OnlineError, Redeemed};
 pub use pay::{Payment, Resumed};

@@ -636,7 +636,11 @@ impl Holder {
 
     /// Opens the wallet on its TPM and its files. With `cut`, power goes after the first command with that code.
     async fn open(&mut self, world: &World, cut: Option<u32>) -> eyre::Result<()> {
-        let tpm = Tpm::open(Cut::after(cut, self.emulator.connect()?), self.folder.path(), Passwords::default())?;
+        let tpm = Tpm::open(
+            Cut::after(cut, self.emulator.connect()?),
+            self.folder.path(),
+            Passwords::default(),
+        )?;
         let file = self.folder.path().join(STORE);
         let PublicKey(key) = tpm.public_key();
         let key = WalletKey::new(B256::from_slice(&key[..32]), B256::from_slice(&key[32..]))?;
@@ -687,7 +691,10 @@ impl Transport for Cut {
     fn transact(&mut self, command: &[u8]) -> io::Result<Vec<u8>> {
         let answer = self.tpm.transact(command)?;
         if command.get(6..10) == Some(&self.code.to_be_bytes()) {
-            return Err(io::Error::new(io::ErrorKind::ConnectionReset, "the power is gone"));
+            return Err(io::Error::new(
+                io::ErrorKind::ConnectionReset,
+                "the power is gone",
+            ));
         }
         Ok(answer)
     }
