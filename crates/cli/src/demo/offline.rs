@@ -621,10 +621,11 @@ impl World {
         });
         // The last payer's, whose log has entries before.
         let Some(proof) = proofs.last() else { return 0 };
-        proof.history.push(LogEntry {
+        let entry = LogEntry {
             input: Input(clock::random()),
             transfer: TransferDigest(clock::random()),
-        });
+        };
+        proof.history.insert(0, entry);
         longer.encode(&self.domain).len() - path.encode(&self.domain).len()
     }
 }
