@@ -156,8 +156,8 @@ fn list(age: u64) -> RevocationList {
     .unwrap()
 }
 
-fn idle(wallet: Wallet) -> Option<AnyPayer> {
-    Some(Payer::new(wallet).into())
+fn idle(wallet: Wallet) -> Option<Arc<AnyPayer>> {
+    Some(Arc::new(Payer::new(wallet).into()))
 }
 
 fn event(n: u64) -> Event {
@@ -240,7 +240,7 @@ pub async fn wallet_is_saved_from_the_version_it_was_decided_from<B: Backend>() 
     let committed = chosen.clone().prove(&domain(), proof).unwrap();
     let states: [AnyPayer; 4] = [idle.into(), reserved.into(), chosen.into(), committed.into()];
     for (from, payer) in states.into_iter().enumerate() {
-        let version = WalletVersion(from as u64 + 1);
+        let (version, payer) = (WalletVersion(from as u64 + 1), Arc::new(payer));
         let next = WalletSave {
             payer: Some(payer.clone()),
             ..save(from as u64)
