@@ -1,10 +1,9 @@
 //! Between the component, which knows bytes, and the scheme, which knows what they mean. The only file that has both.
 
 use alloy_primitives::B256;
-use protocol::offline::Chosen;
 use protocol::offline::{
-    Attest, Domain, IndexName, LogHead, Payer, Proof, Sequence, Step, TransferDigest, Wallet, WalletKey,
-    WalletSignature,
+    Attest, Chosen, Domain, IndexName, LogHead, Payer, Proof, Sequence, Step, TransferDigest, Wallet,
+    WalletKey, WalletSignature,
 };
 use trusted::{
     Certified, Entry, Head, LogsTransfers, MessageDigest, PublicKey, Signature, SignsTransfers, Transfers,

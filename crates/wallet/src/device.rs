@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use alloy_primitives::{Address, B256};
 use protocol::offline::{
@@ -9,8 +10,8 @@ use protocol::offline::{
     Wallet, WalletId,
 };
 use storage::offline::{
-    Event, EventKind, HistoryRecord, OutgoingRecord, OutgoingState, RevocationStore, SavedWallet, WalletSave,
-    WalletStore, WalletVersion,
+    Event, EventKind, HistoryRecord, OutgoingRecord, OutgoingStage, OutgoingState, RevocationStore,
+    SavedWallet, WalletSave, WalletStore, WalletVersion,
 };
 use trusted::TrustedWallet;
 
@@ -91,7 +92,7 @@ impl<C: TrustedWallet, S: Store> Device<C, S> {
         }
         let mut device = Self::new(component, store, config);
         let first = WalletSave {
-            payer: Some(Payer::new(wallet).into()),
+            payer: Some(Arc::new(Payer::new(wallet).into())),
             ..WalletSave::default()
         };
         device.save(first).await?;
@@ -185,7 +186,14 @@ impl<C: TrustedWallet, S: Store> Device<C, S> {
             held,
             ..Balance::default()
         };
-        for record in self.exits().await? {
+        for record in self
+            .exits(&[
+                OutgoingStage::Released,
+                OutgoingStage::Claimed,
+                OutgoingStage::Settled,
+            ])
+            .await?
+        {
             let OutgoingRecord { outgoing, state } = &record;
             let Some(transfer) = record.transfer() else {
                 continue;
@@ -270,13 +278,13 @@ fn check_component(component: &mut impl TrustedWallet, wallet: &Wallet) -> Resul
 }
 
 /// The same payment under way, over changed books.
-pub(crate) fn over(payer: &AnyPayer, wallet: Wallet) -> AnyPayer {
-    match payer {
+pub(crate) fn over(payer: &AnyPayer, wallet: Wallet) -> Arc<AnyPayer> {
+    Arc::new(match payer {
         AnyPayer::Idle(_) => Payer::new(wallet).into(),
         AnyPayer::Reserved(payer) => Payer::resume(wallet, *payer.state()).into(),
         AnyPayer::Chosen(payer) => Payer::resume(wallet, payer.state().clone()).into(),
         AnyPayer::Committed(payer) => Payer::resume(wallet, payer.state().clone()).into(),
-    }
+    })
 }
 
 pub(crate) fn event(

@@ -83,6 +83,22 @@ pub enum DeviceError {
         /// The books'.
         books: Sequence,
     },
+    /// The wallet's log has more entries than a payment carries: it needs a checkpoint before it pays.
+    #[error("{got} entries since the last checkpoint, a payment carries at most {limit}: take a checkpoint")]
+    LogTooLong {
+        /// Entries that payees would have to see, the next one not counted.
+        got: usize,
+        /// The most.
+        limit: usize,
+    },
+    /// The payment would be larger than payees read.
+    #[error("the payment would have about {got} bytes, at most {limit} are read: take a checkpoint")]
+    PaymentTooLarge {
+        /// About.
+        got: usize,
+        /// The most.
+        limit: usize,
+    },
     /// Another payment is under way: resume or abort it first.
     #[error("{doing} is under way: resume it, or abort it, before {asked}")]
     UnderWay {

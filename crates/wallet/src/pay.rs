@@ -1,10 +1,13 @@
 //! The payer's steps: reserve, pay, resume, accepted, abort; and exit, which is a payment to oneself. The order of effects
 //! is that of `protocol::offline::Payer`; each of its states is saved before the next effect.
 
+use std::sync::Arc;
+
 use alloy_primitives::B256;
 use protocol::offline::{
-    AnyPayer, Chosen, Committed, ConfirmationCode, Domain, Input, InvoiceDigest, Path, Payer,
-    SignedAcceptance, SignedInvoice, SignedRejection, TransferDigest,
+    AnyPayer, Chosen, Committed, ConfirmationCode, Domain, Evidence, Input, InvoiceDigest, LogEntry,
+    MAX_HISTORY, MAX_PAYMENT_BYTES, Path, Payer, SignedAcceptance, SignedInvoice, SignedRejection, Timestamp,
+    TransferDigest, Wallet,
 };
 use storage::offline::{
     Event, EventKind, OutgoingRecord, OutgoingStage, OutgoingState, SavedWallet, WalletSave, WalletVersion,
@@ -14,6 +17,9 @@ use trusted::TrustedWallet;
 
 use crate::device::{Store, event};
 use crate::{Device, DeviceError, Result, bridge};
+
+/// More than a hop has without its history: certificate, registration, a gap of 64 siblings.
+const HOP_BYTES: usize = 4_096;
 
 /// What is sent to a payee, again and again until it is accepted; of an exit, what is redeemed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,17 +68,19 @@ impl<C: TrustedWallet, S: Store> Device<C, S> {
     /// [`DeviceError::UnderWay`].
     pub async fn reserve(&mut self, invoice: &SignedInvoice) -> Result<()> {
         let saved = self.load().await?;
-        match saved.payer {
+        match &*saved.payer {
             AnyPayer::Reserved(payer) if payer.state().invoice == *invoice => Ok(()),
             AnyPayer::Idle(payer) => {
                 bridge::check_in_step(&mut self.component, &self.config.domain, payer.wallet())?;
                 let reserved = payer
+                    .clone()
                     .reserve(&self.config.domain, invoice, &self.config.payer, self.now())
                     .map_err(|stopped| stopped.error)?;
+                check_size(&self.config.domain, reserved.wallet(), reserved.state().input)?;
                 self.save_payer(saved.version, reserved.into()).await?;
                 Ok(())
             }
-            other => Err(self.under_way(&other, "another payment is reserved")),
+            other => Err(self.under_way(other, "another payment is reserved")),
         }
     }
 
@@ -89,7 +97,7 @@ impl<C: TrustedWallet, S: Store> Device<C, S> {
             return Ok(Payment::of(&self.config.domain, &record));
         }
         let saved = self.load().await?;
-        match &saved.payer {
+        match &*saved.payer {
             AnyPayer::Chosen(payer) if payer.state().invoice.as_ref() == Some(invoice) => {
                 return self.finish(saved.version, payer.clone()).await;
             }
@@ -101,10 +109,11 @@ impl<C: TrustedWallet, S: Store> Device<C, S> {
         }
         self.reserve(invoice).await?;
         let saved = self.load().await?;
-        let AnyPayer::Reserved(payer) = saved.payer else {
+        let AnyPayer::Reserved(payer) = &*saved.payer else {
             return Err(self.under_way(&saved.payer, "another payment"));
         };
         let chosen = payer
+            .clone()
             .commit(&self.config.domain, self.now())
             .map_err(|stopped| stopped.error)?;
         let version = self.save_payer(saved.version, chosen.clone().into()).await?;
@@ -119,24 +128,31 @@ impl<C: TrustedWallet, S: Store> Device<C, S> {
     pub async fn exit(&mut self, input: Input) -> Result<Payment> {
         self.set_aside().await?;
         let saved = self.load().await?;
-        let payer = match saved.payer {
+        let payer = match &*saved.payer {
             AnyPayer::Idle(payer) => payer,
             AnyPayer::Chosen(payer)
                 if payer.state().invoice.is_none() && payer.state().transfer.input == input =>
             {
-                return self.finish(saved.version, payer).await;
+                return self.finish(saved.version, payer.clone()).await;
             }
-            other => return Err(self.under_way(&other, "an exit")),
+            other => return Err(self.under_way(other, "an exit")),
         };
         if payer.wallet().spent.contains(&input) {
-            for record in self.exits().await? {
+            let stages = [
+                OutgoingStage::Released,
+                OutgoingStage::Claimed,
+                OutgoingStage::Settled,
+            ];
+            for record in self.exits(&stages).await? {
                 if record.transfer().is_some_and(|transfer| transfer.input == input) {
                     return Ok(Payment::of(&self.config.domain, &record));
                 }
             }
         }
         bridge::check_in_step(&mut self.component, &self.config.domain, payer.wallet())?;
+        check_size(&self.config.domain, payer.wallet(), input)?;
         let chosen = payer
+            .clone()
             .exit(&self.config.domain, input, self.now())
             .map_err(|stopped| stopped.error)?;
         let version = self.save_payer(saved.version, chosen.clone().into()).await?;
@@ -156,11 +172,11 @@ impl<C: TrustedWallet, S: Store> Device<C, S> {
             return Ok(Resumed::Released(Box::new(payment)));
         }
         let saved = self.load().await?;
-        match saved.payer {
+        match &*saved.payer {
             AnyPayer::Idle(_) | AnyPayer::Committed(_) => Ok(Resumed::Idle),
             AnyPayer::Reserved(payer) => Ok(Resumed::Reserved(Box::new(payer.state().invoice))),
             AnyPayer::Chosen(payer) => {
-                let payment = self.finish(saved.version, payer).await?;
+                let payment = self.finish(saved.version, payer.clone()).await?;
                 Ok(Resumed::Released(Box::new(payment)))
             }
         }
@@ -202,12 +218,13 @@ impl<C: TrustedWallet, S: Store> Device<C, S> {
     /// [`DeviceError::NothingReserved`]; there is no way back from what is chosen.
     pub async fn abort(&mut self) -> Result<()> {
         let saved = self.load().await?;
-        match saved.payer {
+        match &*saved.payer {
             AnyPayer::Reserved(payer) => {
-                self.save_payer(saved.version, payer.abort().into()).await?;
+                self.save_payer(saved.version, payer.clone().abort().into())
+                    .await?;
                 Ok(())
             }
-            other => Err(nothing_reserved(&other)),
+            other => Err(nothing_reserved(other)),
         }
     }
 
@@ -218,15 +235,16 @@ impl<C: TrustedWallet, S: Store> Device<C, S> {
     /// As [`Device::abort`]; [`DeviceError::Pay`] if it is for another invoice, or not signed by its payee.
     pub async fn rejected(&mut self, rejection: &SignedRejection) -> Result<()> {
         let saved = self.load().await?;
-        match saved.payer {
+        match &*saved.payer {
             AnyPayer::Reserved(payer) => {
                 let idle = payer
+                    .clone()
                     .rejected(&self.config.domain, rejection)
                     .map_err(|stopped| stopped.error)?;
                 self.save_payer(saved.version, idle.into()).await?;
                 Ok(())
             }
-            other => Err(nothing_reserved(&other)),
+            other => Err(nothing_reserved(other)),
         }
     }
 
@@ -240,9 +258,12 @@ impl<C: TrustedWallet, S: Store> Device<C, S> {
         Ok(payments.filter(|payment| payment.invoice.is_some()).collect())
     }
 
-    /// Exits of this wallet.
-    pub(crate) async fn exits(&self) -> Result<Vec<OutgoingRecord>> {
-        let mut exits = self.store.outgoings(None).await?;
+    /// Exits of this wallet at these stages.
+    pub(crate) async fn exits(&self, stages: &[OutgoingStage]) -> Result<Vec<OutgoingRecord>> {
+        let mut exits = Vec::new();
+        for stage in stages {
+            exits.extend(self.store.outgoings(Some(*stage)).await?);
+        }
         exits.retain(|record| record.outgoing.committed().invoice.is_none());
         Ok(exits)
     }
@@ -271,7 +292,7 @@ impl<C: TrustedWallet, S: Store> Device<C, S> {
         let event = outgoing_event(&self.config.domain, kind, self.now(), &record);
         let save = WalletSave {
             from,
-            payer: Some(idle.into()),
+            payer: Some(Arc::new(idle.into())),
             outgoing: vec![record],
             events: event.into_iter().collect(),
             ..WalletSave::default()
@@ -284,8 +305,8 @@ impl<C: TrustedWallet, S: Store> Device<C, S> {
     /// A payment that was saved as committed is put beside the books; then it is returned.
     async fn set_aside(&mut self) -> Result<Option<Payment>> {
         let SavedWallet { version, payer } = self.load().await?;
-        match payer {
-            AnyPayer::Committed(payer) => Ok(Some(self.release(version, payer).await?)),
+        match &*payer {
+            AnyPayer::Committed(payer) => Ok(Some(self.release(version, payer.clone()).await?)),
             _ => Ok(None),
         }
     }
@@ -293,7 +314,7 @@ impl<C: TrustedWallet, S: Store> Device<C, S> {
     async fn save_payer(&mut self, from: WalletVersion, payer: AnyPayer) -> Result<WalletVersion> {
         let save = WalletSave {
             from,
-            payer: Some(payer),
+            payer: Some(Arc::new(payer)),
             ..WalletSave::default()
         };
         self.save(save).await
@@ -316,6 +337,35 @@ impl<C: TrustedWallet, S: Store> Device<C, S> {
     }
 }
 
+/// Nothing is chosen that payees, and this wallet itself, could not read again: there is no way back from it.
+fn check_size(domain: &Domain, wallet: &Wallet, input: Input) -> Result<()> {
+    let entries = |evidence: &Evidence| match evidence {
+        Evidence::Log(proof) => proof.history.len(),
+        Evidence::Signature(_) => 0,
+    };
+    let own = wallet.log.as_ref().map_or(0, |log| log.entries.len());
+    if own >= MAX_HISTORY {
+        return Err(DeviceError::LogTooLong {
+            got: own,
+            limit: MAX_HISTORY,
+        });
+    }
+    let holding = wallet
+        .holdings
+        .iter()
+        .find(|holding| holding.fragment(domain).id == input);
+    let hops = holding.map_or(&[][..], |holding| &holding.path.hops);
+    let history = hops.iter().map(|hop| entries(&hop.evidence)).sum::<usize>() + own;
+    let got = history * LogEntry::LENGTH + (hops.len() + 1) * HOP_BYTES;
+    if got > MAX_PAYMENT_BYTES {
+        return Err(DeviceError::PaymentTooLarge {
+            got,
+            limit: MAX_PAYMENT_BYTES,
+        });
+    }
+    Ok(())
+}
+
 fn state(payer: &AnyPayer) -> &'static str {
     match payer {
         AnyPayer::Idle(_) => "idle",
@@ -333,7 +383,7 @@ fn nothing_reserved(payer: &AnyPayer) -> DeviceError {
 pub(crate) fn outgoing_event(
     domain: &Domain,
     kind: EventKind,
-    at: protocol::offline::Timestamp,
+    at: Timestamp,
     record: &OutgoingRecord,
 ) -> Option<Event> {
     let transfer = record.transfer()?;

@@ -3,11 +3,11 @@
 
 use alloy_primitives::Address;
 use protocol::offline::{
-    Amount, Credited, Invoice, InvoiceDigest, Nonce32, Path, Payee, Refusal, Rejected, SignedAcceptance,
-    SignedDeposit, SignedInvoice, SignedRejection, Timestamp, View, Waiting,
+    Amount, AnyPayer, Credited, Domain, Invoice, InvoiceDigest, Nonce32, Path, Payee, Refusal, Rejected,
+    SignedAcceptance, SignedDeposit, SignedInvoice, SignedRejection, Timestamp, View, Waiting,
 };
 use storage::offline::{
-    DepositRecord, EventKind, InvoiceRecord, InvoiceState, OutgoingState, SavedWallet, Standing, WalletSave,
+    DepositRecord, EventKind, InvoiceRecord, InvoiceState, OutgoingStage, SavedWallet, Standing, WalletSave,
 };
 use tracing::info;
 use trusted::{TrustedError, TrustedWallet};
@@ -67,10 +67,7 @@ impl<C: TrustedWallet, S: Store> Device<C, S> {
     pub async fn invoice(&mut self, asset: Address, amount: Amount) -> Result<SignedInvoice> {
         let saved = self.load().await?;
         let wallet = saved.payer.wallet();
-        if matches!(
-            saved.payer,
-            protocol::offline::AnyPayer::Idle(_) | protocol::offline::AnyPayer::Reserved(_)
-        ) {
+        if matches!(*saved.payer, AnyPayer::Idle(_) | AnyPayer::Reserved(_)) {
             bridge::check_in_step(&mut self.component, &self.config.domain, wallet)?;
         }
         let (payee, key) = (wallet.id(), wallet.registration.key);
@@ -220,16 +217,13 @@ impl<C: TrustedWallet, S: Store> Device<C, S> {
     async fn judge(
         &mut self,
         saved: &SavedWallet,
-        judge: impl FnOnce(&protocol::offline::Domain, &View<'_>) -> Result<Payee<Credited>, Refusal>,
+        judge: impl FnOnce(&Domain, &View<'_>) -> Result<Payee<Credited>, Refusal>,
     ) -> Result<Payee<Credited>> {
-        let exits = self.exits().await?;
-        let unsettled: Vec<&Path> = exits
-            .iter()
-            .filter(|record| record.state != OutgoingState::Settled)
-            .map(|record| record.outgoing.payment())
-            .collect();
+        let unsettled = [OutgoingStage::Released, OutgoingStage::Claimed];
+        let exits = self.exits(&unsettled).await?;
+        let exits: Vec<&Path> = exits.iter().map(|record| record.outgoing.payment()).collect();
         let wallet = saved.payer.wallet();
-        let exposure = exposure(&self.config.domain, wallet, &unsettled, &mut self.registrars)?;
+        let exposure = exposure(&self.config.domain, wallet, &exits, &mut self.registrars)?;
         let view = View {
             policy: &self.config.payee,
             lists: &self.lists,

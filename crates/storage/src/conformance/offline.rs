@@ -156,8 +156,8 @@ fn list(age: u64) -> RevocationList {
     .unwrap()
 }
 
-fn idle(wallet: Wallet) -> Option<AnyPayer> {
-    Some(Payer::new(wallet).into())
+fn idle(wallet: Wallet) -> Option<Arc<AnyPayer>> {
+    Some(Arc::new(Payer::new(wallet).into()))
 }
 
 fn event(n: u64) -> Event {
@@ -171,7 +171,8 @@ fn event(n: u64) -> Event {
     }
 }
 
-fn wallet_identity(name: u8) -> StoreIdentity {
+/// Whose store [`fill_wallet`] fills.
+pub fn wallet_identity(name: u8) -> StoreIdentity {
     StoreIdentity::wallet(domain().chain_id(), domain().contract(), id(name))
 }
 
@@ -197,6 +198,50 @@ fn save(from: u64) -> WalletSave {
         from: WalletVersion(from),
         ..WalletSave::default()
     }
+}
+
+/// A row in every table of the store of wallet 1.
+pub async fn fill_wallet(store: &(impl WalletStore + RevocationStore)) {
+    let asked = invoice(1, 1);
+    let (_, received) = pay(funded(3), 3, &asked);
+    let by = credited(&asked, &received);
+    let (books, paid) = pay(funded(1), 1, &invoice(2, 1));
+    let accepted = acceptance(2, &credited(&invoice(2, 1), &paid), 0);
+    let first = WalletSave {
+        payer: idle(books),
+        invoices: vec![InvoiceRecord {
+            invoice: asked,
+            state: InvoiceState::Credited {
+                answer: Some(acceptance(1, &by, 0)),
+                credited: by,
+                standing: Standing::Claimed,
+            },
+        }],
+        outgoing: vec![OutgoingRecord {
+            outgoing: paid,
+            state: OutgoingState::Accepted(accepted),
+        }],
+        deposits: vec![DepositRecord {
+            deposit: deposit(1, 0),
+            at: NOW,
+        }],
+        events: vec![event(0)],
+        ..WalletSave::default()
+    };
+    store.save_wallet(&first).await.unwrap();
+    assert!(store.save_list(&list(0)).await.unwrap());
+}
+
+/// Reads every row of it.
+pub async fn read_wallet(store: &(impl WalletStore + RevocationStore)) -> Result<()> {
+    store.wallet_version().await?;
+    store.load_wallet().await?;
+    store.invoices(None).await?;
+    store.outgoings(None).await?;
+    store.deposits().await?;
+    store.history(None, 9).await?;
+    store.lists().await?;
+    Ok(())
 }
 
 /// A store is of one wallet, as it is of one merchant.
@@ -240,7 +285,7 @@ pub async fn wallet_is_saved_from_the_version_it_was_decided_from<B: Backend>() 
     let committed = chosen.clone().prove(&domain(), proof).unwrap();
     let states: [AnyPayer; 4] = [idle.into(), reserved.into(), chosen.into(), committed.into()];
     for (from, payer) in states.into_iter().enumerate() {
-        let version = WalletVersion(from as u64 + 1);
+        let (version, payer) = (WalletVersion(from as u64 + 1), Arc::new(payer));
         let next = WalletSave {
             payer: Some(payer.clone()),
             ..save(from as u64)

@@ -1,6 +1,6 @@
 //! The scheme "offline" in memory.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use alloy_primitives::Address;
 use protocol::offline::{AnyPayer, CoinId, InvoiceDigest, RevocationList, Sequence, TransferDigest};
@@ -17,7 +17,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Tables {
     mark: WalletMark,
-    payer: Option<AnyPayer>,
+    payer: Option<Arc<AnyPayer>>,
     /// With their places.
     invoices: BTreeMap<InvoiceDigest, (usize, InvoiceRecord)>,
     outgoing: BTreeMap<TransferDigest, (Sequence, OutgoingRecord)>,

@@ -1,6 +1,6 @@
 //! The wallet's books, and everything that changes with them.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use protocol::offline::{AnyPayer, InvoiceDigest, Sequence, TransferDigest, WalletId};
 
@@ -81,7 +81,7 @@ pub struct SavedWallet {
     /// What the next save is decided from.
     pub version: WalletVersion,
     /// Books, and the payment under way.
-    pub payer: AnyPayer,
+    pub payer: Arc<AnyPayer>,
 }
 
 /// One step of a wallet.
@@ -90,7 +90,7 @@ pub struct WalletSave {
     /// The version that it was decided from.
     pub from: WalletVersion,
     /// The books after it; `None` if they stay.
-    pub payer: Option<AnyPayer>,
+    pub payer: Option<Arc<AnyPayer>>,
     /// Invoices that are new or move.
     pub invoices: Vec<InvoiceRecord>,
     /// Transfers that are new or move.

@@ -17,6 +17,10 @@ use crate::world::{
     ETHER, Home, Kind, START, Wallet, config, domain, hand_over, held, list, sent, sent_path, set_clock,
 };
 
+fn keep_a_copy(file: &std::path::Path) {
+    fs::copy(file, file.with_extension("old")).unwrap();
+}
+
 /// Copy the store, pay, put the copy back, pay again: refused, every time, and the newest files go on.
 async fn rollback(kind: Kind) {
     const RUNS: u32 = 100;
@@ -32,9 +36,7 @@ async fn rollback(kind: Kind) {
         payer.import(&payer_home.coin(10)).await.unwrap();
         payer.import(&payer_home.coin(10)).await.unwrap();
         drop(payer);
-        payer_home
-            .reopen(|file| std::mem::forget(fs::copy(file, file.with_extension("old")).unwrap()))
-            .await;
+        payer_home.reopen(keep_a_copy).await;
         let mut payer = payer_home.start().await;
         hand_over(&mut payer, &mut payee, 10).await;
         drop(payer);
@@ -96,8 +98,7 @@ async fn attack_rollback_to_a_chosen_payment() {
     home.fuse.set(2, Burn::Before);
     payer.pay(&invoice).await.unwrap_err();
     drop(payer);
-    home.reopen(|file| std::mem::forget(fs::copy(file, file.with_extension("old")).unwrap()))
-        .await;
+    home.reopen(keep_a_copy).await;
     let mut payer = home.start().await;
     assert!(matches!(payer.resume().await.unwrap(), Resumed::Released(_)));
     hand_over(&mut payer, &mut payee, 20).await;

@@ -32,7 +32,6 @@ struct State {
     /// Effects until it burns.
     left: Option<(u32, Burn)>,
     dead: bool,
-    effects: u32,
     /// Every transfer that the component made evidence for or logged, by sequence (SIGNATURE) or by its place (LOG).
     transfers: BTreeMap<u64, Vec<[u8; 32]>>,
     logged: Vec<Entry>,
@@ -58,10 +57,6 @@ impl Fuse {
 
     pub(crate) fn is_dead(&self) -> bool {
         self.0.lock().unwrap().dead
-    }
-
-    pub(crate) fn effects(&self) -> u32 {
-        self.0.lock().unwrap().effects
     }
 
     /// Time outside our own code, since it was asked last.
@@ -94,7 +89,6 @@ impl Fuse {
 
     fn before(&self) -> bool {
         let mut state = self.0.lock().unwrap();
-        state.effects += 1;
         if state.left == Some((0, Burn::Before)) {
             state.dead = true;
         }

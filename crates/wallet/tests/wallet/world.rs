@@ -158,8 +158,12 @@ fn wallet_key(PublicKey(bytes): PublicKey) -> WalletKey {
     WalletKey::new(B256::from_slice(&bytes[..32]), B256::from_slice(&bytes[32..])).unwrap()
 }
 
-fn software() -> Bare {
-    let folder = TempDir::new().unwrap();
+/// Where a flush costs nothing, if there is such a place: what is measured is computation.
+fn in_ram() -> TempDir {
+    TempDir::new_in("/dev/shm").unwrap_or_else(|_| TempDir::new().unwrap())
+}
+
+fn software(folder: TempDir) -> Bare {
     let component = Software::create(folder.path()).unwrap();
     let registration = register(wallet_key(component.public_key()), DEV_CLASS, None);
     Bare {
@@ -204,13 +208,15 @@ fn tpm() -> Option<Bare> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Software,
+    SoftwareInRam,
     Tpm,
 }
 
 impl Kind {
     fn bare(self) -> Option<Bare> {
         match self {
-            Self::Software => Some(software()),
+            Self::Software => Some(software(TempDir::new().unwrap())),
+            Self::SoftwareInRam => Some(software(in_ram())),
             Self::Tpm => tpm(),
         }
     }

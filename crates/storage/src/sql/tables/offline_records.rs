@@ -161,7 +161,7 @@ pub(super) fn invoice(row: &Row, domain: &Domain) -> Result<InvoiceRecord> {
         },
     };
     let record = InvoiceRecord { invoice, state };
-    same(&fields, "digest", record.digest(domain))?;
+    same(&fields, "digest", &record.digest(domain))?;
     let computed = record.mark(domain).transfer;
     if mark.transfer != computed {
         return Err(fields.corrupt(
@@ -206,7 +206,7 @@ pub(super) fn outgoing(row: &Row, domain: &Domain) -> Result<OutgoingRecord> {
         OutgoingStage::Settled => OutgoingState::Settled,
     };
     let record = OutgoingRecord { outgoing, state };
-    same(&fields, "transfer", record.digest(domain))?;
+    same(&fields, "transfer", &record.digest(domain))?;
     Ok(record)
 }
 
@@ -223,7 +223,7 @@ pub(super) fn deposit(row: &Row, domain: &Domain) -> Result<DepositRecord> {
     let fields = Fields::new(row, "offline_deposits", "coin");
     let deposit = SignedDeposit::decode(domain, fields.bytes("deposit")?)
         .map_err(|error| fields.corrupt("deposit", error))?;
-    same(&fields, "coin", domain.coin_id(&deposit.coin))?;
+    same(&fields, "coin", &domain.coin_id(&deposit.coin))?;
     let at = fields.get("imported_at")?;
     Ok(DepositRecord { deposit, at })
 }
@@ -247,9 +247,13 @@ pub(super) fn event(row: &Row) -> Result<HistoryRecord> {
 }
 
 /// A name is made of what it names.
-fn same<T: Blob + PartialEq + Display>(fields: &Fields<'_>, column: &'static str, computed: T) -> Result<()> {
+fn same<T: Blob + PartialEq + Display>(
+    fields: &Fields<'_>,
+    column: &'static str,
+    computed: &T,
+) -> Result<()> {
     let stored: T = fields.get(column)?;
-    if stored == computed {
+    if stored == *computed {
         return Ok(());
     }
     Err(fields.corrupt(column, format!("{stored} stored, {computed} computed")))

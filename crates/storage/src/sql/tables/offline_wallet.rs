@@ -1,5 +1,7 @@
 //! [`WalletStore`] in SQL. The records beside the books are in `offline_records.rs`.
 
+use std::sync::Arc;
+
 use protocol::offline::{AnyPayer, Domain, InvoiceDigest, TransferDigest, WalletId};
 use sqlx::QueryBuilder;
 
@@ -44,6 +46,7 @@ impl WalletStore for SqlStore {
         let payer = AnyPayer::decode(&domain, fields.bytes("payer")?)
             .map_err(|error| fields.corrupt("payer", error))?;
         let version = WalletVersion(fields.get("version")?);
+        let payer = Arc::new(payer);
         Ok(Some(SavedWallet { version, payer }))
     }
 
