@@ -108,7 +108,7 @@ impl Online {
             vouched: signed.signature.to_sol(),
             possession: possession.to_sol(),
         };
-        self.send(call, U256::from(collateral.0)).await
+        self.send(&call, U256::from(collateral.0)).await
     }
 
     /// Step `addCollateral`.
@@ -123,7 +123,7 @@ impl Online {
             asset,
             amount: U256::from(amount.0),
         };
-        self.pay_in(asset, amount, call).await
+        self.pay_in(asset, amount, &call).await
     }
 
     /// Step `releaseCollateral`, by the owner, long after the registration ended.
@@ -136,7 +136,7 @@ impl Online {
             wallet: wallet.0,
             asset,
         };
-        self.send(call, U256::ZERO).await
+        self.send(&call, U256::ZERO).await
     }
 
     /// Step `deposit`: a coin for a wallet. It can be imported when the registrar has signed that it is final.
@@ -153,7 +153,7 @@ impl Online {
             amount: amount.0,
             settleBy: settle_by.0,
         };
-        let mined = self.pay_in(asset, amount, call).await?;
+        let mined = self.pay_in(asset, amount, &call).await?;
         let coin = mined.events.iter().find_map(|event| match event {
             OfflineVaultEvents::Deposited(deposited) => Some(Coin {
                 wallet,
@@ -180,13 +180,13 @@ impl Online {
             amount: coin.amount.0,
             nonce: U256::from(coin.deposit_nonce.0),
         };
-        self.send(call, U256::ZERO).await
+        self.send(&call, U256::ZERO).await
     }
 
     /// Step `redeem`: a path that ends in an exit.
     pub async fn redeem(&self, path: &Path) -> Result<Mined<Vaults>, OnlineError> {
         let path = self.path_to_sol(path).await?;
-        self.send(OfflineVault::redeemCall { path }, U256::ZERO).await
+        self.send(&OfflineVault::redeemCall { path }, U256::ZERO).await
     }
 
     /// Step `redeemBatch`: what came of each path, in their order.
@@ -196,7 +196,7 @@ impl Online {
             calldata.push(self.path_to_sol(path).await?);
         }
         let mined = self
-            .send(OfflineVault::redeemBatchCall { paths: calldata }, U256::ZERO)
+            .send(&OfflineVault::redeemBatchCall { paths: calldata }, U256::ZERO)
             .await?;
         // One event a path, in their order.
         let outcomes = mined.events.iter().filter_map(|event| match event {
@@ -216,7 +216,7 @@ impl Online {
     /// Step `record`: later paths need not prove the hops of this one.
     pub async fn record(&self, path: &Path) -> Result<Mined<Vaults>, OnlineError> {
         let path = self.path_to_sol(path).await?;
-        self.send(OfflineVault::recordCall { path }, U256::ZERO).await
+        self.send(&OfflineVault::recordCall { path }, U256::ZERO).await
     }
 
     /// Step `settleLog`: the log of the path's last payer, up to its transfer.
@@ -237,7 +237,7 @@ impl Online {
             key: payer.key.to_sol(),
             stretch,
         };
-        self.send(call, U256::ZERO).await
+        self.send(&call, U256::ZERO).await
     }
 
     /// Steps `proveEquivocation` and `proveFork`.
@@ -256,7 +256,7 @@ impl Online {
                     one,
                     other,
                 };
-                self.send(call, U256::ZERO).await
+                self.send(&call, U256::ZERO).await
             }
             Equivocation::Signature { key, transfers } => {
                 let [(one, first), (other, second)] = transfers;
@@ -267,7 +267,7 @@ impl Online {
                     other: other.to_sol(),
                     signatureOfOther: second.to_sol(),
                 };
-                self.send(call, U256::ZERO).await
+                self.send(&call, U256::ZERO).await
             }
         }
     }
@@ -285,7 +285,7 @@ impl Online {
             offender: U256::from(offender),
             paid: paid.iter().map(|exit| exit.0).collect(),
         };
-        let mined = self.send(call, U256::ZERO).await?;
+        let mined = self.send(&call, U256::ZERO).await?;
         let found = mined.events.iter().find_map(|event| match event {
             OfflineVaultEvents::Compensated(compensated) => Some(Compensated {
                 from_coin: Amount(u128::try_from(compensated.fromCoin).ok()?),
@@ -303,13 +303,13 @@ impl Online {
 
     /// Step `revoke`, by the wallet's registrar.
     pub async fn revoke(&self, wallet: WalletId) -> Result<Mined<Vaults>, OnlineError> {
-        self.send(OfflineVault::revokeCall { wallet: wallet.0 }, U256::ZERO)
+        self.send(&OfflineVault::revokeCall { wallet: wallet.0 }, U256::ZERO)
             .await
     }
 
     /// Step `killClass`, by the registrar.
     pub async fn kill_class(&self, class: ClassId) -> Result<Mined<Vaults>, OnlineError> {
-        self.send(OfflineVault::killClassCall { class: class.0 }, U256::ZERO)
+        self.send(&OfflineVault::killClassCall { class: class.0 }, U256::ZERO)
             .await
     }
 
@@ -325,7 +325,7 @@ impl Online {
         &self,
         asset: Address,
         amount: Amount,
-        call: impl SolCall,
+        call: &impl SolCall,
     ) -> Result<Mined<Vaults>, OnlineError> {
         let wanted = U256::from(amount.0);
         if asset == Address::ZERO {
@@ -348,7 +348,7 @@ impl Online {
 
     fn send(
         &self,
-        call: impl SolCall,
+        call: &impl SolCall,
         value: U256,
     ) -> impl Future<Output = Result<Mined<Vaults>, OnlineError>> {
         let data = Bytes::from(call.abi_encode());

@@ -35,11 +35,9 @@ fn contracts(tree: &Tree) -> Vec<Finding> {
         }
         let folder = format!("tests/contracts/{scheme}/");
         let tested = tree.under(&folder, ".t.sol").next().is_some()
-            && tree
-                .under("tests/contracts/", ".sol")
-                .any(|(_, text)| {
-                    text.contains(&format!("\"{file}\"")) || text.contains(&format!("deployCode(\"{name}:"))
-                });
+            && tree.under("tests/contracts/", ".sol").any(|(_, text)| {
+                text.contains(&format!("\"{file}\"")) || text.contains(&format!("deployCode(\"{name}:"))
+            });
         if !tested {
             let message = format!("no test imports it: write {folder}<step>.t.sol");
             findings.push(Finding::new(file, 1, message));
