@@ -545,7 +545,7 @@ async fn damaged_row_of_a_wallet_is_an_error_that_names_it() {
             "payer",
         ),
         (
-            "UPDATE offline_wallet SET payer = payer || x'00'",
+            "UPDATE offline_wallet SET payer = CAST(payer || x'00' AS BLOB)",
             "offline_wallet",
             "payer",
         ),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use alloy_primitives::B256;
 use protocol::offline::{
     AnyPayer, Chosen, Committed, ConfirmationCode, Domain, Evidence, Input, InvoiceDigest, LogEntry,
-    MAX_HISTORY, MAX_PAYMENT_BYTES, Path, Payer, SignedAcceptance, SignedInvoice, SignedRejection, Timestamp,
-    TransferDigest, Wallet,
+    MAX_HISTORY, MAX_PAYMENT_BYTES, Path, PayError, Payer, Reserved, SignedAcceptance, SignedInvoice,
+    SignedRejection, Timestamp, TransferDigest, Wallet,
 };
 use storage::offline::{
     Event, EventKind, OutgoingRecord, OutgoingStage, OutgoingState, SavedWallet, WalletSave, WalletVersion,
@@ -16,7 +16,7 @@ use tracing::info;
 use trusted::TrustedWallet;
 
 use crate::device::{Store, event};
-use crate::{Device, DeviceError, Result, bridge};
+use crate::{Config, Device, DeviceError, Result, bridge};
 
 /// More than a hop has without its history: certificate, registration, a gap of 64 siblings.
 const HOP_BYTES: usize = 4_096;
@@ -71,12 +71,7 @@ impl<C: TrustedWallet, S: Store> Device<C, S> {
         match &*saved.payer {
             AnyPayer::Reserved(payer) if payer.state().invoice == *invoice => Ok(()),
             AnyPayer::Idle(payer) => {
-                bridge::check_in_step(&mut self.component, &self.config.domain, payer.wallet())?;
-                let reserved = payer
-                    .clone()
-                    .reserve(&self.config.domain, invoice, &self.config.payer, self.now())
-                    .map_err(|stopped| stopped.error)?;
-                check_size(&self.config.domain, reserved.wallet(), reserved.state().input)?;
+                let reserved = self.choose(payer.wallet(), invoice)?;
                 self.save_payer(saved.version, reserved.into()).await?;
                 Ok(())
             }
@@ -97,26 +92,25 @@ impl<C: TrustedWallet, S: Store> Device<C, S> {
             return Ok(Payment::of(&self.config.domain, &record));
         }
         let saved = self.load().await?;
-        match &*saved.payer {
+        let (version, reserved) = match &*saved.payer {
             AnyPayer::Chosen(payer) if payer.state().invoice.as_ref() == Some(invoice) => {
                 return self.finish(saved.version, payer.clone()).await;
             }
-            // What was reserved before a restart: the files may have been set back since.
-            AnyPayer::Reserved(payer) => {
-                bridge::check_in_step(&mut self.component, &self.config.domain, payer.wallet())?;
+            AnyPayer::Idle(payer) => {
+                let reserved = self.choose(payer.wallet(), invoice)?;
+                let version = self.save_payer(saved.version, reserved.clone().into()).await?;
+                (version, reserved)
             }
-            _ => {}
-        }
-        self.reserve(invoice).await?;
-        let saved = self.load().await?;
-        let AnyPayer::Reserved(payer) = &*saved.payer else {
-            return Err(self.under_way(&saved.payer, "another payment"));
+            // Chosen anew: since it was reserved the invoice may have become stale, and the files may have been set back.
+            AnyPayer::Reserved(payer) if payer.state().invoice == *invoice => {
+                (saved.version, self.choose(payer.wallet(), invoice)?)
+            }
+            other => return Err(self.under_way(other, "another payment")),
         };
-        let chosen = payer
-            .clone()
+        let chosen = reserved
             .commit(&self.config.domain, self.now())
             .map_err(|stopped| stopped.error)?;
-        let version = self.save_payer(saved.version, chosen.clone().into()).await?;
+        let version = self.save_payer(version, chosen.clone().into()).await?;
         self.finish(version, chosen).await
     }
 
@@ -266,6 +260,39 @@ impl<C: TrustedWallet, S: Store> Device<C, S> {
         }
         exits.retain(|record| record.outgoing.committed().invoice.is_none());
         Ok(exits)
+    }
+
+    /// Checks that the invoice may be paid now, and which input pays it so that a payee like this one would take it: a
+    /// payment that was committed and is refused is lost to its payer.
+    fn choose(&mut self, wallet: &Wallet, invoice: &SignedInvoice) -> Result<Payer<Reserved>> {
+        let Config {
+            domain, payer, payee, ..
+        } = &self.config;
+        let now = self.now();
+        bridge::check_in_step(&mut self.component, domain, wallet)?;
+        // An invoice is made before it is read: only clocks may differ. One second more, and a payee that gets the transfer
+        // late would not believe that it was made in time.
+        let (issued_at, window) = (invoice.invoice.issued_at, payer.clock_skew);
+        if issued_at > now.plus(window) {
+            return Err(PayError::InvoiceFromFuture {
+                issued_at,
+                now,
+                window,
+            }
+            .into());
+        }
+        let settled_after = now.plus(payee.settle_margin).plus(payee.window());
+        let mut takeable = wallet.clone();
+        takeable.holdings.retain(|holding| {
+            let fragment = holding.fragment(domain);
+            fragment.settle_by >= settled_after && fragment.depth.0 < payee.max_hops
+        });
+        let reserved = Payer::new(takeable)
+            .reserve(domain, invoice, payer, now)
+            .map_err(|stopped| stopped.error)?;
+        let state = *reserved.state();
+        check_size(domain, wallet, state.input)?;
+        Ok(Payer::resume(wallet.clone(), state))
     }
 
     /// From chosen to released.

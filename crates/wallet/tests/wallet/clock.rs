@@ -7,6 +7,8 @@ use wallet::DeviceError;
 
 use crate::world::{ETHER, Home, Kind, START, config, list, sent, set_clock};
 
+/// ε of the default policies.
+const SKEW: i64 = 120;
 /// ε + Δ of the default policies.
 const WINDOW: i64 = 120 + 30;
 /// 2Δ + ε.
@@ -34,26 +36,19 @@ async fn clock_boundaries_of_an_invoice() {
     let payee_home = Home::<MemoryStore>::in_memory(Kind::Software).await.unwrap();
     let (mut payer, mut payee) = (payer_home.start().await, payee_home.start().await);
     let sweep = (-60..=60).map(|minutes| 60 * minutes);
-    let edges = [
-        -WINDOW - 1,
-        -WINDOW,
-        -WINDOW + 1,
-        0,
-        WINDOW - 1,
-        WINDOW,
-        WINDOW + 1,
-    ];
+    let edges = [-SKEW - 1, -SKEW, -SKEW + 1, 0, WINDOW - 1, WINDOW, WINDOW + 1];
     for skew in sweep.chain(edges) {
         payer.import(&payer_home.coin(10)).await.unwrap();
         set_clock(0);
         let invoice = sent(&payee.invoice(ETHER, Amount(10)).await.unwrap());
         set_clock(skew);
         let paid = payer.pay(&invoice).await;
-        assert_eq!(paid.is_ok(), skew.abs() <= WINDOW, "skew {skew}");
+        // Behind by more than ε, an invoice is from the future; ahead by more than ε + Δ, it is stale.
+        assert_eq!(paid.is_ok(), (-SKEW..=WINDOW).contains(&skew), "skew {skew}");
         match &paid {
             Ok(payment) => {
-                // The payee's clock is where it was.
-                set_clock(0);
+                // By the payee's clock it comes at once, or much later: it was made in time, and is taken.
+                set_clock(if skew % 120 == 0 { 0 } else { 3600 });
                 payee.receive(&payment.path).await.unwrap();
             }
             Err(error) if skew > 0 => {
@@ -166,10 +161,10 @@ async fn clock_boundaries_of_lists_coins_and_registrations() {
             .await
             .unwrap()
     );
-    // One day must be left of the coin.
-    set_clock(end - DAY);
+    // One day must be left of the coin; the payer sees to it that it is left when the payment comes.
+    set_clock(end - DAY - WINDOW);
     payee
-        .take_revocations(list(START.plus(Seconds((end - DAY) as u64)), &[]))
+        .take_revocations(list(START.plus(Seconds((end - DAY - WINDOW) as u64)), &[]))
         .await
         .unwrap();
     let invoice = payee.invoice(ETHER, Amount(10)).await.unwrap();
@@ -182,15 +177,47 @@ async fn clock_boundaries_of_lists_coins_and_registrations() {
     );
     set_clock(end - DAY);
     payee.receive(&payment.path).await.unwrap();
-    // Coin and registration end together: at the end it still pays, after it no more.
-    set_clock(end);
+    set_clock(end - DAY - WINDOW + 1);
     let invoice = payee.invoice(ETHER, Amount(10)).await.unwrap();
-    payer.pay(&invoice).await.unwrap();
+    let error = payer.pay(&invoice).await.unwrap_err();
+    assert!(matches!(pay_error(&error), PayError::NoInput { .. }), "{error}");
+    // It may be redeemed as long as the wallet is registered, and not a second longer.
+    let holdings = payer.wallet().await.unwrap().holdings;
+    let inputs: Vec<_> = holdings
+        .iter()
+        .map(|holding| holding.fragment(payer.domain()).id)
+        .collect();
+    set_clock(end);
+    payer.exit(inputs[0]).await.unwrap();
     set_clock(end + 1);
+    let error = payer.exit(inputs[1]).await.unwrap_err();
+    assert!(
+        matches!(pay_error(&error), PayError::RegistrationExpired { .. }),
+        "{error}"
+    );
     let invoice = payee.invoice(ETHER, Amount(10)).await.unwrap();
     let error = payer.pay(&invoice).await.unwrap_err();
     assert!(
         matches!(pay_error(&error), PayError::RegistrationExpired { .. }),
         "{error}"
     );
+}
+
+/// What was reserved and paid too late is refused before it is chosen: nobody would take it.
+#[tokio::test]
+async fn reserved_invoice_becomes_stale() {
+    let payer_home = Home::<MemoryStore>::in_memory(Kind::Software).await.unwrap();
+    let payee_home = Home::<MemoryStore>::in_memory(Kind::Software).await.unwrap();
+    let (mut payer, mut payee) = (payer_home.start().await, payee_home.start().await);
+    payer.import(&payer_home.coin(10)).await.unwrap();
+    let invoice = payee.invoice(ETHER, Amount(10)).await.unwrap();
+    payer.reserve(&invoice).await.unwrap();
+    set_clock(WINDOW + 1);
+    let error = payer.pay(&invoice).await.unwrap_err();
+    assert!(
+        matches!(pay_error(&error), PayError::InvoiceStale { .. }),
+        "{error}"
+    );
+    set_clock(WINDOW);
+    payer.pay(&invoice).await.unwrap();
 }
