@@ -30,6 +30,19 @@ pub mod channel {
     };
 }
 
+/// The offline scheme's contract (`contracts/offline/IOfflineVault.sol`).
+pub mod offline {
+    alloy::sol! {
+        #[sol(rpc, all_derives, extra_derives(serde::Serialize, serde::Deserialize))]
+        OfflineVault,
+        "abi/OfflineVault.json"
+    }
+    pub use IOfflineVault::{
+        Acceptance, Coin, DepositReceipt, Invoice, Key, Path, RegistrarSignature, Registration, Signature,
+        Stretch, Transfer, Wallet,
+    };
+}
+
 /// What a channel's client signs for its bank, under the channel's domain. No contract reads it, so it is declared here.
 pub mod bank {
     alloy::sol! {

@@ -22,6 +22,7 @@ pub use fleet::{Beat, FleetStore, Part};
 pub use identity::{Owner, StoreIdentity};
 pub use memory::MemoryStore;
 pub use mirror::MirrorStore;
+pub use offline::OfflineStore;
 pub use orders::{
     Budget, Issue, OrderFilter, OrderRecord, OrderRequest, OrderStage, OrderState, OrderStore, OrderTotals,
 };
@@ -38,6 +39,7 @@ pub trait Store:
     + MirrorStore
     + FleetStore
     + ChannelStore
+    + OfflineStore
     + Clone
     + Send
     + Sync
@@ -53,6 +55,7 @@ impl<T> Store for T where
         + MirrorStore
         + FleetStore
         + ChannelStore
+        + OfflineStore
         + Clone
         + Send
         + Sync

@@ -8,7 +8,7 @@ use eyre::{Context, Result, bail, ensure, eyre};
 use foundry_compilers::{
     Graph, ProjectPathsConfig,
     artifacts::{
-        BytecodeHash, EvmVersion, Settings, SettingsMetadata, SolcInput, Source, Sources,
+        BytecodeHash, CompilerOutput, EvmVersion, Settings, SettingsMetadata, SolcInput, Source, Sources,
         output_selection::OutputSelection, remappings::Remapping,
     },
     resolver::parse::SolParser,
@@ -43,6 +43,11 @@ pub const BINDINGS: &[Binding] = &[
         name: "PaymentChannel",
         source: "contracts/channel/PaymentChannel.sol",
         contract: "PaymentChannel",
+    },
+    Binding {
+        name: "OfflineVault",
+        source: "contracts/offline/OfflineVault.sol",
+        contract: "OfflineVault",
     },
     Binding {
         name: "TestToken",
@@ -98,8 +103,33 @@ struct Profile {
     optimizer_runs: usize,
     bytecode_hash: String,
     cbor_metadata: bool,
+    /// Named sets of settings; each is that of its restriction.
+    #[serde(default, rename = "additional_compiler_profiles")]
+    _profiles: Vec<toml::Value>,
+    #[serde(default)]
+    compilation_restrictions: Vec<Restriction>,
     #[serde(flatten)]
     rest: BTreeMap<String, toml::Value>,
+}
+
+/// A file that is compiled with other settings. Forge takes what it is named here for exactly, where another compiler profile
+/// has it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Restriction {
+    paths: String,
+    optimizer_runs: usize,
+}
+
+impl Profile {
+    /// How often the optimizer thinks that the code of a file runs.
+    fn runs(&self, source: &str) -> usize {
+        let named = self
+            .compilation_restrictions
+            .iter()
+            .find(|known| known.paths == source);
+        named.map_or(self.optimizer_runs, |named| named.optimizer_runs)
+    }
 }
 
 /// Shape of a file under `crates/bindings/abi`: what alloy's `sol!` reads.
@@ -165,64 +195,77 @@ fn compile(root: &Path) -> Result<BTreeMap<String, String>> {
         root.join("node_modules/solc").is_dir(),
         "node_modules/solc is missing: run `make setup` (it runs `npm ci`)"
     );
-    let input = input(root, &profile)?;
     // The version only guards flags for compilers of before 0.8; asking for it would start node once more.
-    let output = Solc::new(root.join(&profile.solc))?
-        .compile(&input)
-        .wrap_err("solc")?;
-    let errors: Vec<String> = output
-        .errors
-        .iter()
-        .filter(|error| error.is_error())
-        .map(ToString::to_string)
-        .collect();
-    ensure!(
-        errors.is_empty(),
-        "the contracts do not compile:\n{}",
-        errors.join("\n")
-    );
-
+    let solc = Solc::new(root.join(&profile.solc))?;
+    let mut by_runs: BTreeMap<usize, Vec<&Binding>> = BTreeMap::new();
+    for binding in BINDINGS {
+        by_runs
+            .entry(profile.runs(binding.source))
+            .or_default()
+            .push(binding);
+    }
     let mut files = BTreeMap::new();
-    for Binding {
-        name,
-        source,
-        contract,
-    } in BINDINGS
-    {
-        let compiled = output.contracts.get(Path::new(source)).and_then(|file| file.get(*contract)).ok_or_else(|| {
-            eyre!("{source} has no contract `{contract}`: correct the line `{name}` in crates/xtask/src/bindings.rs")
-        })?;
-        let abi = compiled
-            .abi
-            .as_ref()
-            .ok_or_else(|| eyre!("solc gave no ABI for {contract}"))?;
-        let object = compiled
-            .evm
-            .as_ref()
-            .and_then(|evm| evm.bytecode.as_ref())
-            .map(|code| &code.object);
-        let Some(bytecode) = object
-            .and_then(|object| object.as_bytes())
-            .filter(|code| !code.is_empty())
-        else {
-            bail!(
-                "{source}: `{contract}` has no linked bytecode (an abstract contract, or an external library?)"
-            );
-        };
-        let artifact = Artifact {
-            abi,
-            bytecode: bytecode.to_string(),
-        };
-        files.insert(
-            format!("{ABI_DIR}/{name}.json"),
-            serde_json::to_string_pretty(&artifact)? + "\n",
+    for (runs, bindings) in by_runs {
+        let input = input(root, &profile, runs, &bindings)?;
+        let output = solc.compile(&input).wrap_err("solc")?;
+        let errors: Vec<String> = output
+            .errors
+            .iter()
+            .filter(|error| error.is_error())
+            .map(ToString::to_string)
+            .collect();
+        ensure!(
+            errors.is_empty(),
+            "the contracts do not compile:\n{}",
+            errors.join("\n")
         );
+        for binding in bindings {
+            let (file, text) = artifact(&output, binding)?;
+            files.insert(file, text);
+        }
     }
     Ok(files)
 }
 
-/// Standard JSON for the contracts of [`BINDINGS`], paths from the root as forge names them.
-fn input(root: &Path, profile: &Profile) -> Result<SolcInput> {
+/// Path of a contract's ABI file, and its text.
+fn artifact(output: &CompilerOutput, binding: &Binding) -> Result<(String, String)> {
+    let Binding {
+        name,
+        source,
+        contract,
+    } = binding;
+    let compiled = output.contracts.get(Path::new(source)).and_then(|file| file.get(*contract)).ok_or_else(|| {
+        eyre!("{source} has no contract `{contract}`: correct the line `{name}` in crates/xtask/src/bindings.rs")
+    })?;
+    let abi = compiled
+        .abi
+        .as_ref()
+        .ok_or_else(|| eyre!("solc gave no ABI for {contract}"))?;
+    let object = compiled
+        .evm
+        .as_ref()
+        .and_then(|evm| evm.bytecode.as_ref())
+        .map(|code| &code.object);
+    let Some(bytecode) = object
+        .and_then(|object| object.as_bytes())
+        .filter(|code| !code.is_empty())
+    else {
+        bail!(
+            "{source}: `{contract}` has no linked bytecode (an abstract contract, or an external library?)"
+        );
+    };
+    let artifact = Artifact {
+        abi,
+        bytecode: bytecode.to_string(),
+    };
+    Ok((
+        format!("{ABI_DIR}/{name}.json"),
+        serde_json::to_string_pretty(&artifact)? + "\n",
+    ))
+}
+
+/// Standard JSON for these contracts, paths from the root as forge names them.
+fn input(root: &Path, profile: &Profile, runs: usize, bindings: &[&Binding]) -> Result<SolcInput> {
     let remappings = profile
         .remappings
         .iter()
@@ -241,7 +284,7 @@ fn input(root: &Path, profile: &Profile) -> Result<SolcInput> {
 
     let mut roots = Sources::new();
     let mut selection: BTreeMap<String, BTreeMap<String, Vec<String>>> = BTreeMap::new();
-    for Binding { source, contract, .. } in BINDINGS {
+    for Binding { source, contract, .. } in bindings {
         let text = fs::read_to_string(root.join(source)).wrap_err_with(|| {
             format!("{source} is gone: correct its line in crates/xtask/src/bindings.rs")
         })?;
@@ -264,12 +307,13 @@ fn input(root: &Path, profile: &Profile) -> Result<SolcInput> {
     Ok(SolcInput {
         language: SolcLanguage::Solidity,
         sources,
-        settings: settings(profile, remappings, selection)?,
+        settings: settings(profile, runs, remappings, selection)?,
     })
 }
 
 fn settings(
     profile: &Profile,
+    runs: usize,
     remappings: Vec<Remapping>,
     selection: BTreeMap<String, BTreeMap<String, Vec<String>>>,
 ) -> Result<Settings> {
@@ -284,7 +328,7 @@ fn settings(
     let mut settings = Settings::new(OutputSelection::from(selection));
     settings.remappings = remappings;
     settings.optimizer.enabled = Some(profile.optimizer);
-    settings.optimizer.runs = Some(profile.optimizer_runs);
+    settings.optimizer.runs = Some(runs);
     settings.via_ir = Some(profile.via_ir);
     settings.evm_version = Some(evm_version);
     settings.metadata = Some(SettingsMetadata::new(bytecode_hash, profile.cbor_metadata));
@@ -332,8 +376,22 @@ mod tests {
     "#;
 
     #[test]
+    fn a_restricted_file_has_its_own_runs() {
+        let restricted = format!(
+            "{FOUNDRY}\nadditional_compiler_profiles = [{{ name = \"small\", optimizer_runs = 3 }}]\n\
+             compilation_restrictions = [{{ paths = \"contracts/A.sol\", optimizer_runs = 3 }}]"
+        );
+        let profile = profile(&restricted).unwrap();
+        assert_eq!(
+            [profile.runs("contracts/A.sol"), profile.runs("contracts/B.sol")],
+            [3, 7]
+        );
+    }
+
+    #[test]
     fn settings_are_those_of_foundry_toml() {
-        let settings = settings(&profile(FOUNDRY).unwrap(), vec![], BTreeMap::new()).unwrap();
+        let profile = profile(FOUNDRY).unwrap();
+        let settings = settings(&profile, profile.runs("contracts/A.sol"), vec![], BTreeMap::new()).unwrap();
         let json = serde_json::to_value(settings).unwrap();
         assert_eq!(
             json["optimizer"],

@@ -1,10 +1,11 @@
-//! The EIP-712 domain of one deployed `OfflineVault`, and the digest of everything that is signed under it. The type
-//! strings and the order of the fields stand in this file only, until the contract's interface declares them: then the
-//! bodies below take the structs of `bindings`, and nothing else changes.
+//! The EIP-712 domain of one deployed `OfflineVault`, and the digest of everything that is signed under it. Struct types
+//! come from the Solidity interface through `bindings`; those that no contract reads stand here, and only here.
 
 use std::sync::LazyLock;
 
 use alloy_primitives::{Address, B256, U256, keccak256};
+use alloy_sol_types::SolStruct;
+use bindings::offline as sol;
 
 use super::{
     Acceptance, Coin, CoinId, DepositReceipt, FragmentId, Invoice, InvoiceDigest, LogCheckpoint, Output,
@@ -26,27 +27,6 @@ macro_rules! typehash {
     };
 }
 
-typehash!(
-    REGISTRATION,
-    "Registration(bytes32 wallet,address owner,uint32 class,bytes32 log,uint64 validUntil)"
-);
-typehash!(
-    DEPOSIT_RECEIPT,
-    "DepositReceipt(bytes32 coin,bytes32 wallet,address asset,uint128 amount,uint64 settleBy)"
-);
-typehash!(
-    INVOICE,
-    "Invoice(bytes32 payee,address asset,uint128 amount,bytes32 nonce,uint64 issuedAt)"
-);
-typehash!(
-    TRANSFER,
-    "Transfer(bytes32 input,bytes32 payee,uint128 amount,uint128 change,uint64 sequence,bytes32 previous,\
-     bytes32 invoice,uint64 issuedAt)"
-);
-typehash!(
-    ACCEPTANCE,
-    "Acceptance(bytes32 transfer,bytes32 payee,uint64 issuedAt)"
-);
 // The three below are ours: no contract reads them.
 typehash!(
     REJECTION,
@@ -108,63 +88,43 @@ impl Domain {
 
     /// What the registrar signs to put a wallet into a class.
     pub fn registration_digest(&self, registration: &Registration) -> RegistrationDigest {
-        RegistrationDigest(self.digest(&[
-            *REGISTRATION,
-            registration.wallet.0,
-            registration.owner.into_word(),
-            number(registration.class.0),
-            registration.log.0,
-            number(registration.valid_until.0),
-        ]))
+        RegistrationDigest(self.typed(&registration.to_sol()))
     }
 
     /// What the registrar signs when a deposit is final.
     pub fn deposit_receipt_digest(&self, receipt: &DepositReceipt) -> B256 {
-        self.digest(&[
-            *DEPOSIT_RECEIPT,
-            receipt.coin.0,
-            receipt.wallet.0,
-            receipt.asset.into_word(),
-            number(receipt.amount.0),
-            number(receipt.settle_by.0),
-        ])
+        self.typed(&sol::DepositReceipt {
+            coin: receipt.coin.0,
+            wallet: receipt.wallet.0,
+            asset: receipt.asset,
+            amount: receipt.amount.0,
+            settleBy: receipt.settle_by.0,
+        })
     }
 
     /// What the payee's wallet signs to ask for money.
     pub fn invoice_digest(&self, invoice: &Invoice) -> InvoiceDigest {
-        InvoiceDigest(self.digest(&[
-            *INVOICE,
-            invoice.payee.0,
-            invoice.asset.into_word(),
-            number(invoice.amount.0),
-            invoice.nonce.0,
-            number(invoice.issued_at.0),
-        ]))
+        InvoiceDigest(self.typed(&sol::Invoice {
+            payee: invoice.payee.0,
+            asset: invoice.asset,
+            amount: invoice.amount.0,
+            nonce: invoice.nonce.0,
+            issuedAt: invoice.issued_at.0,
+        }))
     }
 
     /// What the payer's wallet signs, or logs, to pay.
     pub fn transfer_digest(&self, transfer: &Transfer) -> TransferDigest {
-        TransferDigest(self.digest(&[
-            *TRANSFER,
-            transfer.input.0,
-            transfer.payee.0,
-            number(transfer.amount.0),
-            number(transfer.change.0),
-            number(transfer.sequence.0),
-            transfer.previous.0,
-            transfer.invoice.0,
-            number(transfer.issued_at.0),
-        ]))
+        TransferDigest(self.typed(&transfer.to_sol()))
     }
 
     /// What the payee's wallet signs when it holds the money.
     pub fn acceptance_digest(&self, acceptance: &Acceptance) -> B256 {
-        self.digest(&[
-            *ACCEPTANCE,
-            acceptance.transfer.0,
-            acceptance.payee.0,
-            number(acceptance.issued_at.0),
-        ])
+        self.typed(&sol::Acceptance {
+            transfer: acceptance.transfer.0,
+            payee: acceptance.payee.0,
+            issuedAt: acceptance.issued_at.0,
+        })
     }
 
     /// What the payee's wallet signs when it does not want the money any more.
@@ -198,6 +158,10 @@ impl Domain {
             header.wallets,
             header.classes,
         ])
+    }
+
+    fn typed(&self, message: &impl SolStruct) -> B256 {
+        typed_data::digest(self.separator, message.eip712_hash_struct())
     }
 
     fn digest(&self, words: &[B256]) -> B256 {

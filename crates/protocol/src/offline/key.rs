@@ -80,6 +80,14 @@ impl WalletKey {
         self.y
     }
 
+    /// As the contract takes it.
+    pub fn to_sol(&self) -> bindings::offline::Key {
+        bindings::offline::Key {
+            x: self.x(),
+            y: self.y(),
+        }
+    }
+
     /// The name of the wallet with this key.
     pub fn wallet(&self) -> WalletId {
         WalletId(keccak256([self.x.0, self.y.0].concat()))
@@ -135,6 +143,14 @@ impl WalletSignature {
     /// `r ‖ s`.
     pub fn to_bytes(&self) -> [u8; 64] {
         self.0
+    }
+
+    /// As the contract takes it.
+    pub fn to_sol(&self) -> bindings::offline::Signature {
+        bindings::offline::Signature {
+            r: self.r(),
+            s: self.s(),
+        }
     }
 
     /// `r`, as a contract argument.

@@ -16,6 +16,7 @@ mod payer;
 mod policy;
 mod registration;
 mod revocation;
+mod settle;
 mod spent;
 mod transfer;
 mod units;
@@ -42,6 +43,7 @@ pub use payer::{
 pub use policy::{AcceptedClass, Exposure, GRACE, Judged, PayeePolicy, View, judge};
 pub use registration::{Registration, SignedRegistration};
 pub use revocation::{MAX_LIST_BYTES, RevocationHeader, RevocationList, SignedRevocationList};
+pub use settle::SettledHeads;
 pub use spent::{Gap, MAX_GAP_SIBLINGS, SpentRoot, SpentTree};
 pub use transfer::Transfer;
 pub use units::{

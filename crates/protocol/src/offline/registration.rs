@@ -43,6 +43,17 @@ pub struct SignedRegistration {
 }
 
 impl Registration {
+    /// As the contract takes it.
+    pub fn to_sol(&self) -> bindings::offline::Registration {
+        bindings::offline::Registration {
+            wallet: self.wallet.0,
+            owner: self.owner,
+            class: self.class.0,
+            log: self.log.0,
+            validUntil: self.valid_until.0,
+        }
+    }
+
     /// Signed by the registrar.
     pub fn sign(&self, domain: &Domain, registrar: &Key) -> Signature {
         registrar.sign(domain.registration_digest(self).0)

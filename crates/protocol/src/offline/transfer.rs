@@ -32,6 +32,20 @@ impl Transfer {
         self.payee == payer && self.change == Amount::ZERO && self.invoice == InvoiceDigest::NONE
     }
 
+    /// As the contract takes it.
+    pub fn to_sol(&self) -> bindings::offline::Transfer {
+        bindings::offline::Transfer {
+            input: self.input.0,
+            payee: self.payee.0,
+            amount: self.amount.0,
+            change: self.change.0,
+            sequence: self.sequence.0,
+            previous: self.previous.0,
+            invoice: self.invoice.0,
+            issuedAt: self.issued_at.0,
+        }
+    }
+
     /// What the payer's component logs for it.
     pub fn entry(&self, digest: TransferDigest) -> LogEntry {
         LogEntry {
