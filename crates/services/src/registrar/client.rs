@@ -482,7 +482,7 @@ fn sign(component: &mut dyn TrustedWallet, digest: B256) -> Result<WalletSignatu
     Ok(WalletSignature::from_bytes(&signature.0)?)
 }
 
-fn same<T: PartialEq + ToString>(field: &'static str, got: T, expected: T) -> Result<(), ClientError> {
+fn same<T: Copy + PartialEq + ToString>(field: &'static str, got: T, expected: T) -> Result<(), ClientError> {
     if got == expected {
         return Ok(());
     }

@@ -402,6 +402,7 @@ fn json<'a, T: Deserialize<'a>>(evidence: &'a [u8]) -> Result<T, AttestationErro
     serde_json::from_slice(evidence).map_err(|error| malformed("evidence", error))
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "errors come by value")]
 fn malformed(what: &'static str, problem: impl ToString) -> AttestationError {
     AttestationError::Malformed {
         what,
