@@ -258,6 +258,9 @@ struct Amd {
     report_data: Vec<u8>,
 }
 
+/// What is wrong with it.
+type Change = fn(&mut Amd);
+
 const AMD_NOW: Timestamp = Timestamp(1_751_500_000);
 
 impl Amd {
@@ -307,30 +310,30 @@ fn sev_snp_report_of_real_hardware() {
     for (now, why) in [(1_680_000_000, "not begun"), (1_910_000_000, "expired")] {
         assert_eq!(refusal(&amd.verify_at(Timestamp(now))), "OutOfTime", "{why}");
     }
-    let cases: [(&str, &str, fn(&mut Amd)); 12] = [
+    let cases: [(&str, &str, Change); 12] = [
         ("BadSignature", "a flipped bit of the signature", |it| {
-            it.report[0x2a0] ^= 1
+            it.report[0x2a0] ^= 1;
         }),
         ("BadSignature", "a flipped bit of what is signed", |it| {
-            it.report[0xc0] ^= 1
+            it.report[0xc0] ^= 1;
         }),
         ("DebugMode", "debugging allowed", |it| it.report[10] |= 1 << 3),
         ("DebugMode", "a migration agent", |it| it.report[10] |= 1 << 2),
         ("DebugMode", "below another privilege level", |it| {
-            it.report[0x30] = 1
+            it.report[0x30] = 1;
         }),
         ("WrongMeasurement", "another program", |it| {
-            it.rules.measurements = vec![vec![0; 48]]
+            it.rules.measurements = vec![vec![0; 48]];
         }),
         ("WrongReportData", "another wallet", |it| it.report_data[0] ^= 1),
         ("WrongReportData", "about something more", |it| {
-            it.report[0x8f] ^= 1
+            it.report[0x8f] ^= 1;
         }),
         ("WrongChain", "another generation's root", |it| {
             it.rules.roots = vec![pem("genoa-ark.pem").into()];
         }),
         ("WrongChain", "another generation's intermediate", |it| {
-            it.ask = pem("genoa-ask.pem")
+            it.ask = pem("genoa-ask.pem");
         }),
         ("WrongTcb", "an old platform", |it| {
             it.rules.min_snp_tcb = SnpTcb {
