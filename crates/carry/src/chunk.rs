@@ -82,11 +82,7 @@ impl<'a> Chunk<'a> {
         let kind = MessageType::from_code(chunk[1])?;
         let id = MessageId::checked(kind, u32_at(6), u32_at(10))?;
 
-        let (index, count, length) = (
-            usize::from(u16_at(2)),
-            usize::from(u16_at(4)),
-            id.length as usize,
-        );
+        let (index, count, length) = (usize::from(u16_at(2)), usize::from(u16_at(4)), id.length as usize);
         let right = length.div_ceil(CHUNK_BODY);
         if count != right {
             return Err(CarryError::malformed("the count of chunks", count, right));

@@ -100,16 +100,8 @@ pub enum CarryError {
     },
     /// The parts are complete and are not the message that each said it belongs to: one was forged, and nobody knows which.
     /// The receiver forgot them all.
-    #[error("the parts make {got}, they said {expected}: receiving begins anew")]
-    Spoiled {
-        /// What they make.
-        got: MessageId,
-        /// What they said.
-        expected: MessageId,
-    },
-    /// The fountain's parts are complete and contradict each other. The receiver forgot them all.
-    #[error("the parts of {0} contradict each other: receiving begins anew")]
-    Contradiction(MessageId),
+    #[error("the parts of {0} do not make it, one is forged: receiving begins anew")]
+    Spoiled(MessageId),
     /// Parts without end that bring no message: made up. `reset` begins anew.
     #[error("parts of {got} bytes are kept, at most {max}")]
     BufferFull {
@@ -211,6 +203,6 @@ impl CarryError {
 
     /// Whether the receiver that said so forgot what it had.
     pub fn begins_anew(&self) -> bool {
-        matches!(self, Self::Spoiled { .. } | Self::Contradiction(_))
+        matches!(self, Self::Spoiled(_))
     }
 }

@@ -96,7 +96,11 @@ fn read_raw(bytes: &[u8]) -> Result<Message> {
     }
     let id = MessageId::checked(MessageType::from_code(header[5])?, u32_at(6), u32_at(10))?;
     if body.len() != id.length as usize {
-        return Err(CarryError::malformed("the message's length", body.len(), id.length));
+        return Err(CarryError::malformed(
+            "the message's length",
+            body.len(),
+            id.length,
+        ));
     }
     let (got, expected) = (crc32fast::hash(body), id.checksum);
     if got != expected {

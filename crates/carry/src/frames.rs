@@ -290,7 +290,7 @@ impl Receiver {
         let (id, parts) = (collecting.id, collecting.parts);
         let body = collecting.fountain.message();
         self.state = State::Waiting;
-        let body = body.ok().flatten().ok_or(CarryError::Contradiction(id))?;
+        let body = body.ok().flatten().ok_or(CarryError::Spoiled(id))?;
         let message = id.complete(body)?;
         self.state = State::Complete { message, parts };
         Ok(())
@@ -359,7 +359,8 @@ impl Frame {
             None => (None, rest),
             Some((part, letters)) => (Some(numbers(part)?), letters),
         };
-        let bytes = ur::bytewords::decode(letters, ur::bytewords::Style::Minimal).map_err(CarryError::Damaged)?;
+        let bytes =
+            ur::bytewords::decode(letters, ur::bytewords::Style::Minimal).map_err(CarryError::Damaged)?;
         Ok(Self { kind, part, bytes })
     }
 }

@@ -99,10 +99,7 @@ impl MessageId {
     pub(crate) fn complete(self, body: Vec<u8>) -> Result<Message> {
         let message = Message::new(self.kind, body)?;
         if message.id() != self {
-            return Err(CarryError::Spoiled {
-                got: message.id(),
-                expected: self,
-            });
+            return Err(CarryError::Spoiled(self));
         }
         Ok(message)
     }

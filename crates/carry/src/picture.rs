@@ -2,7 +2,8 @@
 //! as a terminal may show it.
 //!
 //! Pictures come from anywhere: their size is checked before there is room made for them. What a picture full of false
-//! finder patterns costs is not bounded by more than its size: read pictures of strangers on a thread that can be given up.
+//! finder patterns costs is bounded by its size only, and rqrr then copies it for each triple that might be a code: read a
+//! stranger's picture where it may be given up.
 
 use std::io::Cursor;
 use std::panic::{self, AssertUnwindSafe};
@@ -24,9 +25,7 @@ const MAX_PNG_BYTES: usize = 64 << 20;
 /// # Errors
 /// No PNG, a picture of more than [`MAX_PIXELS`], or no code at all.
 pub fn codes_in_png(bytes: &[u8]) -> Result<Vec<String>> {
-    let limits = png::Limits {
-        bytes: MAX_PNG_BYTES,
-    };
+    let limits = png::Limits { bytes: MAX_PNG_BYTES };
     let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), limits);
     decoder.set_transformations(png::Transformations::normalize_to_color8());
     let header = decoder.read_header_info().map_err(CarryError::PngRead)?;

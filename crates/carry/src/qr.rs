@@ -131,11 +131,7 @@ impl Qr {
     /// # Errors
     /// As [`Self::new`], or no frames.
     pub fn all(frames: &[String], largest: QrVersion) -> Result<Vec<Self>> {
-        let longest = frames
-            .iter()
-            .map(String::len)
-            .max()
-            .ok_or(CarryError::NoFrames)?;
+        let longest = frames.iter().map(String::len).max().ok_or(CarryError::NoFrames)?;
         let (version, level) = fit(longest, largest)?;
         frames
             .iter()

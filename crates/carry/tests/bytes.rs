@@ -1,8 +1,8 @@
 //! Chunks and files, and whatever else somebody may feed the readers.
 
 use carry::{
-    Assembler, CHUNK_BODY, CHUNK_LENGTH, CarryError, MAX_MESSAGE, Message, MessageType, Progress, Receiver, Sender,
-    chunks, file,
+    Assembler, CHUNK_BODY, CHUNK_LENGTH, CarryError, MAX_MESSAGE, Message, MessageType, Progress, Receiver,
+    Sender, chunks, file,
 };
 use proptest::prelude::*;
 
@@ -33,10 +33,7 @@ fn a_message_has_a_length() {
     let made = |length| Message::new(MessageType::Invoice, vec![0; length]);
     assert!(matches!(made(0), Err(CarryError::Empty)));
     assert!(made(MAX_MESSAGE).is_ok());
-    assert!(matches!(
-        made(MAX_MESSAGE + 1),
-        Err(CarryError::TooLong { .. })
-    ));
+    assert!(matches!(made(MAX_MESSAGE + 1), Err(CarryError::TooLong { .. })));
 }
 
 #[test]
@@ -66,7 +63,10 @@ fn wrong_chunks_change_nothing() {
     let other = message(MessageType::Payment, 999);
     let wrong: Vec<(Vec<u8>, &str)> = vec![
         (chunks(&other).next().unwrap(), "OtherMessage"),
-        (chunks(&message(MessageType::Invoice, 1_000)).next().unwrap(), "WrongType"),
+        (
+            chunks(&message(MessageType::Invoice, 1_000)).next().unwrap(),
+            "WrongType",
+        ),
         (forge(good[1].clone(), |c| c[0] = 2), "UnknownVersion"),
         (forge(good[1].clone(), |c| c[1] = 9), "UnknownCode"),
         (forge(good[1].clone(), |c| c[3] = 5), "Malformed"),
@@ -77,11 +77,21 @@ fn wrong_chunks_change_nothing() {
         (vec![1; CHUNK_LENGTH + 1], "Malformed"),
         (vec![1; 18], "Malformed"),
         (vec![], "Malformed"),
-        ({ let mut c = good[1].clone(); c[100] ^= 1; c }, "Checksum"),
+        (
+            {
+                let mut c = good[1].clone();
+                c[100] ^= 1;
+                c
+            },
+            "Checksum",
+        ),
     ];
     for (chunk, name) in &wrong {
         let error = assembler.receive(chunk).expect_err(name);
-        assert!(format!("{error:?}").starts_with(name), "{error:?}, expected {name}");
+        assert!(
+            format!("{error:?}").starts_with(name),
+            "{error:?}, expected {name}"
+        );
         assert_eq!(assembler.progress(), Progress { have: 1, parts: 5 });
     }
     for chunk in &good {
@@ -120,7 +130,10 @@ fn a_file_is_read_in_every_form() {
     let text = file::to_text(&payment);
     assert_eq!(text.lines().count(), 1);
     assert_eq!(file::read(text.as_bytes()).unwrap(), payment);
-    assert_eq!(file::read(format!("\n  {}\r\n\n", text.to_lowercase()).as_bytes()).unwrap(), payment);
+    assert_eq!(
+        file::read(format!("\n  {}\r\n\n", text.to_lowercase()).as_bytes()).unwrap(),
+        payment
+    );
 
     let frames: Vec<_> = Sender::new(payment.clone()).unwrap().take(6).collect();
     assert_eq!(file::read(frames.join("\n").as_bytes()).unwrap(), payment);
@@ -130,7 +143,10 @@ fn a_file_is_read_in_every_form() {
     ));
     assert!(matches!(file::read(b""), Err(CarryError::Incomplete(_))));
     assert!(matches!(file::read(b"hello"), Err(CarryError::NotUr(_))));
-    assert!(matches!(file::read(&[0xff; 20]), Err(CarryError::Malformed { .. })));
+    assert!(matches!(
+        file::read(&[0xff; 20]),
+        Err(CarryError::Malformed { .. })
+    ));
     assert!(matches!(
         file::read_from(std::io::repeat(b' ')),
         Err(CarryError::FileTooLarge { .. })
@@ -173,7 +189,7 @@ proptest! {
             // Another case of a letter is the same letter; another type's code is another message.
             match file::read(&bad) {
                 Ok(read) => prop_assert_eq!(read.body(), message.body()),
-                Err(error) => prop_assert!(!format!("{error}").is_empty()),
+                Err(error) => prop_assert!(!error.to_string().is_empty()),
             }
         }
     }

@@ -150,10 +150,7 @@ fn two_screens_in_view_are_told_apart() {
         message(rng, MessageType::Payment, 50),
     ];
     others.push(message(rng, MessageType::Invoice, 10));
-    let mut screens: Vec<_> = others
-        .iter()
-        .map(|other| screen(other, QrVersion::MAX))
-        .collect();
+    let mut screens: Vec<_> = others.iter().map(|other| screen(other, QrVersion::MAX)).collect();
 
     let mut receiver = Receiver::expecting(MessageType::Payment);
     for frame in screen(&wanted, QrVersion::MAX) {
@@ -208,11 +205,7 @@ fn the_wrong_screen_first_is_forgotten_by_reset() {
     let mut frames = screen(&right, QrVersion::MAX);
     assert!(receiver.receive(&frames.next().unwrap()).is_err());
     receiver.reset();
-    while !receiver
-        .receive(&frames.next().unwrap())
-        .unwrap()
-        .is_complete()
-    {}
+    while !receiver.receive(&frames.next().unwrap()).unwrap().is_complete() {}
     assert_eq!(receiver.take(), Some(right));
 }
 
@@ -281,11 +274,7 @@ fn attack_numbers_that_ask_for_memory() {
         assert_eq!(receiver.progress(), Progress::default());
     }
     assert!(receiver.receive(&part(kind, [1, 1, 30, 1], &[])).is_err());
-    assert!(
-        receiver
-            .receive(&part(kind, [1, 3, 30, 1], &[7; 10]))
-            .is_ok()
-    );
+    assert!(receiver.receive(&part(kind, [1, 3, 30, 1], &[7; 10])).is_ok());
     // The same message in other fragments.
     assert!(matches!(
         receiver.receive(&part(kind, [1, 2, 30, 1], &[7; 15])),
@@ -319,14 +308,13 @@ fn attack_a_forged_part_spoils_one_round_only() {
         .by_ref()
         .find_map(|frame| receiver.receive(&frame).err())
         .unwrap();
-    assert!(matches!(error, CarryError::Spoiled { .. }), "{error}");
+    assert!(
+        matches!(error, CarryError::Spoiled(spoiled) if spoiled == id),
+        "{error}"
+    );
     assert!(error.begins_anew());
     assert_eq!(receiver.progress(), Progress::default());
-    while !receiver
-        .receive(&frames.next().unwrap())
-        .unwrap()
-        .is_complete()
-    {}
+    while !receiver.receive(&frames.next().unwrap()).unwrap().is_complete() {}
     assert_eq!(receiver.take(), Some(wanted));
 }
 
@@ -386,10 +374,10 @@ fn three_messages_take_less_than_five_seconds() {
     const FRAME_MS: u64 = 1_000 / FRAMES_PER_SECOND as u64;
     const COMPUTE_MS: u64 = 50;
     let rng = &mut StdRng::seed_from_u64(10);
-    for largest in [20, 10, 6] {
+    for largest in [20, 15, 10, 6] {
         for payment in [491, 800] {
             for loss in [0.3, 0.5] {
-                let times = (0..1_000)
+                let times = (0..500)
                     .map(|_| {
                         [
                             (MessageType::Invoice, 151),
@@ -419,6 +407,8 @@ fn three_messages_take_less_than_five_seconds() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn what_is_sent_arrives(
         body in prop::collection::vec(any::<u8>(), 1..3_000),
@@ -431,7 +421,7 @@ proptest! {
         let rng = &mut StdRng::seed_from_u64(seed);
         prop_assert!(shown(rng, &message, version(largest), loss) > 0);
         // And every frame has room in its code.
-        for frame in screen(&message, version(largest)).take(3) {
+        for frame in screen(&message, version(largest)).take(1) {
             let code = carry::Qr::new(&frame, version(largest)).unwrap();
             prop_assert!(code.version() <= largest);
         }

@@ -1,6 +1,7 @@
 //! Codes through pictures: written as PNG, animated PNG or a folder, and read again; light on dark; with colours; damaged.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use carry::{
     Background, CarryError, Message, MessageType, Qr, QrVersion, Receiver, Scale, Sender, animated_png,
@@ -44,14 +45,19 @@ fn every_size_is_written_and_read() {
         let message = message(seed, length);
         let mut receiver = Receiver::new();
         let (mut read, mut shown, mut version) = (0, 0, 0);
+        let mut slowest = Duration::ZERO;
         let sender = Sender::new(message.clone()).unwrap();
         let parts = sender.parts();
         for frame in sender.take(4 * parts + 8) {
             let code = Qr::new(&frame, QrVersion::MAX).unwrap();
             version = code.version();
             shown += 1;
-            // One code in a hundred is not found by the reader: as good as a lost frame.
-            if let Ok(found) = codes_in_png(&code.to_png(scale(4)).unwrap()) {
+            let png = code.to_png(scale(4)).unwrap();
+            let start = Instant::now();
+            let found = codes_in_png(&png);
+            slowest = slowest.max(start.elapsed());
+            // A code that is not found is as good as a lost frame.
+            if let Ok(found) = found {
                 assert_eq!(found, [frame]);
                 read += 1;
                 if receiver.receive(&found[0]).unwrap().is_complete() {
@@ -59,7 +65,9 @@ fn every_size_is_written_and_read() {
                 }
             }
         }
-        println!("{length} bytes, {parts} parts: version {version}, {shown} shown, {read} read");
+        println!(
+            "{length} bytes, {parts} parts: version {version}, {shown} shown, {read} read, at most {slowest:?} each"
+        );
         assert_eq!(receiver.take(), Some(message));
     }
 }
@@ -80,7 +88,10 @@ fn static_codes_are_read_at_every_scale_and_version() {
                     assert_eq!(found, [frame.clone()]);
                     read += 1;
                 }
-                Err(error) => println!("{length} bytes, version {}, {pixels} pixels: {error}", code.version()),
+                Err(error) => println!(
+                    "{length} bytes, version {}, {pixels} pixels: {error}",
+                    code.version()
+                ),
             }
         }
     }
@@ -181,7 +192,11 @@ fn colours_and_transparency_are_read() {
         (png::ColorType::Rgba, rgba),
         (png::ColorType::GrayscaleAlpha, gray_alpha),
     ] {
-        assert_eq!(file::read(&png(color, side, &pixels)).unwrap(), message, "{color:?}");
+        assert_eq!(
+            file::read(&png(color, side, &pixels)).unwrap(),
+            message,
+            "{color:?}"
+        );
     }
 }
 
