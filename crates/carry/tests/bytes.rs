@@ -1,4 +1,5 @@
 //! Chunks and files, and whatever else somebody may feed the readers.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 use carry::{
     Assembler, CHUNK_BODY, CHUNK_LENGTH, CarryError, MAX_MESSAGE, Message, MessageType, Progress, Receiver,

@@ -1,5 +1,6 @@
 //! Frames between two devices that see each other badly: lost, out of order, of other messages, damaged, forged; and how long
 //! three messages take.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 use carry::{CarryError, FRAMES_PER_SECOND, Message, MessageType, Progress, QrVersion, Receiver, Sender};
 use proptest::prelude::*;
@@ -399,6 +400,9 @@ fn three_messages_take_less_than_five_seconds() {
                     loss * 100.0
                 );
                 if loss < 0.4 && largest >= 10 {
+                    assert!(p95 < 5_000, "{p95} ms");
+                }
+                if largest == 20 {
                     assert!(most < 5_000, "{most} ms");
                 }
             }
