@@ -166,8 +166,8 @@ pub enum CarryError {
         /// [`crate::MAX_PIXELS`].
         max: usize,
     },
-    /// The search for codes in a picture broke down.
-    #[error("the search for QR codes broke down in this picture")]
+    /// The search for codes in a picture broke down, or was stopped: too much in it looks like a code.
+    #[error("the search for QR codes was given up in this picture")]
     SearchFailed,
     /// A picture without a QR code that can be read.
     #[error("no QR code that can be read is in the picture")]

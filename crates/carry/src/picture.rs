@@ -1,12 +1,15 @@
 //! Reading QR codes from PNG: screenshots, photographs, our own pictures and animations. Both dark on light and light on dark,
 //! as a terminal may show it.
 //!
-//! Pictures come from anywhere: their size is checked before there is room made for them. What a picture full of false
-//! finder patterns costs is bounded by its size only, and rqrr then copies it for each triple that might be a code: read a
-//! stranger's picture where it may be given up.
+//! Pictures come from anywhere: their size is checked before there is room made for them, and how often the search may copy
+//! one is bounded, since rqrr does that for each triple of finder patterns that might be a code.
 
 use std::io::Cursor;
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use image::{GenericImage, GenericImageView, Luma, Pixel as _};
 
 use crate::{CarryError, Result};
 
@@ -15,6 +18,9 @@ pub const MAX_PIXELS: usize = 16 << 20;
 
 /// The pictures of an animated PNG that are read.
 pub const MAX_PICTURES: usize = 256;
+
+/// Pixels that the search may copy: a picture for each triple of finder patterns, of which one code has a few.
+const MAX_COPIED: usize = 128 << 20;
 
 /// A bound on what the PNG decoder allocates besides the picture.
 const MAX_PNG_BYTES: usize = 64 << 20;
@@ -50,7 +56,7 @@ pub fn codes_in_png(bytes: &[u8]) -> Result<Vec<String>> {
         let info = reader.next_frame(&mut buffer).map_err(CarryError::PngRead)?;
         if (info.width, info.height) == (width, height) {
             let luma = to_luma(&buffer[..info.buffer_size()], info.color_type);
-            codes.extend(search(&luma, width as usize, height as usize)?);
+            codes.extend(search(&luma, width as usize)?);
         }
     }
     if codes.is_empty() {
@@ -81,21 +87,24 @@ fn to_luma(pixels: &[u8], color: png::ColorType) -> Vec<u8> {
     }
 }
 
-fn search(luma: &[u8], width: usize, height: usize) -> Result<Vec<String>> {
-    let found = decode(luma, width, height, 0)?;
+fn search(luma: &[u8], width: usize) -> Result<Vec<String>> {
+    let found = decode(luma, width, 0)?;
     if found.is_empty() {
-        return decode(luma, width, height, 0xff);
+        return decode(luma, width, 0xff);
     }
     Ok(found)
 }
 
 /// Flips brightness by `invert` (0 or 0xff).
-fn decode(luma: &[u8], width: usize, height: usize, invert: u8) -> Result<Vec<String>> {
+fn decode(luma: &[u8], width: usize, invert: u8) -> Result<Vec<String>> {
     // rqrr does geometry on what it believes to see; what overflows there must not end a wallet.
     panic::catch_unwind(AssertUnwindSafe(|| {
-        let mut image =
-            rqrr::PreparedImage::prepare_from_greyscale(width, height, |x, y| luma[y * width + x] ^ invert);
-        image
+        let picture = Picture {
+            width: width as u32,
+            pixels: luma.iter().map(|value| Luma([value ^ invert])).collect(),
+            copies: Arc::new(AtomicUsize::new(0)),
+        };
+        rqrr::PreparedImage::prepare(picture)
             .detect_grids()
             .into_iter()
             .filter_map(|grid| grid.decode().ok())
@@ -103,4 +112,62 @@ fn decode(luma: &[u8], width: usize, height: usize, invert: u8) -> Result<Vec<St
             .collect()
     }))
     .map_err(|_| CarryError::SearchFailed)
+}
+
+/// A picture that can be copied 16 to 256 times, up to [`MAX_COPIED`] pixels. The copy after that unwinds: rqrr has no other way to be stopped.
+struct Picture {
+    width: u32,
+    pixels: Vec<Luma<u8>>,
+    copies: Arc<AtomicUsize>,
+}
+
+impl Picture {
+    fn at(&self, x: u32, y: u32) -> usize {
+        y as usize * self.width as usize + x as usize
+    }
+}
+
+impl Clone for Picture {
+    fn clone(&self) -> Self {
+        if self.copies.fetch_add(1, Ordering::Relaxed)
+            >= (MAX_COPIED / self.pixels.len().max(1)).clamp(16, 256)
+        {
+            // No message: it is caught above.
+            panic::resume_unwind(Box::new("copied too often"));
+        }
+        Self {
+            width: self.width,
+            pixels: self.pixels.clone(),
+            copies: Arc::clone(&self.copies),
+        }
+    }
+}
+
+impl GenericImageView for Picture {
+    type Pixel = Luma<u8>;
+
+    fn dimensions(&self) -> (u32, u32) {
+        (self.width, (self.pixels.len() / self.width as usize) as u32)
+    }
+
+    fn get_pixel(&self, x: u32, y: u32) -> Luma<u8> {
+        self.pixels[self.at(x, y)]
+    }
+}
+
+impl GenericImage for Picture {
+    fn get_pixel_mut(&mut self, x: u32, y: u32) -> &mut Luma<u8> {
+        let at = self.at(x, y);
+        &mut self.pixels[at]
+    }
+
+    fn put_pixel(&mut self, x: u32, y: u32, pixel: Luma<u8>) {
+        let at = self.at(x, y);
+        self.pixels[at] = pixel;
+    }
+
+    fn blend_pixel(&mut self, x: u32, y: u32, pixel: Luma<u8>) {
+        let at = self.at(x, y);
+        self.pixels[at].blend(&pixel);
+    }
 }

@@ -225,6 +225,28 @@ fn attack_a_picture_that_asks_for_memory() {
     ));
 }
 
+#[test]
+fn attack_a_picture_of_finder_patterns_is_given_up() {
+    // 12 by 12 of them: each three might be a code.
+    let (patterns, pitch) = (12, 22);
+    let side = patterns * pitch + 4;
+    let mut picture = vec![255; side * side];
+    for (y, x) in (0..side).flat_map(|y| (0..side).map(move |x| (y, x))) {
+        let module = |at: usize| at.checked_sub(4).map(|at| at % pitch / 2).filter(|at| *at < 7);
+        if let (Some(across), Some(down)) = (module(x), module(y)) {
+            let ring = [0, 6].contains(&across) || [0, 6].contains(&down);
+            let core = (2..=4).contains(&across) && (2..=4).contains(&down);
+            if ring || core {
+                picture[y * side + x] = 0;
+            }
+        }
+    }
+    assert!(matches!(
+        codes_in_png(&png(png::ColorType::Grayscale, side, &picture)),
+        Err(CarryError::SearchFailed)
+    ));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
