@@ -127,7 +127,7 @@ pub(crate) async fn run(get: &Get, config: &Config, out: Output) -> eyre::Result
 /// The same, paid over this channel and no other.
 pub(crate) async fn over_channel(
     get: &Get,
-    channel: &str,
+    channel: Option<&str>,
     config: &Config,
     out: Output,
 ) -> eyre::Result<ExitCode> {
