@@ -193,6 +193,7 @@ fn a_channel_from_its_opening_to_a_close_by_both() {
     );
     let dry = run(market.world.pay(&id, address, "/four", &["--dry-run"])).json();
     assert_eq!(dry["wouldPay"]["kind"], "channel");
+    assert_eq!(dry["wouldPay"]["channel"], json!(id));
     let said = run(market
         .world
         .pay(&id, address, "/four", &["--max-price", "0.0001"]));
@@ -221,6 +222,11 @@ fn a_channel_from_its_opening_to_a_close_by_both() {
     assert_eq!(
         (listed.as_array().unwrap().len(), &listed[0]["channel"]),
         (1, &json!(id))
+    );
+    let said = market.world.run(&["channel", "list"]);
+    assert!(
+        said.out.contains("995 of 1000 units of 0.00025 ETH left"),
+        "{said:?}"
     );
     let listed = market.world.json(&["channel", "list", "--vendor", SHOP]);
     assert_eq!(listed[0]["paid"], 5);

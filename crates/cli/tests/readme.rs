@@ -153,3 +153,32 @@ fn the_readmes_channel_works_as_it_is_typed() {
     let shown = run(dev.micropay(&["--json", "channel", "show"])).json();
     assert_eq!(shown["chain"]["status"], "closed");
 }
+
+#[test]
+fn the_settings_of_the_gateways_page_sell_and_the_payer_of_dev_can_buy() {
+    let dev = Dev::start();
+    let upstream = Upstream::start(Duration::ZERO);
+    let page = document("docs/gateway.md");
+    let settings = page.split_once("```toml\n").unwrap().1;
+    let settings = settings.split_once("```").unwrap().0;
+    fs::write(dev.folder.path().join("gateway.toml"), settings).unwrap();
+    let checked = run(dev.micropay(&["--json", "serve", "gateway.toml", "--check"])).json();
+    assert_eq!(checked["ok"], true);
+    let mut gateway = dev.serve(&["serve", "gateway.toml", "--upstream", &upstream.url()]);
+    let at = format!("http://{}", gateway.address());
+    eventually("the escrow is known, and the dearest route paid", || {
+        let buy = [
+            "--json",
+            "get",
+            "-X",
+            "POST",
+            &format!("{at}/v1/words"),
+            "--escrow",
+            "payer",
+        ];
+        let said = run(dev.micropay(&[&buy[..], &["-o", "bought"]].concat()));
+        said.code == 0 && said.json()["paid"]["price"] == "2000000000000000"
+    });
+    // The store is where the settings say, relative to where the gateway was started.
+    assert!(dev.folder.path().join("seller.sqlite").exists());
+}

@@ -23,6 +23,7 @@ use crate::exit::{self, refused};
 use crate::keys;
 use crate::output::{Output, count, rows};
 use crate::stores::{Place, Storage};
+use crate::units::Asset;
 
 /// Whose step: the client's, or with `--vendor` the vendor's.
 #[derive(Debug, Args)]
@@ -278,9 +279,8 @@ impl Verified {
             (
                 "how much",
                 format!(
-                    "{} atomic units of {} ({})",
-                    self.amount,
-                    asset_name(self.asset),
+                    "{} ({})",
+                    Asset::offline(self.asset).show(self.amount),
                     super::units(self.index)
                 ),
             ),
@@ -295,14 +295,6 @@ impl Verified {
             lines.push(("because", wrong.clone()));
         }
         rows(&lines)
-    }
-}
-
-fn asset_name(asset: Address) -> String {
-    if asset == Address::ZERO {
-        "the native asset".to_owned()
-    } else {
-        asset.to_string()
     }
 }
 

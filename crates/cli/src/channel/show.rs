@@ -100,13 +100,14 @@ async fn list_client(config: &Config, out: Output) -> eyre::Result<()> {
             Some(at) => format!("closed {}", date(at)),
             None => format!("until {}", date(permit.expiry())),
         };
+        let asset = Asset::offline(permit.asset());
         format!(
             "{}  to {}  {} of {} units of {} left  {state}",
             permit.channel(),
             permit.vendor(),
             record.channel.left(),
             permit.length(),
-            permit.unit(),
+            asset.show(permit.unit()),
         )
     };
     out.answer(

@@ -491,7 +491,8 @@ impl Settings {
     pub(super) fn price_text(&self, asset: &Asset) -> String {
         let listed = self.route.iter().filter(|route| route.price.is_some()).count();
         let default = self.price.as_ref().map_or("free".to_owned(), |price| {
-            format!("{price} {} a request", asset.symbol)
+            let price = asset.parse(price).map(|price| asset.show(price));
+            format!("{} a request", price.unwrap_or_default()) // it was read before
         });
         match listed {
             0 => default,
