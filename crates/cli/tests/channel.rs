@@ -230,6 +230,8 @@ fn a_channel_from_its_opening_to_a_close_by_both() {
     );
     let listed = market.world.json(&["channel", "list", "--vendor", SHOP]);
     assert_eq!(listed[0]["paid"], 5);
+    let said = market.world.run(&["channel", "list", "--vendor", SHOP]);
+    assert!(said.out.contains("paid 0.00125 ETH, settled 0 ETH"), "{said:?}");
     // Another store knows of none.
     let elsewhere = tempfile::tempdir().unwrap();
     let storage = format!("sqlite:{}", elsewhere.path().join("other.sqlite").display());

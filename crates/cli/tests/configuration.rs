@@ -137,7 +137,6 @@ fn wrong_usage_ends_with_code_2() {
         &["keys", "new"],
         &["get"],
         &["get", "no address", "--escrow", "e"],
-        &["get", "http://127.0.0.1:1/"],
         &["get", "http://127.0.0.1:1/", "--escrow", "e", "-H", "no header"],
         &["serve", "--per-ip", "0"],
         &["serve", "--asset", "0x12"],

@@ -121,18 +121,20 @@ async fn list_client(config: &Config, out: Output) -> eyre::Result<()> {
 
 async fn list_vendor<S: Store>(store: &S, vendor: Address, out: Output) -> eyre::Result<()> {
     let mut all = Vec::new();
-    for (id, _) in mirrored(store, vendor).await? {
+    for (id, chain) in mirrored(store, vendor).await? {
         if let Some(record) = store.vendor_channel(id).await? {
-            all.push(record);
+            all.push((record, chain));
         }
     }
-    let value: Vec<_> = all.iter().map(describe_vendor).collect();
-    let line = |record: &VendorChannelRecord| {
+    let value: Vec<_> = all.iter().map(|(record, _)| describe_vendor(record)).collect();
+    let line = |(record, chain): &(VendorChannelRecord, ChannelRecord)| {
+        let asset = Asset::offline(chain.newest().asset);
+        let worth = |units: Index| asset.show(chain.unit().saturating_mul(units.0.into()));
         format!(
             "{}  paid {}, settled {}, receipts opened {}  {}",
             record.id,
-            paid(record),
-            record.settled,
+            worth(paid(record)),
+            worth(record.settled),
             record.opening.map_or(0, |opening| opening.opened),
             record.phase,
         )
