@@ -9,7 +9,7 @@ use alloy::sol_types::{Panic, Revert as RevertString, SolError, SolInterface};
 use bindings::test_token::TestToken::TestTokenErrors;
 use protocol::block::BlockRef;
 
-use crate::{Channels, Scheme, Tickets};
+use crate::{Channels, Scheme, Tickets, Vaults};
 
 /// A failed read from or write to the chain. [`ChainError::retry`] tells whether trying again can help.
 #[derive(Debug, thiserror::Error)]
@@ -289,9 +289,10 @@ impl Revert {
 }
 
 /// Custom errors that we know, a set for each contract, printed as its generated enum prints itself.
-const CUSTOM: [Decode; 3] = [
+const CUSTOM: [Decode; 4] = [
     debug::<<Tickets as Scheme>::Error>,
     debug::<<Channels as Scheme>::Error>,
+    debug::<<Vaults as Scheme>::Error>,
     debug::<TestTokenErrors>,
 ];
 

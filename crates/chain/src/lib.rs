@@ -3,7 +3,7 @@
 //!
 //! - [`Scheme`]: what sets one contract apart from another; everything below is written once, for all of them.
 //!   [`Tickets`] is the ticket escrow, and what a type is for that does not say otherwise; [`Channels`] is the payment
-//!   channel.
+//!   channel, [`Vaults`] the offline vault.
 //! - [`Client`]: typed reads; every answer is checked before it is believed. Errors say what was compared and whether
 //!   trying again can help ([`ChainError::retry`]).
 //! - [`Follower`] keeps a [`Mirror`] of all records (escrows, say) from the contract's events, at the last final block and at the newest
@@ -39,6 +39,7 @@ mod rpc;
 mod scheme;
 mod sender;
 mod tickets;
+mod vaults;
 
 pub use channels::{BankKey, Channels};
 pub use client::{At, ChainConfig, ChainEvent, Client};
@@ -49,6 +50,7 @@ pub use mirror::{Mirror, MirrorView};
 pub use scheme::{Records, Scheme};
 pub use sender::{Broadcast, Fate, Mined, Prepared, Sender, SenderConfig, Turn};
 pub use tickets::Tickets;
+pub use vaults::Vaults;
 
 /// A client of the ticket escrow.
 pub type ChainClient = Client<Tickets>;

@@ -54,6 +54,7 @@ pub type Records<S> = HashMap<<S as Scheme>::Id, <S as Scheme>::Record>;
 mod tests {
     use alloy::sol_types::SolCall;
     use bindings::channel::PaymentChannel;
+    use bindings::offline::OfflineVault;
     use bindings::shared::IShared;
     use bindings::ticket::TicketEscrow;
 
@@ -61,17 +62,19 @@ mod tests {
     #[test]
     fn the_shared_reads_are_those_of_every_contract() {
         assert_eq!(
-            [IShared::creditOfCall::SELECTOR; 2],
+            [IShared::creditOfCall::SELECTOR; 3],
             [
                 TicketEscrow::creditOfCall::SELECTOR,
-                PaymentChannel::creditOfCall::SELECTOR
+                PaymentChannel::creditOfCall::SELECTOR,
+                OfflineVault::creditOfCall::SELECTOR
             ]
         );
         assert_eq!(
-            [IShared::domainSeparatorCall::SELECTOR; 2],
+            [IShared::domainSeparatorCall::SELECTOR; 3],
             [
                 TicketEscrow::domainSeparatorCall::SELECTOR,
-                PaymentChannel::domainSeparatorCall::SELECTOR
+                PaymentChannel::domainSeparatorCall::SELECTOR,
+                OfflineVault::domainSeparatorCall::SELECTOR
             ]
         );
         assert_eq!(

@@ -1,0 +1,121 @@
+//! The offline vault: its scheme, and what one reads from it. It keeps no records here: wallets are offline, and whoever is
+//! online asks the contract for the few that it has to do with.
+
+use std::convert::Infallible;
+
+use alloy::primitives::{Address, B256, Bytes};
+use bindings::offline::OfflineVault::{self, OfflineVaultErrors, OfflineVaultEvents};
+use bindings::offline::{Coin, Wallet};
+use protocol::offline::{
+    Amount, CoinId, Domain, Input, LogHead, Path, SettledHeads, TransferDigest, WalletId,
+};
+
+use crate::{At, ChainError, Client, Records, Scheme};
+
+/// The offline scheme (`contracts/offline`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Vaults;
+
+impl Scheme for Vaults {
+    const NAME: &'static str = "offline vault";
+
+    type Event = OfflineVaultEvents;
+    type Error = OfflineVaultErrors;
+    type Id = CoinId;
+    type Record = Infallible;
+    type FoldError = Infallible;
+    type Domain = Domain;
+
+    fn creation_code() -> &'static Bytes {
+        &OfflineVault::BYTECODE
+    }
+
+    fn domain(chain_id: u64, contract: Address) -> Domain {
+        Domain::new(chain_id, contract)
+    }
+
+    fn separator(domain: &Domain) -> B256 {
+        domain.separator()
+    }
+
+    fn id_of(_event: &OfflineVaultEvents) -> Option<CoinId> {
+        None
+    }
+
+    fn apply(_records: &mut Records<Self>, _event: &OfflineVaultEvents) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
+impl Client<Vaults> {
+    /// A wallet as the contract knows it; `None` if it was never registered.
+    pub async fn wallet_of(&self, wallet: WalletId, at: At) -> Result<Option<Wallet>, ChainError> {
+        let call = OfflineVault::walletOfCall { wallet: wallet.0 };
+        let got = self.view(call, at).await?;
+        Ok((got.validUntil != 0).then_some(got))
+    }
+
+    /// A coin as the contract knows it; `None` if it was never deposited.
+    pub async fn coin_of(&self, coin: CoinId, at: At) -> Result<Option<Coin>, ChainError> {
+        let got = self.view(OfflineVault::coinOfCall { coin: coin.0 }, at).await?;
+        Ok((got.settleBy != 0).then_some(got))
+    }
+
+    /// Where the free part of a coin begins that holds `place`, or the next one below.
+    pub async fn free_part_of(
+        &self,
+        coin: CoinId,
+        place: Amount,
+        at: At,
+    ) -> Result<(Amount, Amount), ChainError> {
+        let call = OfflineVault::freePartOfCall {
+            coin: coin.0,
+            place: place.0,
+        };
+        let got = self.view(call, at).await?;
+        Ok((Amount(got.start), Amount(got.end)))
+    }
+
+    /// What is behind a wallet, atomic units of `asset`.
+    pub async fn collateral_of(
+        &self,
+        wallet: WalletId,
+        asset: Address,
+        at: At,
+    ) -> Result<Amount, ChainError> {
+        let call = OfflineVault::collateralOfCall {
+            wallet: wallet.0,
+            asset,
+        };
+        let got = self.view(call, at).await?;
+        // More than fits is more than any coin.
+        Ok(Amount(u128::try_from(got).unwrap_or(u128::MAX)))
+    }
+
+    /// The transfer by which a wallet is recorded to have spent `input`.
+    pub async fn spent_by(
+        &self,
+        wallet: WalletId,
+        input: Input,
+        at: At,
+    ) -> Result<Option<TransferDigest>, ChainError> {
+        let call = OfflineVault::spentByCall {
+            wallet: wallet.0,
+            input: input.0,
+        };
+        let got = self.view(call, at).await?;
+        Ok((!got.is_zero()).then_some(TransferDigest(got)))
+    }
+
+    /// Where the contract has followed the logs of a path's wallets to.
+    pub async fn settled_heads(&self, path: &Path, at: At) -> Result<SettledHeads, ChainError> {
+        let mut heads = SettledHeads::new();
+        for registration in path.wallets.iter().filter(|wallet| wallet.index.is_some()) {
+            let wallet = registration.wallet();
+            if let Some(known) = self.wallet_of(wallet, at).await? {
+                heads.insert(wallet, LogHead(known.head));
+            }
+        }
+        Ok(heads)
+    }
+}
