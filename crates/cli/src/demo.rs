@@ -4,6 +4,7 @@
 
 mod channel;
 mod goods;
+mod offline;
 mod report;
 
 use std::collections::BTreeMap;
@@ -76,11 +77,14 @@ pub(crate) struct Demo {
 enum Scheme {
     /// Sell a file in 10,000 pieces over one channel: open, pay, checkpoint, receipts, close, refund
     Channel(channel::ChannelDemo),
+    /// Pay without a network: four wallets on software TPMs (Debian package swtpm), ten hops, a copied wallet, settlement
+    Offline(offline::OfflineDemo),
 }
 
 pub(crate) async fn run(demo: &Demo, out: Output) -> eyre::Result<()> {
     match &demo.scheme {
         Some(Scheme::Channel(demo)) => channel::run(demo, out).await,
+        Some(Scheme::Offline(demo)) => offline::run(demo, out).await,
         None => sell_by_ticket(demo, out).await,
     }
 }

@@ -155,3 +155,32 @@ fn a_file_over_one_channel_to_the_last_wei() {
     command.args(["--json", "channel", "verify"]).arg(&receipts);
     assert_eq!(run(command).json()["opened"], 300);
 }
+
+/// On real software TPMs: ten hops, a power cut in the middle of a payment, a copy that spends twice.
+#[test]
+fn the_demo_pays_without_a_network() {
+    if trusted::swtpm::Emulator::for_test().is_none() {
+        return;
+    }
+    let home = TempDir::new().unwrap();
+    let mut command = micropay(home.path());
+    command.args(["demo", "offline", "--json"]);
+    let report = run(command).json();
+    for (key, value) in [
+        ("wallets", 4),
+        ("hops", 10),
+        ("rejected", 1),
+        ("equivocations_proven", 1),
+        ("bytes_per_history_entry", 64),
+    ] {
+        assert_eq!(report[key], value, "{key}: {report}");
+    }
+    assert_eq!(report["conserved"], true, "{report}");
+    assert_eq!(report["slashed"], "20000000000000000");
+    assert!(report["bytes_depth_1"].as_u64().unwrap() <= 800, "{report}");
+    assert!(report["redeemed"].as_u64().unwrap() >= 4, "{report}");
+    assert!(
+        report["transfers"].as_u64().unwrap() > 12 && report["elapsed_s"].as_f64().unwrap() > 0.0,
+        "{report}"
+    );
+}

@@ -225,6 +225,16 @@ impl From<Signature> for bindings::channel::Signature {
     }
 }
 
+impl From<Signature> for bindings::offline::RegistrarSignature {
+    fn from(signature: Signature) -> Self {
+        Self {
+            r: signature.r(),
+            s: signature.s(),
+            v: signature.v(),
+        }
+    }
+}
+
 impl TryFrom<&bindings::channel::Signature> for Signature {
     type Error = SignatureError;
 

@@ -23,6 +23,7 @@ mod claims;
 pub mod fixture;
 mod fleet;
 pub mod model;
+mod offline;
 mod orders;
 pub mod postgres;
 mod store;
@@ -52,8 +53,8 @@ use crate::{
 };
 
 pub use self::{
-    channel_bank::*, channel_client::*, channel_settle::*, channel_vendor::*, claims::*, fleet::*, orders::*,
-    store::*, wins::*,
+    channel_bank::*, channel_client::*, channel_settle::*, channel_vendor::*, claims::*, fleet::*,
+    offline::*, orders::*, store::*, wins::*,
 };
 
 /// How the suite gets stores of one backend.
@@ -161,6 +162,15 @@ macro_rules! conformance {
             top_ups_have_permits_of_their_own
             permits_of_a_client_are_limited
             bank_keys_are_kept_by_epoch
+            offline_store_is_of_one_wallet
+            wallet_is_saved_from_the_version_it_was_decided_from
+            concurrent_steps_of_a_wallet_take_turns
+            books_are_the_wallets_own_and_never_fall
+            invoices_move_forward_only
+            outgoing_transfers_move_forward_only
+            wallet_step_is_all_or_nothing
+            deposits_and_history_are_kept_in_order
+            newest_revocation_list_stays
             everything_survives_a_restart
             store_of_another_identity_is_refused
             random_requests_match_the_model

@@ -5,15 +5,17 @@ use std::{error::Error, path::PathBuf, sync::Arc};
 use alloy_primitives::{Address, B256};
 use protocol::{
     channel::{ChannelId, Index, PayError, Tag, Timestamp, Word},
+    offline::{InvoiceDigest, Sequence, TransferDigest, WalletId},
     ticket::{Amount, BlockRef, Nonce, OrderId},
 };
 
 use crate::{
-    ClaimId, ClaimStage, ClaimState, OrderState, StoreIdentity, WinStage, WinState,
+    ClaimId, ClaimStage, ClaimState, OrderState, Owner, StoreIdentity, WinStage, WinState,
     channel::{
         ChannelPhase, OtherChannels, PaymentState, SettlementId, SettlementStage, SettlementState,
         VendorPaymentState,
     },
+    offline::{OutgoingStage, WalletVersion},
 };
 
 /// What a store answers.
@@ -461,6 +463,56 @@ pub enum StoreError {
     /// The signer of a permit panicked.
     #[error("signing a permit of channel {0} panicked")]
     PermitSignPanicked(ChannelId),
+    /// The store is not a wallet's.
+    #[error("the store is of {0}, not of a wallet")]
+    NotOfWallet(Owner),
+    /// The wallet's books were never saved.
+    #[error("wallet {0} has no books here")]
+    NoWallet(WalletId),
+    /// The books are another wallet's.
+    #[error("the books are of wallet {got}, the store of {owner}")]
+    ForeignWallet {
+        /// Whose they are.
+        got: WalletId,
+        /// Whose the store is.
+        owner: WalletId,
+    },
+    /// The step was decided from old books: load them and decide again.
+    #[error("the wallet's books are at version {stored}, the step was decided from {got}")]
+    WalletStale {
+        /// What the step was decided from.
+        got: WalletVersion,
+        /// What is stored.
+        stored: WalletVersion,
+    },
+    /// A wallet's transfers only become more.
+    #[error("the wallet has made {stored} transfers, the books to be saved have {got}")]
+    WalletBackwards {
+        /// In the books to be saved.
+        got: Sequence,
+        /// In those that are stored.
+        stored: Sequence,
+    },
+    /// An invoice only moves forward, and its answer stays.
+    #[error("invoice {invoice} is {from} and cannot become {to}")]
+    InvoiceMove {
+        /// The invoice.
+        invoice: InvoiceDigest,
+        /// What it is.
+        from: String,
+        /// What it was to be.
+        to: String,
+    },
+    /// A transfer only moves forward.
+    #[error("transfer {transfer} is {from} and cannot become {to}")]
+    OutgoingMove {
+        /// The transfer.
+        transfer: TransferDigest,
+        /// What it is.
+        from: OutgoingStage,
+        /// What it was to be.
+        to: OutgoingStage,
+    },
     /// A final block does not change.
     #[error("the mirror is at block {} ({}), and cannot go to block {} ({})", stored.number, stored.hash, got.number, got.hash)]
     CursorBackwards {

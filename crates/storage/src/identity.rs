@@ -4,13 +4,13 @@
 use std::fmt;
 
 use alloy_primitives::Address;
-use protocol::ticket::Domain;
+use protocol::{offline::WalletId, ticket::Domain};
 
 /// What a store was created for. It never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreIdentity {
     /// Chain and contract of every ticket in the store. A bank has no tickets: of its store this is the contract whose
-    /// channels it admits to.
+    /// channels it admits to; of a wallet's, the vault.
     pub domain: Domain,
     /// The role whose promises it keeps.
     pub owner: Owner,
@@ -25,6 +25,8 @@ pub enum Owner {
     Merchant(Address),
     /// The bank with this account.
     Bank(Address),
+    /// The offline wallet with this key.
+    Wallet(WalletId),
 }
 
 impl StoreIdentity {
@@ -51,6 +53,14 @@ impl StoreIdentity {
             owner: Owner::Bank(bank),
         }
     }
+
+    /// The store of an offline wallet whose coins are in this vault.
+    pub fn wallet(chain_id: u64, vault: Address, wallet: WalletId) -> Self {
+        Self {
+            domain: Domain::new(chain_id, vault),
+            owner: Owner::Wallet(wallet),
+        }
+    }
 }
 
 impl fmt::Display for StoreIdentity {
@@ -71,6 +81,7 @@ impl fmt::Display for Owner {
             Self::Payer => f.write_str("payer"),
             Self::Merchant(recipient) => write!(f, "merchant {recipient}"),
             Self::Bank(bank) => write!(f, "bank {bank}"),
+            Self::Wallet(wallet) => write!(f, "wallet {wallet}"),
         }
     }
 }

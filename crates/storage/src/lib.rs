@@ -9,6 +9,7 @@ pub mod fleet;
 mod identity;
 mod memory;
 pub mod mirror;
+pub mod offline;
 pub mod orders;
 pub mod seed;
 mod sql;
@@ -21,6 +22,7 @@ pub use fleet::{Beat, FleetStore, Part};
 pub use identity::{Owner, StoreIdentity};
 pub use memory::MemoryStore;
 pub use mirror::MirrorStore;
+pub use offline::OfflineStore;
 pub use orders::{
     Budget, Issue, OrderFilter, OrderRecord, OrderRequest, OrderStage, OrderState, OrderStore, OrderTotals,
 };
@@ -37,6 +39,7 @@ pub trait Store:
     + MirrorStore
     + FleetStore
     + ChannelStore
+    + OfflineStore
     + Clone
     + Send
     + Sync
@@ -52,6 +55,7 @@ impl<T> Store for T where
         + MirrorStore
         + FleetStore
         + ChannelStore
+        + OfflineStore
         + Clone
         + Send
         + Sync

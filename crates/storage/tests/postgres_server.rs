@@ -530,7 +530,7 @@ async fn newer_schema_is_refused_with_both_versions() {
     )
     .await;
     match PostgresStore::open(&url, identity()).await {
-        Err(StoreError::NewerSchema { got: 900, known: 2 }) => {}
+        Err(StoreError::NewerSchema { got: 900, known: 3 }) => {}
         other => panic!("{other:?}"),
     }
 }

@@ -16,7 +16,9 @@ use micropay_storage::{
     },
     conformance::{
         channel_fixture::{self, channel},
+        fill_wallet,
         fixture::{block, escrow, identity, order, record, request, sign, transaction, win},
+        read_wallet, wallet_identity,
     },
 };
 use protocol::{
@@ -524,6 +526,135 @@ async fn damaged_row_is_an_error_that_names_it() {
 }
 
 #[tokio::test]
+async fn damaged_row_of_a_wallet_is_an_error_that_names_it() {
+    let (_folder, file) = place();
+    let store = SqliteStore::open(&file, wallet_identity(1)).await.unwrap();
+    fill_wallet(&store).await;
+    read_wallet(&store).await.unwrap();
+    store.close().await.unwrap();
+    let sound = fs::read(&file).unwrap();
+    for (at, (damage, table, column)) in [
+        (
+            "UPDATE offline_wallet SET version = x'01'",
+            "offline_wallet",
+            "version",
+        ),
+        (
+            "UPDATE offline_wallet SET payer = x'a0'",
+            "offline_wallet",
+            "payer",
+        ),
+        (
+            "UPDATE offline_wallet SET payer = CAST(payer || x'00' AS BLOB)",
+            "offline_wallet",
+            "payer",
+        ),
+        (
+            "UPDATE offline_invoices SET digest = zeroblob(32)",
+            "offline_invoices",
+            "digest",
+        ),
+        (
+            "UPDATE offline_invoices SET transfer = zeroblob(32)",
+            "offline_invoices",
+            "transfer",
+        ),
+        (
+            "UPDATE offline_invoices SET invoice = x''",
+            "offline_invoices",
+            "invoice",
+        ),
+        (
+            "UPDATE offline_invoices SET state = 'lost'",
+            "offline_invoices",
+            "state",
+        ),
+        (
+            "UPDATE offline_invoices SET state = 'waiting'",
+            "offline_invoices",
+            "transfer",
+        ),
+        (
+            "UPDATE offline_invoices SET standing = 'gone'",
+            "offline_invoices",
+            "standing",
+        ),
+        (
+            "UPDATE offline_invoices SET credited = invoice",
+            "offline_invoices",
+            "credited",
+        ),
+        (
+            "UPDATE offline_invoices SET answer = x'a1'",
+            "offline_invoices",
+            "answer",
+        ),
+        (
+            "UPDATE offline_outgoing SET transfer = zeroblob(32)",
+            "offline_outgoing",
+            "transfer",
+        ),
+        (
+            "UPDATE offline_outgoing SET outgoing = x'00'",
+            "offline_outgoing",
+            "outgoing",
+        ),
+        (
+            "UPDATE offline_outgoing SET state = 'sent'",
+            "offline_outgoing",
+            "state",
+        ),
+        (
+            "UPDATE offline_outgoing SET acceptance = NULL",
+            "offline_outgoing",
+            "acceptance",
+        ),
+        (
+            "UPDATE offline_deposits SET coin = zeroblob(32)",
+            "offline_deposits",
+            "coin",
+        ),
+        (
+            "UPDATE offline_deposits SET imported_at = x''",
+            "offline_deposits",
+            "imported_at",
+        ),
+        (
+            "UPDATE offline_history SET kind = 'lost'",
+            "offline_history",
+            "kind",
+        ),
+        (
+            "UPDATE offline_history SET amount = x'01'",
+            "offline_history",
+            "amount",
+        ),
+        (
+            "UPDATE offline_lists SET registrar = zeroblob(20)",
+            "offline_lists",
+            "registrar",
+        ),
+        ("UPDATE offline_lists SET list = x'00'", "offline_lists", "list"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let copy = file.with_file_name(format!("copy{at}.db"));
+        fs::write(&copy, &sound).unwrap();
+        run(&copy, damage).await;
+        let store = SqliteStore::open(&copy, wallet_identity(1)).await.unwrap();
+        match read_wallet(&store).await {
+            Err(StoreError::Corrupt {
+                table: got_table,
+                column: got_column,
+                ..
+            }) => assert_eq!((got_table, got_column), (table, column), "{damage}"),
+            other => panic!("{damage}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn foreign_file_is_refused_untouched() {
     let (folder, file) = place();
     run(&file, "CREATE TABLE photos (a); PRAGMA application_id = 7").await;
@@ -559,7 +690,7 @@ async fn newer_schema_is_refused_with_both_versions() {
     )
     .await;
     match SqliteStore::open(&file, identity()).await {
-        Err(StoreError::NewerSchema { got: 900, known: 2 }) => {}
+        Err(StoreError::NewerSchema { got: 900, known: 3 }) => {}
         other => panic!("{other:?}"),
     }
 }

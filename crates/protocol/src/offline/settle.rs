@@ -7,7 +7,7 @@ use alloy_primitives::U256;
 use bindings::offline as sol;
 
 use super::{
-    Amount, Certificate, Domain, Equivocation, Evidence, Hop, IndexName, LogEntry, LogHead, Output, Path,
+    Amount, Branch, Certificate, Domain, Evidence, Hop, IndexName, LogEntry, LogHead, Output, Path,
     SignedRegistration, TransferDigest, WalletId,
 };
 
@@ -98,26 +98,10 @@ impl Hop {
     }
 }
 
-impl Equivocation {
-    /// As `proveFork` takes the branches of a log; `None` of signatures, which `proveEquivocation` takes as they are.
-    pub fn stretches(&self) -> Option<[sol::Stretch; 2]> {
-        match self {
-            Self::Signature { .. } => None,
-            Self::Log {
-                index,
-                base,
-                branches,
-                ..
-            } => Some(branches.each_ref().map(|branch| {
-                stretch(
-                    *index,
-                    *base,
-                    &branch.entries,
-                    branch.transfer,
-                    &branch.certificate,
-                )
-            })),
-        }
+impl Branch {
+    /// As `proveFork` takes it: a branch of the log `index` that goes on from `base`.
+    pub fn to_sol(&self, index: IndexName, base: LogHead) -> sol::Stretch {
+        stretch(index, base, &self.entries, self.transfer, &self.certificate)
     }
 }
 

@@ -3,6 +3,7 @@
 mod channel;
 mod claims;
 mod fleet;
+mod offline;
 mod orders;
 mod wins;
 
@@ -46,6 +47,7 @@ struct Tables {
     members: BTreeMap<u64, Member>,
     mirror: Option<(BlockRef, Escrows)>,
     channels: channel::Tables,
+    offline: offline::Tables,
 }
 
 #[derive(Debug)]

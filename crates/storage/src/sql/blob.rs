@@ -3,6 +3,7 @@
 use alloy_primitives::{Address, B256, U256, aliases::B32};
 use protocol::{
     channel::{ChannelId, ItemHash, Lock, Sigma, Tag, Transcript, Word},
+    offline::{CoinId, InvoiceDigest, TransferDigest, WalletId},
     ticket::{Amount, Nonce, OrderId, Signature, Timestamp},
 };
 
@@ -64,6 +65,12 @@ newtype_blob!(
     ItemHash(B256),
     Transcript(B256),
     Tag(B256)
+);
+newtype_blob!(
+    WalletId(B256),
+    InvoiceDigest(B256),
+    TransferDigest(B256),
+    CoinId(B256)
 );
 
 impl Blob for U256 {

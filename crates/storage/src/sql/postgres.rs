@@ -30,6 +30,12 @@ mod fleet;
 mod identity;
 #[path = "tables/mirror.rs"]
 mod mirror;
+#[path = "tables/offline_lists.rs"]
+mod offline_lists;
+#[path = "tables/offline_records.rs"]
+mod offline_records;
+#[path = "tables/offline_wallet.rs"]
+mod offline_wallet;
 #[path = "tables/orders.rs"]
 mod orders;
 #[path = "tables/seed.rs"]

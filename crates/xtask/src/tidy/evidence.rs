@@ -14,8 +14,8 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// `contracts/<scheme>/<Name>.sol` is imported somewhere under `tests/contracts/` (an abstract one by its harness among the
-/// mocks), and a `*.t.sol` stands under `tests/contracts/<scheme>/`. An interface `I<Name>.sol` is tested through its contract.
+/// `contracts/<scheme>/<Name>.sol` is imported, or deployed by name, somewhere under `tests/contracts/` (an abstract one by its
+/// harness among the mocks), and a `*.t.sol` stands under `tests/contracts/<scheme>/`. An interface `I<Name>.sol` is tested through its contract.
 fn contracts(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (file, _) in tree.under("contracts/", ".sol") {
@@ -35,9 +35,9 @@ fn contracts(tree: &Tree) -> Vec<Finding> {
         }
         let folder = format!("tests/contracts/{scheme}/");
         let tested = tree.under(&folder, ".t.sol").next().is_some()
-            && tree
-                .under("tests/contracts/", ".sol")
-                .any(|(_, text)| text.contains(&format!("\"{file}\"")));
+            && tree.under("tests/contracts/", ".sol").any(|(_, text)| {
+                text.contains(&format!("\"{file}\"")) || text.contains(&format!("deployCode(\"{name}:"))
+            });
         if !tested {
             let message = format!("no test imports it: write {folder}<step>.t.sol");
             findings.push(Finding::new(file, 1, message));

@@ -104,6 +104,12 @@ impl<'r> Fields<'r> {
             .map_err(|error| self.corrupt(column, error))
     }
 
+    pub(super) fn maybe_text(&self, column: &'static str) -> Result<Option<&'r str>> {
+        self.row
+            .try_get(column)
+            .map_err(|error| self.corrupt(column, error))
+    }
+
     pub(super) fn maybe_bytes(&self, column: &'static str) -> Result<Option<&'r [u8]>> {
         self.row
             .try_get(column)

@@ -39,18 +39,21 @@ pub(super) async fn migrate(pool: &Pool, migrations: &Migrator) -> Result<()> {
 
 /// Writes the identity into a new store, compares it with that of an old one.
 pub(super) async fn claim_identity(conn: &mut Connection, wanted: StoreIdentity) -> Result<()> {
-    let (merchant, bank) = match &wanted.owner {
-        Owner::Payer => (None, None),
-        Owner::Merchant(recipient) => (Some(recipient), None),
-        Owner::Bank(bank) => (None, Some(bank)),
+    let (merchant, bank, wallet) = match &wanted.owner {
+        Owner::Payer => (None, None, None),
+        Owner::Merchant(recipient) => (Some(recipient), None, None),
+        Owner::Bank(bank) => (None, Some(bank), None),
+        Owner::Wallet(wallet) => (None, None, Some(wallet)),
     };
     sqlx::query(
-        "INSERT INTO store (one, chain_id, contract, merchant, bank) VALUES (1, $1, $2, $3, $4) ON CONFLICT DO NOTHING",
+        "INSERT INTO store (one, chain_id, contract, merchant, bank, wallet) VALUES (1, $1, $2, $3, $4, $5)
+         ON CONFLICT DO NOTHING",
     )
     .blob(&wanted.domain.chain_id())
     .blob(&wanted.domain.contract())
     .maybe_blob(merchant)
     .maybe_blob(bank)
+    .maybe_blob(wallet)
     .execute(&mut *conn)
     .await
     .map_err(|error| database_error("storing the store's identity", error))?;
@@ -82,12 +85,21 @@ pub(super) async fn read_identity(conn: &mut Connection) -> Result<Option<StoreI
         } else {
             None
         };
-        let owner = match (fields.maybe("merchant")?, bank) {
-            (None, None) => Owner::Payer,
-            (Some(recipient), None) => Owner::Merchant(recipient),
-            (None, Some(bank)) => Owner::Bank(bank),
-            (Some(merchant), Some(bank)) => {
+        let wallet = if fields.has("wallet") {
+            fields.maybe("wallet")?
+        } else {
+            None
+        };
+        let owner = match (fields.maybe("merchant")?, bank, wallet) {
+            (None, None, None) => Owner::Payer,
+            (Some(recipient), None, None) => Owner::Merchant(recipient),
+            (None, Some(bank), None) => Owner::Bank(bank),
+            (None, None, Some(wallet)) => Owner::Wallet(wallet),
+            (Some(merchant), Some(bank), _) => {
                 return Err(fields.corrupt("bank", format!("of bank {bank} and of merchant {merchant}")));
+            }
+            (_, _, Some(wallet)) => {
+                return Err(fields.corrupt("wallet", format!("of wallet {wallet} and of another owner")));
             }
         };
         Ok(StoreIdentity { domain, owner })
