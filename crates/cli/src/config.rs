@@ -15,6 +15,9 @@ use url::Url;
 
 use crate::exit::usage;
 
+/// Where `--help` lists the options of every command.
+pub(crate) const GLOBAL: &str = "Global options";
+
 /// Settings of every command. In the file under these names; in the environment as `MICROPAY_RPC_URL` and so on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -46,31 +49,31 @@ pub(crate) struct Config {
 #[derive(Clone, Debug, Default, Serialize, clap::Args)]
 pub(crate) struct Overrides {
     /// Folder of keys and stores [default: ~/.local/share/micropay]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     home: Option<PathBuf>,
     /// JSON-RPC address of a node [default: http://127.0.0.1:8545]
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     rpc_url: Option<Url>,
     /// The chain that the node must be on [default: the node's]
-    #[arg(long, global = true, value_name = "N")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     chain_id: Option<u64>,
     /// The ticket escrow contract [default: its CREATE2 address, the same on every chain]
-    #[arg(long, global = true, value_name = "ADDRESS")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "ADDRESS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     contract: Option<Address>,
     /// The payment channel contract [default: its CREATE2 address, the same on every chain]
-    #[arg(long, global = true, value_name = "ADDRESS")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "ADDRESS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     channel_contract: Option<Address>,
     /// Blocks that make a block final, or "finalized" to ask the node [default: finalized]
-    #[arg(long, global = true, value_name = "N|finalized")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "N|finalized")]
     #[serde(skip_serializing_if = "Option::is_none")]
     finality: Option<String>,
     /// File with the keystore password in its first line; else MICROPAY_PASSWORD, else asked
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     password_file: Option<PathBuf>,
 }
@@ -134,11 +137,16 @@ impl Config {
             "escrow",
             "receipts",
         ];
-        figment
+        let config: Self = figment
             .merge(Env::prefixed("MICROPAY_").only(&known))
             .merge(Serialized::globals(overrides))
             .extract()
-            .map_err(|error| usage(format!("configuration: {error}")))
+            .map_err(|error| usage(format!("configuration: {error}")))?;
+        Ok(Self {
+            // `MICROPAY_PASSWORD_FILE=` takes it back.
+            password_file: config.password_file.filter(|file| !file.as_os_str().is_empty()),
+            ..config
+        })
     }
 
     /// When a block counts as final.

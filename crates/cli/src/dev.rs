@@ -21,8 +21,9 @@ use crate::{clock, keys, stores};
 
 /// What a winner pays: 0.01 ether.
 pub(crate) const PRIZE: Amount = Amount(10_000_000_000_000_000);
-/// The likeliest ticket that the escrow pays: up to a 16th of the prize a request.
-const MOST_ONE_IN: u64 = 16;
+/// The likeliest ticket that the escrow pays: up to a quarter of the prize a request, 0.0025 ether, so that every price in
+/// docs/gateway.md can be paid.
+const MOST_ONE_IN: u64 = 4;
 /// Bound on the escrow's tickets.
 const CAP: Nonce = Nonce(10_000);
 /// Blocks that make a block final, at one a second.

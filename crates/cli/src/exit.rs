@@ -66,7 +66,23 @@ pub(crate) fn again(message: impl Into<String>) -> eyre::Report {
 
 /// Prints an error to standard error (as JSON where asked) and gives its exit code.
 pub(crate) fn report(error: &eyre::Report, out: Output) -> ExitCode {
-    say(&format!("{error:#}"), code(error), out)
+    say(&words(error), code(error), out)
+}
+
+/// The error with its causes, each said once: many say their cause themselves.
+fn words(error: &eyre::Report) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let more = cause.to_string();
+        if text.ends_with(&more) {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&more);
+    }
+    text
 }
 
 /// The same for a command line that cannot be read; only asked for where the answer is to be JSON.
@@ -269,5 +285,26 @@ fn api(error: &ApiError) -> u8 {
         _ if error.retry() => RETRY,
         ApiError::Refused { .. } => REFUSED,
         _ => FAILED,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let error = eyre::Report::new(StoreError::Database {
+            doing: "creating the store",
+            source: Arc::new(io::Error::other("no such folder")),
+            transient: false,
+        });
+        assert_eq!(
+            words(&error.wrap_err("store /there")),
+            "store /there: creating the store: no such folder"
+        );
     }
 }

@@ -7,29 +7,37 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use alloy::primitives::Address;
 use chain::At;
 use clap::{Args, ValueEnum};
 use eyre::WrapErr;
-use gateway::client::{Budgets, Builder, ChannelPolicy, Client, ClientError, Paid, Proof, WouldPay};
+use gateway::client::{Budgets, Builder, ChannelPolicy, Client, ClientError, Kind, Paid, Proof, WouldPay};
+use gateway::wire::{Contracts, Offers, PAYMENT_REQUIRED, TermsError, read_required};
 use payer::channel::{self as channels, ChannelPayer, Checkpoints};
-use payer::ticket::{Edges, Limits, Payer};
+use payer::ticket::{Edges, LimitError, Limits, PayError, Payer};
 use protocol::channel::{ChannelId, Key};
-use protocol::ticket::Amount;
+use protocol::ticket::{Amount, EscrowRecord, QuoteError, UnitError, WinThreshold};
 use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use reqwest::{Method, Response, Version};
+use reqwest::{Method, Response, StatusCode, Version};
+use reqwest_middleware::ClientWithMiddleware;
 use serde_json::{Value, json};
-use storage::SqliteStore;
 use storage::channel::{ClientChannelFilter, ClientChannelRecord, ClientChannelStore};
+use storage::{SqliteStore, StoreError};
 use url::Url;
 
 use crate::channel::{client_channel, client_store, key_of};
 use crate::config::Config;
-use crate::exit::{self, again, usage};
+use crate::exit::{self, again, refused, usage};
 use crate::output::{Output, count};
 use crate::units::Asset;
 use crate::{clock, keys, stores};
+
+/// Longest wait for a connection, where nothing is paid.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// Longest silence in the middle of such an answer.
+const READ_LIMIT: Duration = Duration::from_secs(60);
 
 /// What to fetch, and what it may cost.
 #[derive(Debug, Args)]
@@ -120,14 +128,16 @@ pub(crate) async fn run(get: &Get, config: &Config, out: Output) -> eyre::Result
         PayWith::Ticket => None,
         PayWith::Auto | PayWith::Channel => Purse::open(get, config).await?,
     };
-    let (client, asset) = client(get, config, channels).await?;
-    fetch(get, &client, &asset, out).await
+    match means(get, config, channels).await? {
+        Means::Some(client, money) => fetch(get, &client, &money, out).await,
+        Means::None(missing) => fetch_free(get, config, missing, out).await,
+    }
 }
 
 /// The same, paid over this channel and no other.
 pub(crate) async fn over_channel(
     get: &Get,
-    channel: &str,
+    channel: Option<&str>,
     config: &Config,
     out: Output,
 ) -> eyre::Result<ExitCode> {
@@ -137,26 +147,110 @@ pub(crate) async fn over_channel(
     let store = client_store(config).await?;
     let record = client_channel(&store, channel).await?;
     let purse = Purse::of(&record, config, store)?;
-    let (client, asset) = client(get, config, Some(purse)).await?;
-    fetch(get, &client, &asset, out).await
+    match means(get, config, Some(purse)).await? {
+        Means::Some(client, money) => fetch(get, &client, &money, out).await,
+        Means::None(missing) => Err(missing),
+    }
 }
 
-async fn fetch(get: &Get, client: &Client, asset: &Asset, out: Output) -> eyre::Result<ExitCode> {
-    let answer = request(get, client)?.send().await.map_err(failed)?;
-    let status = answer.status();
-    let would: Option<WouldPay> = answer.extensions().get().cloned();
-    if let Some(would) = would {
-        let value = json!({
-            "wouldPay": { "price": would.price.0.to_string(), "recipient": would.recipient, "asset": would.asset,
-                "kind": would.kind.intent(), "route": would.route },
-        });
-        let (price, recipient) = (asset.show(would.price), would.recipient);
-        out.answer(
-            &value,
-            format!("would pay {price} to {recipient} for {}", would.route),
-        )?;
-        return Ok(ExitCode::SUCCESS);
+async fn fetch(get: &Get, client: &Client, money: &Money, out: Output) -> eyre::Result<ExitCode> {
+    let answer = request(get, client)?.send().await;
+    let answer = answer.map_err(|error| failed(error, &get.url, money))?;
+    if let Some(would) = answer.extensions().get() {
+        return say_would(would, &money.asset, out);
     }
+    finish(get, answer, &money.asset, out).await
+}
+
+/// Asks without anything to pay with: what is free is had, and only where a payment is asked for does it matter what is
+/// missing.
+async fn fetch_free(
+    get: &Get,
+    config: &Config,
+    missing: eyre::Report,
+    out: Output,
+) -> eyre::Result<ExitCode> {
+    let http = reqwest::Client::builder()
+        .connect_timeout(CONNECT_LIMIT)
+        .read_timeout(READ_LIMIT)
+        .build()?;
+    let http = reqwest_middleware::ClientBuilder::new(http).build();
+    let money = Money {
+        asset: Asset::ether(),
+        escrow: None,
+    };
+    let answer = request(get, &http)?.send().await;
+    let answer = answer.map_err(|error| failed(error, &get.url, &money))?;
+    let terms = answer.headers().get(PAYMENT_REQUIRED);
+    let terms = terms.filter(|_| answer.status() == StatusCode::PAYMENT_REQUIRED);
+    let Some(terms) = terms.and_then(|terms| terms.to_str().ok()) else {
+        return finish(get, answer, &money.asset, out).await;
+    };
+    if !get.dry_run {
+        return Err(missing);
+    }
+    let contracts = Contracts {
+        ticket: Some(config.domain().await?),
+        channel: Some(config.channel_domain().await?),
+    };
+    let offers = read_required(terms, contracts)?;
+    let Some(would) = asked_for(get, offers) else {
+        return Err(missing);
+    };
+    let asset = if would.asset == Address::ZERO {
+        Asset::ether()
+    } else {
+        Asset::read(&config.connect_before_deploy().await?, would.asset).await?
+    };
+    say_would(&would, &asset, out)
+}
+
+/// What these offers ask for, from anybody.
+fn asked_for(get: &Get, offers: Offers) -> Option<WouldPay> {
+    let ticket = offers.ticket.map(|terms| WouldPay {
+        kind: Kind::Ticket,
+        price: Amount(terms.amount),
+        asset: terms.asset,
+        recipient: terms.pay_to,
+        route: terms.extra.route,
+        channel: None,
+    });
+    let channel = offers.channel.map(|terms| WouldPay {
+        kind: Kind::Channel,
+        price: Amount(terms.amount),
+        asset: terms.asset,
+        recipient: terms.pay_to,
+        route: terms.extra.route,
+        channel: None,
+    });
+    match get.pay_with {
+        PayWith::Auto => ticket.or(channel),
+        PayWith::Ticket => ticket,
+        PayWith::Channel => channel,
+    }
+}
+
+fn say_would(would: &WouldPay, asset: &Asset, out: Output) -> eyre::Result<ExitCode> {
+    let value = json!({
+        "wouldPay": { "price": would.price.0.to_string(), "recipient": would.recipient, "asset": would.asset,
+            "kind": would.kind.intent(), "route": would.route, "channel": would.channel.map(|channel| channel.0) },
+    });
+    let way = match (would.kind, would.channel) {
+        (Kind::Ticket, _) => "by ticket".to_owned(),
+        (Kind::Channel, None) => "over a channel".to_owned(),
+        (Kind::Channel, Some(channel)) => format!("over channel {channel}"),
+    };
+    let (price, recipient, route) = (asset.show(would.price), would.recipient, &would.route);
+    out.answer(
+        &value,
+        format!("would pay {price} to {recipient} for {route}, {way}"),
+    )?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the answer, and says what it cost.
+async fn finish(get: &Get, answer: Response, asset: &Asset, out: Output) -> eyre::Result<ExitCode> {
+    let status = answer.status();
     let paid: Option<Paid> = answer.extensions().get().cloned();
     let bytes = write(get, answer, paid.as_ref()).await?;
 
@@ -169,8 +263,9 @@ async fn fetch(get: &Get, client: &Client, asset: &Asset, out: Output) -> eyre::
                 ", and the server did not say that it took it"
             };
             let (price, recipient) = (asset.show(paid.price), paid.recipient);
+            let paid_when = if paid.before { "paid before:" } else { "paid" };
             format!(
-                "paid {price} to {recipient} ({requests}, {}{unsure})",
+                "{paid_when} {price} to {recipient} ({requests}, {}{unsure})",
                 proof_words(&paid.proof)
             )
         }
@@ -207,7 +302,7 @@ fn paid_json(paid: &Paid) -> Value {
         "price": paid.price.0.to_string(), "recipient": paid.recipient, "asset": paid.asset,
         "kind": paid.proof.kind().intent(), "ticket": paid.proof.ticket(), "channel": channel,
         "order": paid.order.0, "idempotencyKey": paid.key, "requests": paid.requests,
-        "acknowledged": paid.acknowledged,
+        "acknowledged": paid.acknowledged, "before": paid.before,
     })
 }
 
@@ -220,14 +315,11 @@ struct Purse {
 }
 
 impl Purse {
-    /// Those of the receipt key, if there are any; an error if there have to be.
+    /// Those of the receipt key, if there are any.
     async fn open(get: &Get, config: &Config) -> eyre::Result<Option<Self>> {
         let name = get.receipts.as_deref().unwrap_or(&config.receipts);
-        let must = get.pay_with == PayWith::Channel || get.receipts.is_some();
-        let signer = match keys::address(config, name) {
-            Ok(signer) => signer,
-            Err(error) if must => return Err(error.wrap_err("no channel to pay with: micropay channel open")),
-            Err(_) => return Ok(None),
+        let Ok(signer) = keys::address(config, name) else {
+            return Ok(None);
         };
         let store = client_store(config).await?;
         let filter = ClientChannelFilter {
@@ -244,9 +336,6 @@ impl Purse {
                 store,
                 only: None,
             })),
-            None if must => Err(usage(format!(
-                "no channel to pay with whose receipts {name} ({signer}) signs: micropay channel open"
-            ))),
             None => Ok(None),
         }
     }
@@ -311,60 +400,85 @@ fn edges() -> Edges {
     }
 }
 
-async fn client(get: &Get, config: &Config, channels: Option<Purse>) -> eyre::Result<(Client, Asset)> {
+/// What there is to pay with.
+enum Means {
+    Some(Client, Box<Money>),
+    /// Nothing. The error, should it be needed.
+    None(eyre::Report),
+}
+
+/// What amounts are of.
+struct Money {
+    asset: Asset,
+    escrow: Option<EscrowRecord>,
+}
+
+async fn means(get: &Get, config: &Config, channels: Option<Purse>) -> eyre::Result<Means> {
+    if channels.is_none() && (get.pay_with == PayWith::Channel || get.receipts.is_some()) {
+        let name = get.receipts.as_deref().unwrap_or(&config.receipts);
+        return Ok(Means::None(usage(format!(
+            "no channel to pay with whose receipts the key {name:?} signs: micropay channel open"
+        ))));
+    }
     let only = channels.as_ref().is_some_and(|channels| channels.only.is_some());
     let escrow = get.escrow.as_ref().or(config.escrow.as_ref());
     let escrow = escrow.filter(|_| !only && get.pay_with != PayWith::Channel);
-    let (mut builder, asset) = match (escrow, channels) {
+    let (mut builder, money) = match (escrow, channels) {
         (Some(name), channels) => {
             let chain = config.connect().await?;
             let key = keys::escrow_key(config, name)?;
             let record = chain.escrow_of(key.address(), At::Latest).await?;
-            let record = record.ok_or_else(|| {
-                eyre::eyre!("there is no escrow {} yet: micropay escrow open", key.address())
-            })?;
+            let Some(record) = record else {
+                let escrow = key.address();
+                return Ok(Means::None(eyre::eyre!(
+                    "there is no escrow {escrow} yet: micropay escrow open"
+                )));
+            };
             let asset = Asset::read(&chain, record.asset).await?;
             let limits = limits(get, config, &asset)?;
             let store = stores::payer(&config.home, chain.domain()).await?;
             let payer = Payer::new(
                 chain.domain(),
                 Arc::new(key),
-                record,
+                record.clone(),
                 limits.clone(),
                 store,
                 edges(),
             );
             let builder = Client::builder(payer);
             // Amounts on the command line are of one asset.
-            match channels.filter(|channels| channels.asset == asset.address) {
+            let builder = match channels.filter(|channels| channels.asset == asset.address) {
                 Some(channels) => {
                     let (payer, policy) = channels.payer(config, &limits).await?;
-                    (builder.channels(payer, policy), asset)
+                    builder.channels(payer, policy)
                 }
-                None => (builder, asset),
-            }
+                None => builder,
+            };
+            let escrow = Some(record);
+            (builder, Money { asset, escrow })
         }
         (None, Some(channels)) => {
             let asset = channels.asset(config).await?;
             let limits = limits(get, config, &asset)?;
             let (payer, policy) = channels.payer(config, &limits).await?;
-            (Client::by_channels(payer, policy), asset)
+            let escrow = None;
+            (Client::by_channels(payer, policy), Money { asset, escrow })
         }
         (None, None) => {
-            return Err(usage(
+            return Ok(Means::None(usage(
                 "no escrow to pay with: --escrow KEY, or escrow = \"KEY\" in the configuration; nor a channel: micropay \
                  channel open",
-            ));
+            )));
         }
     };
-    builder = budgets(get, builder, &asset)?;
+    builder = budgets(get, builder, &money.asset)?;
     if get.dry_run {
         builder = builder.dry_run();
     }
     if get.allow_plain_http {
         builder = builder.allow_plain_http();
     }
-    Ok((builder.build()?, asset))
+    Ok(Means::Some(builder.build()?, Box::new(money)))
 }
 
 fn limits(get: &Get, config: &Config, asset: &Asset) -> eyre::Result<Limits> {
@@ -387,7 +501,7 @@ fn budgets(get: &Get, builder: Builder, asset: &Asset) -> eyre::Result<Builder> 
     }))
 }
 
-fn request(get: &Get, client: &Client) -> eyre::Result<reqwest_middleware::RequestBuilder> {
+fn request(get: &Get, client: &ClientWithMiddleware) -> eyre::Result<reqwest_middleware::RequestBuilder> {
     let default = if get.data.is_some() {
         Method::POST
     } else {
@@ -427,15 +541,20 @@ fn body(data: &str) -> eyre::Result<Vec<u8>> {
 async fn write(get: &Get, mut answer: Response, paid: Option<&Paid>) -> eyre::Result<u64> {
     let mut target = Target::open(get.output.as_deref())?;
     let out = &mut target.out;
+    let mut head = Vec::new();
     if get.include {
-        write_head(out, &answer)?;
+        write_head(&mut head, &answer)?;
+    }
+    if !put(out, &head)? {
+        return Ok(0);
     }
     let mut bytes = 0;
     loop {
         match answer.chunk().await {
             Ok(Some(chunk)) => {
-                out.write_all(&chunk)?;
-                out.flush()?;
+                if !put(out, &chunk)? {
+                    break;
+                }
                 bytes += chunk.len() as u64;
             }
             Ok(None) => break,
@@ -450,6 +569,15 @@ async fn write(get: &Get, mut answer: Response, paid: Option<&Paid>) -> eyre::Re
     }
     target.finish()?;
     Ok(bytes)
+}
+
+/// Writes; false if nobody reads it any more (`| head`), which is no error.
+fn put(out: &mut dyn Write, bytes: &[u8]) -> io::Result<bool> {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Where a body goes.
@@ -508,29 +636,147 @@ fn write_head(out: &mut dyn Write, answer: &Response) -> io::Result<()> {
     writeln!(out, "\r")
 }
 
-/// The error in its own type, so that its exit code can be found, and without the address, which may hold a secret.
-fn failed(error: reqwest_middleware::Error) -> eyre::Report {
+/// The error in its own type, so that its exit code can be found, and without path and query of the address, which may hold
+/// a secret.
+fn failed(error: reqwest_middleware::Error, url: &Url, money: &Money) -> eyre::Report {
     match error {
         reqwest_middleware::Error::Middleware(error) => match error.downcast::<ClientError>() {
-            Ok(error) => match error.key() {
-                Some(key) if error.retry() => {
-                    let hint = hint(key);
-                    eyre::Report::new(error).wrap_err(format!("not done{hint}"))
+            Ok(error) => match (in_words(&error, money), error.key()) {
+                (Some(words), _) => refused(words),
+                (None, Some(key)) if error.retry() => {
+                    let (origin, hint) = (origin(url), hint(key));
+                    eyre::Report::new(error).wrap_err(format!("{origin}: not done{hint}"))
                 }
                 _ => error.into(),
             },
             Err(error) => eyre::eyre!("{error:#}"),
         },
         reqwest_middleware::Error::Reqwest(error) => {
+            let origin = origin(error.url().unwrap_or(url));
             let error = error.without_url();
             if error.is_builder() {
                 return eyre::Report::new(error); // no such request can be made
             }
-            again(format!("{:#}", eyre::Report::new(error)))
+            again(format!("{origin}: {:#}", eyre::Report::new(error)))
         }
     }
 }
 
+fn origin(url: &Url) -> String {
+    url.origin().ascii_serialization()
+}
+
+/// What the libraries say in atomic units and thresholds, in whole units of the asset, with what helps. Only of refusals.
+fn in_words(error: &ClientError, money: &Money) -> Option<String> {
+    let show = |amount: &Amount| money.asset.show(*amount);
+    let too_dear = |price, limit| {
+        format!(
+            "the price is {}, the limit is {} (--max-price)",
+            show(price),
+            show(limit)
+        )
+    };
+    let spent = |error: &StoreError| match error {
+        StoreError::OverBudget {
+            account,
+            spent,
+            price,
+            limit,
+        } => Some(format!(
+            "{account:?} has spent {} of {}; a price of {} is too much",
+            show(spent),
+            show(limit),
+            show(price)
+        )),
+        _ => None,
+    };
+    match error {
+        ClientError::Pay { cause, .. } => match cause {
+            PayError::Limit(LimitError::PriceTooHigh { price, limit }) => Some(too_dear(price, limit)),
+            PayError::Limit(LimitError::Quote(QuoteError::ThresholdAboveMax { got, max })) => {
+                let escrow = money.escrow.as_ref()?;
+                Some(too_likely(*got, *max, escrow.prize, &money.asset))
+            }
+            PayError::Store(error) => spent(error),
+            _ => None,
+        },
+        ClientError::PayChannel { cause, .. } => match &**cause {
+            channels::PayError::Limit(channels::LimitError::PriceTooHigh { price, limit }) => {
+                Some(too_dear(price, limit))
+            }
+            channels::PayError::Store(error) => spent(error),
+            _ => None,
+        },
+        ClientError::Terms { origin, cause } => match cause {
+            TermsError::PrizeOutOfRange { prize, min, max } => {
+                let most = if *max == Amount::MAX {
+                    "with no upper limit".to_owned()
+                } else {
+                    format!("and at most {}", show(max))
+                };
+                Some(format!(
+                    "{origin} takes tickets that win at least {}, {most}; those of this escrow win {}: open one with another \
+                     --prize",
+                    show(min),
+                    show(prize)
+                ))
+            }
+            TermsError::Unit(UnitError::PriceAbovePrize { price, prize }) => Some(format!(
+                "{origin} asks {}, and a ticket of this escrow wins {}: open one with a larger --prize",
+                show(price),
+                show(prize)
+            )),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// A price that this escrow cannot pay, because its tickets may not win so often.
+fn too_likely(got: WinThreshold, max: WinThreshold, prize: Amount, asset: &Asset) -> String {
+    let odds = |threshold: WinThreshold| {
+        let n = 1.0 / threshold.probability();
+        format!("1 in {}", (n * 10.0).round() / 10.0)
+    };
+    // The next 1/N above it. A ticket wins once in 2 at most.
+    let next = (1.0 / got.probability() - 1e-9).ceil() - 1.0;
+    let helps = if next < 2.0 {
+        "a larger --prize".to_owned()
+    } else {
+        format!("--rate 1/{next} or a larger --prize")
+    };
+    format!(
+        "{} needs a ticket that wins {}; this escrow allows {}, so at most {} a call: open one with {helps}",
+        asset.show(got.price(prize)),
+        odds(got),
+        odds(max),
+        asset.show(max.price(prize)),
+    )
+}
+
 fn hint(key: &str) -> String {
     format!("; the same call with --idempotency-key '{key}' is not paid again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_escrow_cannot_pay_is_said_with_what_helps() {
+        let prize = Amount(10_000_000_000_000_000);
+        let said = |price: u128, one_in| {
+            let got = WinThreshold::for_price(Amount(price), prize).expect("a price");
+            let max = WinThreshold::one_in(one_in).to_bound().expect("a bound");
+            too_likely(got, max, prize, &Asset::ether())
+        };
+        assert_eq!(
+            said(2_000_000_000_000_000, 16),
+            "0.002 ETH needs a ticket that wins 1 in 5; this escrow allows 1 in 16, so at most 0.000625 ETH a call: open \
+             one with --rate 1/4 or a larger --prize"
+        );
+        assert!(said(3_000_000_000_000_000, 128).contains("wins 1 in 3.3;"));
+        assert!(said(3_000_000_000_000_000, 128).contains("--rate 1/3 or"));
+        assert!(said(6_000_000_000_000_000, 16).ends_with("open one with a larger --prize"));
+    }
 }

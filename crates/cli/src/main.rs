@@ -23,6 +23,7 @@ mod stores;
 mod ticket;
 mod units;
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -31,7 +32,7 @@ use clap_complete::Shell;
 use mimalloc::MiMalloc;
 use tracing_subscriber::EnvFilter;
 
-use config::{Config, Overrides};
+use config::{Config, GLOBAL, Overrides};
 use output::Output;
 
 /// Serving takes many small pieces of memory from many threads, which the system's allocator is slow at: a paid request costs
@@ -44,15 +45,21 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 #[command(name = "micropay", version, after_help = exit::HELP)]
 struct Cli {
     /// Answer with one JSON value
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     json: bool,
     /// Configuration file [default: ~/.config/micropay/config.toml]
-    #[arg(long, global = true, value_name = "FILE", env = "MICROPAY_CONFIG")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "MICROPAY_CONFIG",
+        help_heading = GLOBAL
+    )]
     config: Option<PathBuf>,
     #[command(flatten)]
     overrides: Overrides,
     /// Log to standard error: -v what happens, -vv everything (or set MICROPAY_LOG)
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = GLOBAL)]
     verbose: u8,
     #[command(subcommand)]
     command: Command,
@@ -147,7 +154,9 @@ async fn run(cli: &Cli) -> eyre::Result<ExitCode> {
         Command::Dev(dev) => dev::run(dev, &config, out).await?,
         Command::Sim(command) => sim::run(command, out)?,
         Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Cli::command(), "micropay", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "micropay", &mut script);
+            output::print(&script)?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -164,10 +173,17 @@ fn log(cli: &Cli) {
     let filter = filter.add_directive("alloy_transport_http=warn".parse().expect("a constant"));
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(colours())
         .with_writer(std::io::stderr);
     if cli.json {
         subscriber.json().init();
     } else {
         subscriber.init();
     }
+}
+
+/// Only for people, and for those who want them (<https://no-color.org>).
+fn colours() -> bool {
+    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !unwanted && std::io::stderr().is_terminal()
 }

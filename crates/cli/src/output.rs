@@ -17,14 +17,21 @@ pub(crate) struct Output {
 impl Output {
     /// Prints a command's answer: `value` as JSON, or `text`.
     pub(crate) fn answer(self, value: &impl Serialize, text: impl Display) -> eyre::Result<()> {
-        let mut out = io::stdout().lock();
-        if self.json {
-            serde_json::to_writer(&mut out, value)?;
-            writeln!(out)?;
+        let line = if self.json {
+            serde_json::to_string(value)?
         } else {
-            writeln!(out, "{text}")?;
-        }
-        Ok(out.flush()?)
+            text.to_string()
+        };
+        print(format!("{line}\n").as_bytes())
+    }
+}
+
+/// Writes to standard output. That nobody reads it any more (`| head`) is no error.
+pub(crate) fn print(bytes: &[u8]) -> eyre::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        done => Ok(done?),
     }
 }
 

@@ -36,7 +36,7 @@ use settings::{ChannelTerms, Settings};
 /// What to sell, for how much, and to whose benefit.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// File with settings (TOML); flags go before it. See docs/gateway.md
+    /// File with settings (TOML); flags override it. See docs/gateway.md
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
     #[command(flatten)]
@@ -49,10 +49,12 @@ pub(crate) struct Serve {
 pub(crate) async fn run(serve: &Serve, config: &Config, out: Output) -> eyre::Result<()> {
     let settings = Settings::load(serve.file.as_deref(), &serve.flags)?;
     let recipient = keys::address_or_name(config, settings.pay_to()?)?;
+    let asset = asset(&settings, config).await?;
     if serve.check {
-        let asset = asset(&settings, config).await?;
-        return check(&settings, &asset, recipient, out);
+        return check(&settings, &asset, config, recipient, out);
     }
+    // What is wrong with the settings is said first, whoever has the lock.
+    settings.validate(&asset, config)?;
     // Before the lock, which tells others to send it: unheard, it would end the process.
     let signals = Signals::new()?;
     let domain = config.domain().await?;
@@ -90,9 +92,15 @@ async fn asset(settings: &Settings, config: &Config) -> eyre::Result<Asset> {
     Ok(Asset::read(&config.connect().await?, address).await?)
 }
 
-fn check(settings: &Settings, asset: &Asset, recipient: Address, out: Output) -> eyre::Result<()> {
+fn check(
+    settings: &Settings,
+    asset: &Asset,
+    config: &Config,
+    recipient: Address,
+    out: Output,
+) -> eyre::Result<()> {
+    settings.validate(asset, config)?;
     let table = settings.table(asset)?;
-    settings.upstream()?;
     let charge = |route: &gateway::server::Route| match route.charge {
         gateway::server::Charge::Free => "free".to_owned(),
         gateway::server::Charge::Price(price) => asset.show(price.price),
@@ -102,7 +110,7 @@ fn check(settings: &Settings, asset: &Asset, recipient: Address, out: Output) ->
         .iter()
         .map(|route| (route.pattern.to_string(), charge(route)))
         .collect();
-    let channels = settings.channels(asset)?;
+    let channels = settings.channels(asset, config)?;
     let value = json!({
         "ok": true, "pay_to": recipient, "asset": asset.address,
         "routes": routes.iter().map(|(pattern, price)| json!({ "route": pattern, "price": price })).collect::<Vec<_>>(),
@@ -221,7 +229,7 @@ impl<S: Store> Shop<S> {
             finality: config.finality()?,
             pause: Duration::from_millis(settings.poll_ms()),
             lease,
-            channels: match settings.channels(&asset)? {
+            channels: match settings.channels(&asset, config)? {
                 None => None,
                 Some(terms) => Some(ChannelSetup {
                     client: config.connect_channels().await?,
@@ -332,7 +340,11 @@ impl<S: Store> Shop<S> {
                 counters: Arc::clone(self.gate.counters()),
                 store: self.business.store.clone(),
                 mirror: Arc::clone(self.business.merchant.mirror()),
-                channels: None,
+                channels: self
+                    .business
+                    .vendor
+                    .as_ref()
+                    .map(|vendor| Arc::clone(vendor.mirror())),
                 clock: clock::now,
             },
             self.settings.operator_hosts.clone(),

@@ -96,6 +96,12 @@ pub(crate) async fn merchant_at(
     domain: Domain,
     recipient: Address,
 ) -> eyre::Result<SqliteStore> {
+    if let Some(folder) = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty() && !folder.exists())
+    {
+        private_folder(folder)?;
+    }
     open(file, StoreIdentity::merchant(domain, recipient)).await
 }
 

@@ -40,6 +40,18 @@ impl Asset {
         })
     }
 
+    /// An asset as far as it is known without a chain: of a token only its atomic units.
+    pub(crate) fn offline(address: Address) -> Self {
+        if address == Address::ZERO {
+            return Self::ether();
+        }
+        Self {
+            address,
+            symbol: format!("atomic units of {address}"),
+            decimals: 0,
+        }
+    }
+
     /// Reads an amount in whole units of the asset: `0.01`; or in atomic units: `10000000000wei`.
     pub(crate) fn parse(&self, text: &str) -> eyre::Result<Amount> {
         let wrong = || {

@@ -193,6 +193,7 @@ fn a_channel_from_its_opening_to_a_close_by_both() {
     );
     let dry = run(market.world.pay(&id, address, "/four", &["--dry-run"])).json();
     assert_eq!(dry["wouldPay"]["kind"], "channel");
+    assert_eq!(dry["wouldPay"]["channel"], json!(id));
     let said = run(market
         .world
         .pay(&id, address, "/four", &["--max-price", "0.0001"]));
@@ -222,8 +223,15 @@ fn a_channel_from_its_opening_to_a_close_by_both() {
         (listed.as_array().unwrap().len(), &listed[0]["channel"]),
         (1, &json!(id))
     );
+    let said = market.world.run(&["channel", "list"]);
+    assert!(
+        said.out.contains("995 of 1000 units of 0.00025 ETH left"),
+        "{said:?}"
+    );
     let listed = market.world.json(&["channel", "list", "--vendor", SHOP]);
     assert_eq!(listed[0]["paid"], 5);
+    let said = market.world.run(&["channel", "list", "--vendor", SHOP]);
+    assert!(said.out.contains("paid 0.00125 ETH, settled 0 ETH"), "{said:?}");
     // Another store knows of none.
     let elsewhere = tempfile::tempdir().unwrap();
     let storage = format!("sqlite:{}", elsewhere.path().join("other.sqlite").display());
@@ -325,6 +333,10 @@ fn verify(world: &World, path: &std::path::Path) {
     );
     assert_eq!((&holds["bankNamed"], units(&holds["amount"])), (&json!(true), 7));
     assert_eq!(check(&[file]).json()["bankNamed"], false);
+    assert_eq!(
+        world.json(&["channel", "verify", file, "--bank", BANK])["bankNamed"],
+        true
+    );
 
     let refuses = |args: &[&str], why: &str| {
         let said = check(args);
@@ -338,6 +350,15 @@ fn verify(world: &World, path: &std::path::Path) {
     };
     let shop = world.shop().to_string();
     refuses(&[file, "--bank", &shop], "none of the 1 keys");
+    // Another key was named, and that is not said of the one that signed.
+    let said = check(&[file, "--bank", &shop]);
+    let found: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(found["bankNamed"], false);
+    let said = world.run(&["channel", "verify", file, "--bank", SHOP]);
+    assert!(
+        said.out.contains("whom you did not name") && !said.out.contains("you named"),
+        "{said:?}"
+    );
     let good: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     let bad = world.path("bad.json");
     let tampered = |change: &dyn Fn(&mut Value), why: &str| {
@@ -371,6 +392,74 @@ fn verify(world: &World, path: &std::path::Path) {
     tampered(&|file| file["chainId"] = json!(1), "");
     fs::write(&bad, "{}").unwrap();
     assert!(check(&[bad.to_str().unwrap()]).json_error(1).contains("bad.json"));
+}
+
+#[test]
+fn the_operator_sees_what_channels_pay() {
+    let mut market = Market::open("100");
+    market.buy("/one");
+    // A snapshot is of one second.
+    eventually("the snapshot has both payments", || {
+        let snapshot: Value = serde_json::from_str(&market.gateway.operator("/snapshot.json")).unwrap();
+        snapshot["channels"]["lines"][0]["paid"] == (2 * UNIT).to_string()
+    });
+    let snapshot: Value = serde_json::from_str(&market.gateway.operator("/snapshot.json")).unwrap();
+    let channels = &snapshot["channels"];
+    assert_eq!(channels["lines"][0]["channel"], market.channel);
+    assert_eq!(
+        (&channels["money"]["open"], units(&channels["money"]["unsettled"])),
+        (&json!(1), 2),
+        "{channels}"
+    );
+    let metrics = market.gateway.operator("/metrics");
+    let expiry = channels["lines"][0]["expiry"].as_u64().unwrap();
+    for line in [
+        "micropay_channel_payments_total 2".to_owned(),
+        "micropay_channels{state=\"open\"} 1".to_owned(),
+        "micropay_settlements{state=\"sent\"} 0".to_owned(),
+        format!("micropay_channel_next_expiry_seconds {expiry}"),
+    ] {
+        assert!(metrics.contains(&line), "{line}: {metrics}");
+    }
+    assert!(market.gateway.operator("/?still").contains(&market.channel[..8]));
+    // A gateway without a bank has none.
+    let mut plain = market.world.serve(&market.upstream, OPERATOR, &[]);
+    assert!(!plain.operator("/metrics").contains("micropay_channel"));
+}
+
+#[test]
+fn a_channel_need_not_be_named_where_one_is_open() {
+    let mut market = Market::open("100");
+    let at = format!("http://{}/unnamed", market.gateway.address());
+    let paid = run({
+        let mut command = market.world.micropay();
+        command.args(["channel", "pay", &at]);
+        command
+    });
+    assert_eq!((paid.code, paid.out.as_str()), (0, "GET /unnamed "), "{paid:?}");
+    let world = &market.world;
+    for of in [&["channel", "show"][..], &["channel", "show", "--vendor", SHOP]] {
+        assert_eq!(world.json(of)["channel"], json!(market.channel));
+    }
+    assert_eq!(
+        world.json(&["channel", "checkpoint", "--from", SHOP])["channel"],
+        json!(market.channel)
+    );
+    // Of two, the error names both.
+    let other = world.open_channel(market.bank.address(), "50", &[]);
+    for ask in [
+        &["channel", "show"][..],
+        &["channel", "open-receipts"],
+        &["channel", "refund", "--from", PAYER],
+        &["channel", "close", "--from", PAYER],
+        &["channel", "pay", &at],
+    ] {
+        let error = world.error(2, ask);
+        assert!(
+            error.contains("2 are open") && error.contains(&market.channel) && error.contains(&other),
+            "{error}"
+        );
+    }
 }
 
 #[test]

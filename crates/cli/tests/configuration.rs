@@ -137,7 +137,6 @@ fn wrong_usage_ends_with_code_2() {
         &["keys", "new"],
         &["get"],
         &["get", "no address", "--escrow", "e"],
-        &["get", "http://127.0.0.1:1/"],
         &["get", "http://127.0.0.1:1/", "--escrow", "e", "-H", "no header"],
         &["serve", "--per-ip", "0"],
         &["serve", "--asset", "0x12"],
@@ -195,4 +194,49 @@ fn help_names_the_exit_codes_and_completions_are_scripts() {
             "{shell}"
         );
     }
+}
+
+#[test]
+fn options_of_every_command_have_their_own_heading() {
+    let home = TempDir::new().unwrap();
+    let mut command = micropay(home.path());
+    command.args(["get", "--help"]);
+    let help = run(command).out;
+    let (own, global) = help.split_once("Global options:").unwrap();
+    for (text, option) in [(own, "--max-price"), (global, "--rpc-url"), (global, "--json")] {
+        assert!(text.contains(option), "{option}: {help}");
+    }
+    assert!(!own.contains("--rpc-url"), "{help}");
+}
+
+#[test]
+fn nobody_has_to_read_to_the_end() {
+    let home = TempDir::new().unwrap();
+    for args in [&["completions", "bash"][..], &["keys", "list"]] {
+        let mut command = micropay(home.path());
+        command.args(args);
+        let mut child = command.spawn().unwrap();
+        drop(child.stdout.take());
+        let said = crate::support::Said::from(child.wait_with_output().unwrap());
+        assert_eq!((said.code, said.err.as_str()), (0, ""), "{args:?}");
+    }
+}
+
+#[test]
+fn an_empty_password_file_is_none_and_logs_have_no_colours_in_a_file() {
+    let home = TempDir::new().unwrap();
+    let mut command = micropay(home.path());
+    command
+        .env("MICROPAY_PASSWORD_FILE", "")
+        .args(["keys", "new", "mine"]);
+    assert_eq!(run(command).code, 0, "MICROPAY_PASSWORD counts");
+    let mut command = micropay(home.path());
+    command
+        .env("MICROPAY_LOG", "trace")
+        .args(["--rpc-url", "http://127.0.0.1:1", "doctor"]);
+    let said = run(command);
+    assert!(
+        said.err.contains("TRACE") && !said.err.contains('\u{1b}'),
+        "{said:?}"
+    );
 }

@@ -72,10 +72,15 @@ fn it_is_a_curl_that_pays() {
         ),
         (Some(PRICE), Some("* /*"))
     );
+    assert_eq!(said["wouldPay"]["channel"], Value::Null);
     for (args, words) in [
         (
             ["--max-price", "0.0001"],
-            "the price is 250000000000000, the limit is 100000000000000",
+            "the price is 0.00025 ETH, the limit is 0.0001 ETH",
+        ),
+        (
+            ["--max-total", "0.0003"],
+            "ETH of 0.0003 ETH; a price of 0.00025 ETH",
         ),
         (["--max-total", "0.0003"], "\"total\" has spent"),
         (["--max-per-day", "0.0003"], "\"day:"),
@@ -93,9 +98,106 @@ fn it_is_a_curl_that_pays() {
     );
 
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    self::get(&world, closed, "/", &[]).json_error(4);
+    let error = self::get(&world, closed, "/", &[]).json_error(4);
+    assert!(error.contains(&closed.to_string()), "{error}");
     get("/a", &["-H", "no header"]).json_error(2);
     get("/a", &["--max-price", "much"]).json_error(2);
+}
+
+/// A home without an escrow, a channel or the means to get one.
+#[test]
+fn what_is_free_needs_no_escrow_and_what_is_not_says_its_price() {
+    let world = World::new();
+    let upstream = Upstream::start(Duration::ZERO);
+    let mut shop = world.serve(&upstream, SHOP, &[]);
+    let address = shop.address();
+    let get = |url: &str, args: &[&str]| world.run(&[&["--json", "get", url], args].concat());
+
+    // A server that sells nothing; asked for a dry run, too.
+    for args in [&[][..], &["--dry-run"], &["--pay-with", "channel"]] {
+        let said = get(&format!("{}/nothing", upstream.url()), args);
+        assert_eq!((said.code, said.out.as_str()), (0, "GET /nothing "), "{said:?}");
+        assert_eq!(report(&said)["paid"], Value::Null);
+    }
+    let url = format!("http://{address}/dear");
+    let error = get(&url, &[]).json_error(2);
+    assert!(error.contains("--escrow KEY"), "{error}");
+    let said = get(&url, &["--dry-run"]).json();
+    assert_eq!(
+        (&said["wouldPay"]["price"], &said["wouldPay"]["kind"]),
+        (&Value::from(PRICE), &Value::from("ticket"))
+    );
+    let error = get(&url, &["--pay-with", "channel"]).json_error(2);
+    assert!(error.contains("micropay channel open"), "{error}");
+    // One that is named, and not open yet.
+    let error = get(&url, &["--escrow", "escrow"]).json_error(1);
+    assert!(error.contains("micropay escrow open"), "{error}");
+    let free = format!("{}/nothing", upstream.url());
+    assert_eq!(get(&free, &["--escrow", "escrow"]).code, 0);
+    assert_eq!(upstream.asked("/dear"), 0);
+}
+
+#[test]
+fn a_price_that_the_escrow_cannot_pay_is_said_in_amounts() {
+    let world = World::ticking();
+    world.open_escrow("1", 1_000); // a prize of 0.001, every second ticket may win
+    let upstream = Upstream::start(Duration::ZERO);
+    let sell = |price: &str, args: &[&str]| {
+        let mut shop = world.serve(&upstream, SHOP, &[&["--price", price], args].concat());
+        let address = shop.address();
+        let error = get(&world, address, "/dear", &[]).json_error(3);
+        drop(shop);
+        error
+    };
+    let error = sell("0.0006", &[]);
+    assert_eq!(
+        error,
+        "0.0006 ETH needs a ticket that wins 1 in 1.7; this escrow allows 1 in 2, so at most 0.0005 ETH a call: open one \
+         with a larger --prize"
+    );
+    let error = sell("0.0003", &["--min-prize", "0.002"]);
+    assert!(
+        error.contains("at least 0.002 ETH, with no upper limit") && error.contains("win 0.001 ETH"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_call_of_the_same_name_says_that_it_was_paid_before_and_a_reader_may_leave() {
+    let world = World::ticking();
+    world.open_escrow("5", 1_000);
+    let upstream = Upstream::start(Duration::ZERO);
+    let (_shop, address) = serve(&world, &upstream);
+    let url = format!("http://{address}/named");
+    let ask = [
+        "get",
+        &url,
+        "--escrow",
+        "escrow",
+        "--idempotency-key",
+        "a name",
+        "-o",
+        "/dev/null",
+    ];
+    for (number, words) in ["paid 0.00025 ETH", "paid before: 0.00025 ETH"]
+        .into_iter()
+        .enumerate()
+    {
+        let said = world.run(&ask);
+        assert!(said.err.contains(words), "{number}: {said:?}");
+        let said = world.run(&[&["--json"], &ask[..]].concat()).json();
+        assert_eq!(said["paid"]["before"], true);
+        assert!(!said["paid"]["ticket"].is_null());
+    }
+    assert_eq!(upstream.asked("/named"), 1);
+
+    // Nobody reads on: no word of a pipe, and what was paid is said all the same.
+    let mut child = world.get(address, "/unread", &[]).spawn().unwrap();
+    drop(child.stdout.take());
+    let said = Said::from(child.wait_with_output().unwrap());
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(!said.err.to_lowercase().contains("pipe"), "{said:?}");
+    assert_eq!(report(&said)["paid"]["price"], PRICE);
 }
 
 /// Killed whenever, and started again under the same name, before the same gateway: one ticket, one question to the server,

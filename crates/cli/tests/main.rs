@@ -17,6 +17,7 @@ mod inspect;
 mod keys;
 mod kill;
 mod outage;
+mod readme;
 mod selling;
 mod serve;
 mod sim;

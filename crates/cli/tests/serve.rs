@@ -1,6 +1,7 @@
 //! A running `micropay serve` and its operator: the price list checked, read again, and the end of a process.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -43,6 +44,51 @@ async fn buy(client: &Client, address: SocketAddr, path: &str) -> Option<(Amount
 /// The price within the rounding of a win threshold.
 fn about(wei: u128) -> Amount {
     Amount(wei)
+}
+
+#[test]
+fn settings_are_judged_before_the_lock() {
+    let world = World::new();
+    let upstream = Upstream::start(Duration::ZERO);
+    let mut gateway = world.serve(&upstream, SHOP, &[]);
+    gateway.address();
+    let url = upstream.url();
+    let again = ["serve", "--upstream", &url, "--pay-to", SHOP, "--price"];
+    for (price, code, words) in [("much", 2, "\"much\""), ("0.1", 1, "another process")] {
+        let error = world.error(code, &[&again[..], &[price]].concat());
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn a_route_is_sold_by_channel_where_a_bank_is_named() {
+    let world = World::new();
+    let path = world.path("shop.toml");
+    let list = LIST.replace("methods", "kinds = [\"channel\"]\nmethods");
+    fs::write(&path, list.replace("UPSTREAM", "http://127.0.0.1:1")).unwrap();
+    let check = ["serve", "--check", path.to_str().unwrap()];
+    let error = world.error(2, &check);
+    assert!(error.contains("/dear/*") && error.contains("kinds"), "{error}");
+    // By the name of its key.
+    let checked = world.json(&[&check[..], &["--bank", "shop2"]].concat());
+    assert_eq!(checked["channels"]["banks"], json!([world.account(3)]));
+    let error = world.error(1, &[&check[..], &["--bank", "nobody"]].concat());
+    assert!(error.contains("nobody"), "{error}");
+    // An amount is shown as one, however it was written.
+    let upstream = Upstream::start(Duration::ZERO);
+    let gateway = {
+        let mut command = world.micropay();
+        command.args(["serve", "--upstream", &upstream.url(), "--pay-to", SHOP]);
+        command.args(["--price", "250000000000000wei", "--listen", "127.0.0.1:0"]);
+        command.args(["--operator-listen", "127.0.0.1:0"]);
+        command
+    };
+    let mut child = { gateway }.spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let price = lines.find(|line| line.as_ref().unwrap().starts_with("for "));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(price.unwrap().unwrap().ends_with("0.00025 ETH a request"));
 }
 
 #[test]

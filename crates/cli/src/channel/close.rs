@@ -20,11 +20,11 @@ use payer::channel::{ChannelSteps, Done};
 use protocol::channel::{Amount, ChannelId, Index, Seconds, Status};
 use serde_json::json;
 use storage::SqliteStore;
-use storage::channel::{SettlementStep, VendorChannelStore};
+use storage::channel::{ClientChannelFilter, ClientChannelStore, SettlementStep, VendorChannelStore};
 use url::Url;
 
 use super::show::{OnChain, paid, vendor_channel};
-use super::{client_channel, client_store, done, newest, units, vendor_at, vendor_store, worth};
+use super::{client_channel, client_store, done, newest, only_one, units, vendor_at, vendor_store, worth};
 use crate::business::catch_up_channels;
 use crate::config::Config;
 use crate::exit::refused;
@@ -39,8 +39,8 @@ const PAUSE: Duration = Duration::from_millis(300);
 /// Which channel, and by whom.
 #[derive(Debug, Args)]
 pub(crate) struct Checkpoint {
-    /// The channel: its id, or as many digits as make it the only one
-    channel: String,
+    /// The channel: its id, or as many digits as make it the only one [default: the one that is open]
+    channel: Option<String>,
     /// Key of the vendor's account, or of an operator of it
     #[arg(long, value_name = "KEY")]
     from: String,
@@ -52,8 +52,8 @@ pub(crate) struct Checkpoint {
 /// Which channel, and by whom.
 #[derive(Debug, Args)]
 pub(crate) struct Close {
-    /// The channel: its id, or as many digits as make it the only one
-    channel: String,
+    /// The channel: its id, or as many digits as make it the only one [default: the one that is open]
+    channel: Option<String>,
     /// Key of the account of one party, or of an operator of the vendor: the vendor closes alone, the client with the
     /// vendor's signature
     #[arg(long, value_name = "KEY")]
@@ -69,8 +69,8 @@ pub(crate) struct Close {
 /// Which channel.
 #[derive(Debug, Args)]
 pub(crate) struct Refund {
-    /// The channel: its id, or as many digits as make it the only one
-    channel: String,
+    /// The channel: its id, or as many digits as make it the only one [default: the one that is open]
+    channel: Option<String>,
     /// Key of the client's account
     #[arg(long, value_name = "KEY")]
     from: String,
@@ -83,7 +83,7 @@ pub(super) async fn checkpoint(command: &Checkpoint, config: &Config, out: Outpu
         config,
         &command.from,
         vendor,
-        &command.channel,
+        command.channel.as_deref(),
         SettlementStep::Checkpoint,
         out,
     )
@@ -93,21 +93,45 @@ pub(super) async fn checkpoint(command: &Checkpoint, config: &Config, out: Outpu
 pub(super) async fn close(command: &Close, config: &Config, out: Output) -> eyre::Result<()> {
     let account = keys::address(config, &command.from)?;
     if command.vendor.is_none()
-        && let Ok(record) = client_channel(&client_store(config).await?, &command.channel).await
-        && newest(&record).client() == account
+        && let Some(id) = own_channel(command.channel.as_deref(), account, config).await?
     {
-        return close_together(command, record.channel.id(), config, out).await;
+        return close_together(command, id, config, out).await;
     }
     let vendor = vendor_of(config, command.vendor.as_deref(), account)?;
     settle(
         config,
         &command.from,
         vendor,
-        &command.channel,
+        command.channel.as_deref(),
         SettlementStep::Close,
         out,
     )
     .await
+}
+
+/// The channel that is meant, if this account is the client of it.
+async fn own_channel(
+    named: Option<&str>,
+    account: Address,
+    config: &Config,
+) -> eyre::Result<Option<ChannelId>> {
+    let store = client_store(config).await?;
+    if named.is_some() {
+        let record = client_channel(&store, named).await.ok();
+        let record = record.filter(|record| newest(record).client() == account);
+        return Ok(record.map(|record| record.channel.id()));
+    }
+    let open = ClientChannelFilter {
+        open: true,
+        ..ClientChannelFilter::default()
+    };
+    let open = store.client_channels(open).await?;
+    let own = open.iter().filter(|record| newest(record).client() == account);
+    let own: Vec<_> = own.map(|record| (record.channel.id(), true)).collect();
+    if own.is_empty() {
+        return Ok(None);
+    }
+    only_one(own).map(Some)
 }
 
 fn vendor_of(config: &Config, named: Option<&str>, account: Address) -> eyre::Result<Address> {
@@ -118,7 +142,7 @@ fn vendor_of(config: &Config, named: Option<&str>, account: Address) -> eyre::Re
 
 async fn close_together(command: &Close, id: ChannelId, config: &Config, out: Output) -> eyre::Result<()> {
     let store = client_store(config).await?;
-    let record = client_channel(&store, &id.to_string()).await?;
+    let record = client_channel(&store, Some(&id.to_string())).await?;
     let key = keys::signing_key(config, &command.from)?;
     let api = vendor_at(config, &record, command.at.as_ref()).await?;
     let api = api.closing_with(Arc::new(key.clone()));
@@ -159,7 +183,7 @@ async fn close_together(command: &Close, id: ChannelId, config: &Config, out: Ou
 
 pub(super) async fn refund(command: &Refund, config: &Config, out: Output) -> eyre::Result<()> {
     let store = client_store(config).await?;
-    let record = client_channel(&store, &command.channel).await?;
+    let record = client_channel(&store, command.channel.as_deref()).await?;
     let id = record.channel.id();
     let client = config.connect_channels().await?;
     let (now, expiry) = (client.head().await?.timestamp, newest(&record).expiry());
@@ -191,7 +215,7 @@ async fn settle(
     config: &Config,
     from: &str,
     vendor: Address,
-    channel: &str,
+    channel: Option<&str>,
     step: SettlementStep,
     out: Output,
 ) -> eyre::Result<()> {

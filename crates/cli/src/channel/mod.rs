@@ -85,9 +85,10 @@ pub(crate) enum Channel {
 
 /// What to buy, over which channel.
 #[derive(Debug, clap::Args)]
+#[command(allow_missing_positional = true)] // `pay URL`
 pub(crate) struct Pay {
-    /// The channel: its id, or as many digits as make it the only one
-    channel: String,
+    /// The channel: its id, or as many digits as make it the only one [default: the one that is open]
+    channel: Option<String>,
     #[command(flatten)]
     get: get::Get,
 }
@@ -99,9 +100,9 @@ pub(crate) async fn run(command: &Channel, config: &Config, out: Output) -> eyre
         Channel::TopUp(top_up) => open::top_up(top_up, config, out).await?,
         Channel::List(list) => show::list(list, config, out).await?,
         Channel::Show(show) => show::show(show, config, out).await?,
-        Channel::Pay(pay) => return get::over_channel(&pay.get, &pay.channel, config, out).await,
+        Channel::Pay(pay) => return get::over_channel(&pay.get, pay.channel.as_deref(), config, out).await,
         Channel::OpenReceipts(open) => receipts::open_receipts(open, config, out).await?,
-        Channel::Verify(verify) => return receipts::verify(verify, out),
+        Channel::Verify(verify) => return receipts::verify(verify, config, out),
         Channel::Checkpoint(checkpoint) => close::checkpoint(checkpoint, config, out).await?,
         Channel::Close(close) => close::close(close, config, out).await?,
         Channel::Refund(refund) => close::refund(refund, config, out).await?,
@@ -163,16 +164,49 @@ async fn vendor_desk(config: &Config, origin: Url, receipt_key: Key) -> eyre::Re
     Ok(Desk::new(http, origin, domain, Arc::new(receipt_key), clock::now))
 }
 
-/// One channel of the client's store, by its id or the first digits of it.
-pub(crate) async fn client_channel(store: &SqliteStore, text: &str) -> eyre::Result<ClientChannelRecord> {
+/// One channel of the client's store, by its id, the first digits of it, or as the only open one.
+pub(crate) async fn client_channel(
+    store: &SqliteStore,
+    text: Option<&str>,
+) -> eyre::Result<ClientChannelRecord> {
     let all = store.client_channels(ClientChannelFilter::default()).await?;
     let ids: Vec<ChannelId> = all.iter().map(|record| record.channel.id()).collect();
-    let found = choose(&ids, text)?;
+    let found = match text {
+        Some(text) => choose(&ids, text)?,
+        None => only_one(
+            all.iter()
+                .map(|record| (record.channel.id(), record.closed_at.is_none())),
+        )?,
+    };
     let mut all = all.into_iter();
     match all.find(|record| record.channel.id() == found) {
         Some(record) => Ok(record),
         None => bail!("there is no channel {found} in this client's store"),
     }
+}
+
+/// The channel that is meant where none is named: the one that is open; where none is, the only one that there is.
+fn only_one(channels: impl IntoIterator<Item = (ChannelId, bool)>) -> eyre::Result<ChannelId> {
+    let (open, over): (Vec<_>, Vec<_>) = channels.into_iter().partition(|(_, open)| *open);
+    match (&open[..], &over[..]) {
+        ([(id, _)], _) | ([], [(id, _)]) => Ok(*id),
+        ([], []) => Err(usage("which channel? There is none in this store")),
+        ([], _) => Err(usage(format!(
+            "which channel? None is open, and {} are not: {}",
+            over.len(),
+            names(&over)
+        ))),
+        _ => Err(usage(format!(
+            "which channel? {} are open: {}",
+            open.len(),
+            names(&open)
+        ))),
+    }
+}
+
+fn names(channels: &[(ChannelId, bool)]) -> String {
+    let names: Vec<_> = channels.iter().map(|(id, _)| id.to_string()).collect();
+    names.join(", ")
 }
 
 /// The one of these that begins so; or a whole id, whether it is one of them or not.

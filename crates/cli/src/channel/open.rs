@@ -263,7 +263,7 @@ async fn find(
 
 pub(super) async fn top_up(top_up: &TopUp, config: &Config, out: Output) -> eyre::Result<()> {
     let store = client_store(config).await?;
-    let record = client_channel(&store, &top_up.channel).await?;
+    let record = client_channel(&store, Some(&top_up.channel)).await?;
     let id = record.channel.id();
     let client = config.connect_channels().await?;
     let asset = Asset::read(&client, newest(&record).asset()).await?;
@@ -312,7 +312,7 @@ pub(super) async fn top_up(top_up: &TopUp, config: &Config, out: Output) -> eyre
     );
     let done = steps.top_up(&admitted).await?;
     wait_until_final(&steps, &admitted, config.finality()?, out).await?;
-    let record = client_channel(&store, &id.to_string()).await?;
+    let record = client_channel(&store, Some(&id.to_string())).await?;
     answer(out, &asset, &record, Some(&done))
 }
 
@@ -357,7 +357,7 @@ async fn take_over(
     for admitted in on_chain.admitted(&client.domain()).iter().skip(known) {
         store.topped_up(id, admitted).await?;
     }
-    client_channel(store, &id.to_string()).await
+    client_channel(store, Some(&id.to_string())).await
 }
 
 /// A channel as the contract's events have it, at a final block, and at the newest one.

@@ -23,12 +23,13 @@ use crate::exit::{self, refused};
 use crate::keys;
 use crate::output::{Output, count, rows};
 use crate::stores::{Place, Storage};
+use crate::units::Asset;
 
 /// Whose step: the client's, or with `--vendor` the vendor's.
 #[derive(Debug, Args)]
 pub(crate) struct OpenReceipts {
-    /// The channel: its id, or as many digits as make it the only one
-    channel: String,
+    /// The channel: its id, or as many digits as make it the only one [default: the one that is open]
+    channel: Option<String>,
     /// Where the vendor sells [default: where the channel was opened for]
     #[arg(long, value_name = "URL", conflicts_with = "vendor")]
     at: Option<Url>,
@@ -47,10 +48,10 @@ pub(crate) struct OpenReceipts {
 pub(crate) struct Verify {
     /// A file of `micropay channel open-receipts --out`
     file: PathBuf,
-    /// A key that signs the permits of a bank that you trust: the bank's own address, unless it set another; repeatable, as
-    /// a bank changes its keys. Without it the file's own word is taken, and said so
-    #[arg(long, value_name = "ADDRESS")]
-    bank: Vec<Address>,
+    /// A key that signs the permits of a bank that you trust: the bank's own address, unless it set another, or the name of
+    /// a key; repeatable, as a bank changes its keys. Without it the file's own word is taken, and said so
+    #[arg(long, value_name = "ADDRESS|KEY")]
+    bank: Vec<String>,
 }
 
 /// What a check of receipts found.
@@ -64,8 +65,10 @@ pub(crate) struct Verified {
     pub(crate) bank: Address,
     /// Who signed the opening permit; `None`: nobody.
     pub(crate) signer: Option<Address>,
-    /// Whether the reader named the signer.
+    /// Whether the reader named the signer as one to trust.
     pub(crate) named: bool,
+    /// Whether the reader named anybody.
+    asked: bool,
     pub(crate) opened: usize,
     pub(crate) ends_in_sigma0: bool,
     /// Units that the last receipt is for.
@@ -108,7 +111,7 @@ pub(super) async fn open_receipts(open: &OpenReceipts, config: &Config, out: Out
 
 async fn send_opener(open: &OpenReceipts, config: &Config, out: Output) -> eyre::Result<()> {
     let store = client_store(config).await?;
-    let record = client_channel(&store, &open.channel).await?;
+    let record = client_channel(&store, open.channel.as_deref()).await?;
     let id = record.channel.id();
     let vendor = vendor_at(config, &record, open.at.as_ref()).await?;
     let opener = record.channel.opener();
@@ -138,7 +141,7 @@ async fn open_stored<S: Store>(
     vendor: Address,
     out: Output,
 ) -> eyre::Result<()> {
-    let (id, chain) = vendor_channel(&store, vendor, &open.channel).await?;
+    let (id, chain) = vendor_channel(&store, vendor, open.channel.as_deref()).await?;
     let stored = store.vendor_channel(id).await?;
     let opening = stored.and_then(|stored| stored.opening);
     let opening = opening.ok_or_else(|| {
@@ -169,8 +172,11 @@ async fn open_stored<S: Store>(
     out.answer(&value, text)
 }
 
-pub(super) fn verify(verify: &Verify, out: Output) -> eyre::Result<ExitCode> {
-    let verified = Verified::of(&ReceiptsJson::read(&verify.file)?, &verify.bank)?;
+pub(super) fn verify(verify: &Verify, config: &Config, out: Output) -> eyre::Result<ExitCode> {
+    let banks = verify.bank.iter();
+    let banks = banks.map(|bank| keys::address_or_name(config, bank));
+    let banks = banks.collect::<eyre::Result<Vec<_>>>()?;
+    let verified = Verified::of(&ReceiptsJson::read(&verify.file)?, &banks)?;
     out.answer(&verified.describe(), verified.text())?;
     Ok(if verified.holds() {
         ExitCode::SUCCESS
@@ -197,7 +203,8 @@ impl Verified {
             asset: permit.asset(),
             bank: opening.bank(),
             signer,
-            named: !bank_keys.is_empty(),
+            named: signer.is_some_and(|signer| bank_keys.contains(&signer)),
+            asked: !bank_keys.is_empty(),
             opened: 0,
             ends_in_sigma0: false,
             index: file.opener.index,
@@ -235,6 +242,12 @@ impl Verified {
     pub(crate) fn text(&self) -> String {
         let bank = match (self.signer, self.named) {
             (Some(signer), true) => format!("{}, whose key {signer} you named", self.bank),
+            (Some(signer), false) if self.asked => {
+                format!(
+                    "{}, as the file says; {signer} signed, whom you did not name",
+                    self.bank
+                )
+            }
             (Some(signer), false) => {
                 format!(
                     "{}, as the file says; {signer} signed. Whom do you trust? --bank ADDRESS",
@@ -266,9 +279,8 @@ impl Verified {
             (
                 "how much",
                 format!(
-                    "{} atomic units of {} ({})",
-                    self.amount,
-                    asset_name(self.asset),
+                    "{} ({})",
+                    Asset::offline(self.asset).show(self.amount),
                     super::units(self.index)
                 ),
             ),
@@ -283,14 +295,6 @@ impl Verified {
             lines.push(("because", wrong.clone()));
         }
         rows(&lines)
-    }
-}
-
-fn asset_name(asset: Address) -> String {
-    if asset == Address::ZERO {
-        "the native asset".to_owned()
-    } else {
-        asset.to_string()
     }
 }
 

@@ -15,8 +15,8 @@ use storage::channel::{
 
 use super::open::until;
 use super::{
-    choose, client_channel, client_store, describe_permit, newest, place, vendor_store_at, vendor_store_in,
-    worth,
+    choose, client_channel, client_store, describe_permit, newest, only_one, place, vendor_store_at,
+    vendor_store_in, worth,
 };
 use crate::config::Config;
 use crate::keys;
@@ -37,8 +37,8 @@ pub(crate) struct List {
 /// Which channel, and whose view of it.
 #[derive(Debug, Args)]
 pub(crate) struct Show {
-    /// The channel: its id, or as many digits as make it the only one
-    channel: String,
+    /// The channel: its id, or as many digits as make it the only one [default: the one that is open]
+    channel: Option<String>,
     /// As this vendor has it [default: as this client has it]
     #[arg(long, value_name = "ADDRESS|KEY")]
     vendor: Option<String>,
@@ -100,13 +100,14 @@ async fn list_client(config: &Config, out: Output) -> eyre::Result<()> {
             Some(at) => format!("closed {}", date(at)),
             None => format!("until {}", date(permit.expiry())),
         };
+        let asset = Asset::offline(permit.asset());
         format!(
             "{}  to {}  {} of {} units of {} left  {state}",
             permit.channel(),
             permit.vendor(),
             record.channel.left(),
             permit.length(),
-            permit.unit(),
+            asset.show(permit.unit()),
         )
     };
     out.answer(
@@ -120,18 +121,20 @@ async fn list_client(config: &Config, out: Output) -> eyre::Result<()> {
 
 async fn list_vendor<S: Store>(store: &S, vendor: Address, out: Output) -> eyre::Result<()> {
     let mut all = Vec::new();
-    for (id, _) in mirrored(store, vendor).await? {
+    for (id, chain) in mirrored(store, vendor).await? {
         if let Some(record) = store.vendor_channel(id).await? {
-            all.push(record);
+            all.push((record, chain));
         }
     }
-    let value: Vec<_> = all.iter().map(describe_vendor).collect();
-    let line = |record: &VendorChannelRecord| {
+    let value: Vec<_> = all.iter().map(|(record, _)| describe_vendor(record)).collect();
+    let line = |(record, chain): &(VendorChannelRecord, ChannelRecord)| {
+        let asset = Asset::offline(chain.newest().asset);
+        let worth = |units: Index| asset.show(chain.unit().saturating_mul(units.0.into()));
         format!(
             "{}  paid {}, settled {}, receipts opened {}  {}",
             record.id,
-            paid(record),
-            record.settled,
+            worth(paid(record)),
+            worth(record.settled),
             record.opening.map_or(0, |opening| opening.opened),
             record.phase,
         )
@@ -165,7 +168,7 @@ pub(super) async fn show(show: &Show, config: &Config, out: Output) -> eyre::Res
     let client = config.connect_channels().await?;
     match &show.vendor {
         None => {
-            let record = client_channel(&client_store(config).await?, &show.channel).await?;
+            let record = client_channel(&client_store(config).await?, show.channel.as_deref()).await?;
             show_client(&client, &record, out).await
         }
         Some(vendor) => {
@@ -192,22 +195,29 @@ async fn show_stored<S: Store>(
     config: &Config,
     out: Output,
 ) -> eyre::Result<()> {
-    let (id, chain) = vendor_channel(&store, vendor, &show.channel).await?;
+    let (id, chain) = vendor_channel(&store, vendor, show.channel.as_deref()).await?;
     match &show.watch_file {
         Some(file) => super::watch::export(&store, id, &chain, file, config, out).await,
         None => show_vendor(client, &store, id, &chain, out).await,
     }
 }
 
-/// One channel of a vendor's store, with what the chain said of it at the last final block that the vendor read.
+/// One channel of a vendor's store, by its id, the first digits of it, or as the only open one; with what the chain said of it at the last final block that the vendor read.
 pub(super) async fn vendor_channel<S: ChannelMirrorStore>(
     store: &S,
     vendor: Address,
-    text: &str,
+    text: Option<&str>,
 ) -> eyre::Result<(ChannelId, ChannelRecord)> {
     let mut records = mirrored(store, vendor).await?;
     let ids: Vec<_> = records.iter().map(|(id, _)| *id).collect();
-    let id = choose(&ids, text)?;
+    let id = match text {
+        Some(text) => choose(&ids, text)?,
+        None => only_one(
+            records
+                .iter()
+                .map(|(id, record)| (*id, record.status() == Status::Open)),
+        )?,
+    };
     let found = records.iter().position(|(known, _)| *known == id);
     let found = found.ok_or_else(|| {
         eyre::eyre!(

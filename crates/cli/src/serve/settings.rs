@@ -1,4 +1,4 @@
-//! The gateway's settings: a TOML file, and flags that go before it. Every flag is a key of the file.
+//! The gateway's settings: a TOML file, and flags, which override it. Every flag is a key of the file.
 
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -23,9 +23,6 @@ use crate::config::Config;
 use crate::exit::usage;
 use crate::keys;
 use crate::units::{Asset, parse_span};
-
-/// What `micropay serve` sells by.
-const SOLD_BY: Kinds = Kinds::TICKET;
 
 /// Everything that a gateway is told. The part that has flags comes first.
 #[derive(Clone, Debug, Default, Args, Serialize, Deserialize)]
@@ -88,9 +85,9 @@ pub(crate) struct Settings {
     #[arg(long)]
     poll_ms: Option<u64>,
     /// Sell by channel, too: a bank whose permits are taken; repeatable. More in the file, under `channels`
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS|KEY")]
     #[serde(skip_serializing_if = "Vec::is_empty")] // no flag is no setting
-    bank: Vec<Address>,
+    bank: Vec<String>,
     /// Requests per second of one address [default: any number]
     #[arg(long, value_name = "N")]
     per_ip: Option<NonZeroU32>,
@@ -161,7 +158,7 @@ struct ServiceSetting {
 #[serde(deny_unknown_fields, default)]
 struct ChannelSettings {
     /// Whose permits are taken; the same as `bank`.
-    banks: Vec<Address>,
+    banks: Vec<String>,
     /// No payment is taken, and every channel is closed, this long before it expires.
     margin: Option<String>,
     /// Most units that one payment may pay.
@@ -201,7 +198,7 @@ struct LimitSettings {
 }
 
 impl Settings {
-    /// The file's settings, with the flags before them.
+    /// The file's settings, overridden by the flags.
     pub(super) fn load(file: Option<&Path>, flags: &Self) -> eyre::Result<Self> {
         let Some(file) = file else {
             return Ok(flags.clone());
@@ -217,6 +214,20 @@ impl Settings {
             route: own.route,
             ..merged
         })
+    }
+
+    /// Whether all of it makes sense.
+    pub(super) fn validate(&self, asset: &Asset, config: &Config) -> eyre::Result<()> {
+        self.upstream()?;
+        self.max_mirror_age()?;
+        self.lease()?;
+        self.bump_after()?;
+        self.claim_policy()?;
+        self.claims_from(config)?;
+        self.channels(asset, config)?;
+        self.gate()?;
+        self.listen_limits()?;
+        self.listing(asset).map(drop)
     }
 
     pub(super) fn pay_to(&self) -> eyre::Result<&str> {
@@ -296,9 +307,12 @@ impl Settings {
     }
 
     /// How to sell by channel, if a bank is named.
-    pub(super) fn channels(&self, asset: &Asset) -> eyre::Result<Option<ChannelTerms>> {
+    pub(super) fn channels(&self, asset: &Asset, config: &Config) -> eyre::Result<Option<ChannelTerms>> {
         let (own, policy, closes) = (&self.channels, channel::Policy::default(), ClosePolicy::default());
-        let banks: Vec<Address> = self.bank.iter().chain(&own.banks).copied().collect();
+        let banks = self.bank.iter().chain(&own.banks);
+        let banks: Vec<Address> = banks
+            .map(|bank| keys::address_or_name(config, bank))
+            .collect::<eyre::Result<_>>()?;
         if banks.is_empty() {
             return Ok(None);
         }
@@ -448,7 +462,7 @@ impl Settings {
                     )));
                 }
             };
-            let kinds = route.kinds()?;
+            let kinds = route.kinds(self.sold_by())?;
             for pattern in route.patterns()? {
                 routes.push(Route {
                     pattern,
@@ -465,11 +479,20 @@ impl Settings {
         Ok(Table::new(routes, default))
     }
 
+    /// Tickets always, channels where a bank is named.
+    fn sold_by(&self) -> Kinds {
+        Kinds {
+            ticket: true,
+            channel: !(self.bank.is_empty() && self.channels.banks.is_empty()),
+        }
+    }
+
     /// What people are told of the prices.
     pub(super) fn price_text(&self, asset: &Asset) -> String {
         let listed = self.route.iter().filter(|route| route.price.is_some()).count();
         let default = self.price.as_ref().map_or("free".to_owned(), |price| {
-            format!("{price} {} a request", asset.symbol)
+            let price = asset.parse(price).map(|price| asset.show(price));
+            format!("{} a request", price.unwrap_or_default()) // it was read before
         });
         match listed {
             0 => default,
@@ -480,7 +503,7 @@ impl Settings {
 
 impl RouteSetting {
     /// What it can be paid with.
-    fn kinds(&self) -> eyre::Result<Kinds> {
+    fn kinds(&self, sold_by: Kinds) -> eyre::Result<Kinds> {
         let Some(named) = &self.kinds else {
             return Ok(Kinds::ALL);
         };
@@ -488,7 +511,7 @@ impl RouteSetting {
             ticket: named.contains(&KindSetting::Ticket),
             channel: named.contains(&KindSetting::Channel),
         };
-        if kinds.and(SOLD_BY).is_empty() {
+        if kinds.and(sold_by).is_empty() {
             return Err(usage(format!(
                 "route {}: kinds names nothing that this gateway sells by",
                 self.name()

@@ -445,6 +445,14 @@ impl Gateway {
         address.unwrap()
     }
 
+    /// What the operator's listener answers.
+    pub(crate) fn operator(&mut self, path: &str) -> String {
+        self.address();
+        let hello = self.hello.lock().clone().unwrap();
+        let url = format!("http://{}{path}", hello["operator"].as_str().unwrap());
+        block_on(async { reqwest::get(url).await.unwrap().text().await.unwrap() })
+    }
+
     pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }

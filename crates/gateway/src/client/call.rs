@@ -114,7 +114,7 @@ impl Notes {
     /// The request failed on its way. Its words for the payer's steps.
     pub(super) fn failed(&self, error: reqwest_middleware::Error) -> String {
         let error = error.without_url(); // which may hold a secret of the caller's
-        let text = error.to_string();
+        let text = words(&error);
         self.give_up.store(!worth_another_try(&error), Ordering::Relaxed);
         *self.failure.lock() = Some(error);
         text
@@ -128,6 +128,21 @@ impl Notes {
             self.give_up.store(true, Ordering::Relaxed);
         }
     }
+}
+
+/// An error with its causes: what connects says why it did not only in these.
+pub(super) fn words(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.ends_with(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
 }
 
 /// A header that is not for logs.

@@ -170,11 +170,13 @@ impl MicropayMiddleware {
         (self.edges().now)()
     }
 
-    /// One request, without what it redirects to. `asked` is the origin that the caller meant.
+    /// One request, without what it redirects to. `asked` is the origin that the caller meant, `named` whether the call has
+    /// a name of the caller's.
     async fn call(
         &self,
         request: Request,
         key: &HeaderValue,
+        named: bool,
         asked: &Origin,
         way: &Way<'_>,
     ) -> reqwest_middleware::Result<Response> {
@@ -185,6 +187,7 @@ impl MicropayMiddleware {
             url: request.url().clone(),
             target,
             key,
+            named,
         };
         let request = Arc::new(Replay::new(request));
         if !self.settings.dry_run
@@ -244,6 +247,21 @@ impl MicropayMiddleware {
     ) -> reqwest_middleware::Result<Response> {
         self.check_secure(asked)?;
         let decided = self.decided(asked).await?;
+        let mut answer = self.pay_decided(asked, request, offers, decided, way).await?;
+        if let Some(paid) = answer.extensions_mut().get_mut::<Paid>() {
+            paid.before = asked.named && decided.is_some();
+        }
+        Ok(answer)
+    }
+
+    async fn pay_decided(
+        &self,
+        asked: &Asked<'_>,
+        request: &Item,
+        offers: &Offers,
+        decided: Option<(Kind, Option<ChannelId>)>,
+        way: &Way<'_>,
+    ) -> reqwest_middleware::Result<Response> {
         let choice = self.choose(asked, offers, decided).await?;
         let (decision, kind) = self.decisions.enter(asked.order, choice.kind());
         let choice = if kind == choice.kind() {
@@ -284,7 +302,8 @@ impl MicropayMiddleware {
         }
     }
 
-    /// By which kind this order was paid before; durable, since a payment is stored before it leaves.
+    /// By which kind this order was paid before; durable, since a payment is stored before it leaves. A call without a name
+    /// of the caller's that can be paid in one way only is not looked up.
     async fn decided(&self, asked: &Asked<'_>) -> Result<Option<(Kind, Option<ChannelId>)>, ClientError> {
         let failed = |cause| ClientError::Store {
             key: asked.key_text(),
@@ -296,7 +315,7 @@ impl MicropayMiddleware {
             return Ok(Some((Kind::Channel, Some(channel))));
         }
         if let Some(tickets) = &self.tickets
-            && self.channels.is_some()
+            && (asked.named || self.channels.is_some())
             && tickets.has(asked.order).await.map_err(failed)?
         {
             return Ok(Some((Kind::Ticket, None)));
@@ -432,6 +451,7 @@ impl MicropayMiddleware {
                         order: payment.order,
                         key: asked.key_text(),
                         requests: way.requests(),
+                        before: false,
                         acknowledged,
                     });
                     return Ok(answer);
@@ -507,6 +527,7 @@ impl MicropayMiddleware {
                         order: paid.order,
                         key,
                         requests: way.requests(),
+                        before: false,
                         acknowledged: true,
                     });
                     return Ok(ByChannel::Done(answer));
@@ -531,6 +552,7 @@ impl MicropayMiddleware {
                             order: asked.order,
                             key: asked.key_text(),
                             requests: way.requests(),
+                            before: false,
                             acknowledged: false,
                         });
                     }
@@ -575,6 +597,7 @@ impl MicropayMiddleware {
                 }
                 Ok(WouldPay {
                     kind: Kind::Ticket,
+                    channel: None,
                     price: quote.price,
                     asset: quote.asset,
                     recipient: quote.recipient,
@@ -589,6 +612,7 @@ impl MicropayMiddleware {
                 }
                 Ok(WouldPay {
                     kind: Kind::Channel,
+                    channel: Some(channel),
                     price,
                     asset: terms.asset,
                     recipient: terms.pay_to,
@@ -736,13 +760,14 @@ impl Middleware for MicropayMiddleware {
         }
         let way = Way::new(next, extensions);
         let asked = Origin::of(request.url());
+        let named = request.headers().contains_key(IDEMPOTENCY_KEY);
         let mut key = match request.headers().get(IDEMPOTENCY_KEY) {
             Some(key) => key.clone(),
             None => hex_key((self.edges().random)()),
         };
         for hop in 0.. {
             let copy = request.try_clone();
-            let answer = self.call(request, &key, &asked, &way).await?;
+            let answer = self.call(request, &key, named, &asked, &way).await?;
             let limit = self.settings.redirects;
             let Some(mut led_to) = redirect::next(&answer, copy).filter(|_| limit > 0) else {
                 return Ok(answer);
@@ -769,6 +794,8 @@ struct Asked<'a> {
     /// Whether nobody can listen.
     secure: bool,
     key: &'a HeaderValue,
+    /// Whether the caller gave it this name.
+    named: bool,
     order: OrderId,
     url: Url,
 }

@@ -92,6 +92,9 @@ pub struct Paid {
     pub key: String,
     /// HTTP requests that this call took.
     pub requests: u32,
+    /// The call was made before under its name, and its payment is the one made then. Only known of calls that the caller
+    /// has named.
+    pub before: bool,
     /// Whether the server said that it took this payment. If not, the answer may have been free; the payment counts against
     /// budgets all the same, because it can still be claimed.
     pub acknowledged: bool,
@@ -147,6 +150,8 @@ pub struct WouldPay {
     pub recipient: Address,
     /// What the price is for: `METHOD glob` or `METHOD ~regex`.
     pub route: String,
+    /// The channel that would have paid, where one would.
+    pub channel: Option<ChannelId>,
 }
 
 impl Client {

@@ -112,7 +112,7 @@ pub enum TermsError {
         escrow: Address,
     },
     /// The escrow's prize is not taken.
-    #[error("the escrow's prize is {prize}, taken are {min} to {max}")]
+    #[error("the escrow's prize is {prize}, taken are {min} {}", up_to(*max))]
     PrizeOutOfRange {
         /// The escrow's prize.
         prize: Amount,
@@ -137,6 +137,15 @@ pub enum TermsError {
 impl From<&Requirements> for Written {
     fn from(terms: &Requirements) -> Self {
         Self(to_raw_value(terms).expect("our shapes are JSON").into())
+    }
+}
+
+/// The end of a range of prizes.
+fn up_to(max: Amount) -> String {
+    if max == Amount::MAX {
+        "and more".to_owned()
+    } else {
+        format!("to {max}")
     }
 }
 

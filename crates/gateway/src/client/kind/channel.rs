@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use tracing::{debug, warn};
 
 use crate::client::cache::Target;
-use crate::client::call::{Item, Notes, Replay, Way, read_problem, secret, take_body};
+use crate::client::call::{Item, Notes, Replay, Way, read_problem, secret, take_body, words};
 use crate::client::middleware::Terms;
 use crate::wire::{
     Advice, CHANNELS, ChannelPayment, ChannelRequirements, CloseAnswer, CloseRequest, IDEMPOTENCY_KEY,
@@ -283,7 +283,10 @@ impl Desk {
     ) -> Result<T, ApiError> {
         let request = question(&self.origin, channel, what, body)?;
         let answer = self.http.execute(request).await;
-        let answer = answer.map_err(|error| ApiError::Transport(error.without_url().to_string()))?;
+        let answer = answer.map_err(|error| {
+            let origin = self.origin.origin().ascii_serialization();
+            ApiError::Transport(format!("{origin}: {}", words(&error.without_url())))
+        })?;
         read_answer(answer).await
     }
 }

@@ -426,7 +426,7 @@ fn claims(s: &Snapshot) -> Markup {
                 @if !s.claims.is_empty() { span.small.soft { "the latest, newest first" } }
             }
             @if s.claims.is_empty() {
-                p.empty { "No claim yet. Winners are claimed together when that is worth its gas; now at once: " code { "micropay claim now" } }
+                p.empty { "No claim yet. Winners are claimed together when that is worth its gas; now at once: " code { "micropay claim now --from KEY" } }
             } @else {
                 table {
                     thead {
