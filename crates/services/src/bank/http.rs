@@ -54,7 +54,7 @@ impl<S, L> Clone for Server<S, L> {
     }
 }
 
-/// The bank's routes. The peer's address is expected as [`ConnectInfo`] among the request's extensions, as [`serve`] and
+/// The bank's routes. The peer's address is expected as `ConnectInfo` among the request's extensions, as [`serve`] and
 /// axum's own server put it there; without one there is no limit per address.
 pub fn router<S, L>(bank: Arc<Bank<S, L>>, clock: Clock, limits: Limits) -> Router
 where
