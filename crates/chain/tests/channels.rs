@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy::sol_types::SolCall;
 use bindings::channel::PaymentChannel::{
@@ -264,7 +266,14 @@ async fn opening_checkpoint_and_close_go_with_a_reorg_and_come_back() {
         town.assert_mirrors(&role.follower.mirror(), &terms).await;
 
         who.broadcast(&sent).await.unwrap();
-        role.poll().await;
+        // The node takes it, and makes a block of it a moment later.
+        for _ in 0..200 {
+            role.poll().await;
+            if role.stands(channel) == [before, after] {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         assert_eq!(role.stands(channel), [before, after]);
         // Not yet final: a restart finds it on the chain again.
         let mut again = role.restarted(&town).await;
