@@ -107,8 +107,21 @@ impl Town {
             .prepare(contract, call.into(), value, None, None)
             .await
             .unwrap();
-        who.broadcast(&prepared.raw).await.unwrap();
+        self.broadcast(who, &prepared.raw).await;
         prepared.raw
+    }
+
+    /// The node takes it, and makes a block of it a moment later.
+    async fn broadcast(&self, who: &Sender<Channels>, raw: &Bytes) {
+        let before = self.client.head().await.unwrap().number;
+        who.broadcast(raw).await.unwrap();
+        for _ in 0..500 {
+            if self.client.head().await.unwrap().number > before {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("no block after {before}");
     }
 
     /// The mirror says what the contract says, at the newest and at the final block.
@@ -265,15 +278,8 @@ async fn opening_checkpoint_and_close_go_with_a_reorg_and_come_back() {
         assert_eq!(role.stands(channel), [before, before]);
         town.assert_mirrors(&role.follower.mirror(), &terms).await;
 
-        who.broadcast(&sent).await.unwrap();
-        // The node takes it, and makes a block of it a moment later.
-        for _ in 0..200 {
-            role.poll().await;
-            if role.stands(channel) == [before, after] {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        town.broadcast(who, &sent).await;
+        role.poll().await;
         assert_eq!(role.stands(channel), [before, after]);
         // Not yet final: a restart finds it on the chain again.
         let mut again = role.restarted(&town).await;
