@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         class,
         index: None,
         valid_until: registration.valid_until,
-        signature: registration.sign(&domain, &registrar),
+        signature: registration.confirm(&domain, &registrar),
         first: None,
     };
 

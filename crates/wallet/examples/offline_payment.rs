@@ -67,7 +67,7 @@ async fn registered(folder: &std::path::Path, registrar: &Key) -> Result<Wallet,
         class: CLASS,
         index: None,
         valid_until: registration.valid_until,
-        signature: registration.sign(&config.domain, registrar),
+        signature: registration.confirm(&config.domain, registrar),
         first: None,
     };
     let identity = StoreIdentity::wallet(config.domain.chain_id(), config.domain.contract(), key.wallet());

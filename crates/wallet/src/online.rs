@@ -10,8 +10,8 @@ use bindings::erc20::IERC20;
 use bindings::offline::OfflineVault::{self, OfflineVaultEvents};
 use chain::{At, ChainError, Client, Mined, Sender, Vaults};
 use protocol::offline::{
-    Amount, ClassId, Coin, CoinId, DepositNonce, Equivocation, Path, SignedRegistration, Timestamp,
-    TransferDigest, WalletId, WalletSignature,
+    Amount, ClassId, Coin, CoinId, DepositNonce, Equivocation, Path, Timestamp, TransferDigest,
+    VouchedRegistration, WalletId, WalletSignature,
 };
 
 /// Why a step on the chain was not taken.
@@ -92,20 +92,20 @@ impl Online {
         self.sender.client()
     }
 
-    /// Step `register`, by the owner: a wallet that its registrar has signed, or a renewal of it. `possession` is the
+    /// Step `register`, by the owner: a wallet that its registrar vouches for, or a renewal of it. `possession` is the
     /// wallet's own signature on the registration's digest; `collateral` is in wei.
     pub async fn register(
         &self,
-        signed: &SignedRegistration,
+        vouched: &VouchedRegistration,
         possession: &WalletSignature,
         collateral: Amount,
     ) -> Result<Mined<Vaults>, OnlineError> {
-        let registrar = signed.registrar(&self.client().domain())?;
+        let registrar = vouched.registrar(&self.client().domain())?;
         let call = OfflineVault::registerCall {
-            registration: signed.registration().to_sol(),
-            key: signed.key.to_sol(),
+            registration: vouched.registration.to_sol(),
+            key: vouched.key.to_sol(),
             registrar,
-            vouched: signed.signature.to_sol(),
+            vouched: vouched.signature.to_sol(),
             possession: possession.to_sol(),
         };
         self.send(&call, U256::from(collateral.0)).await

@@ -11,7 +11,7 @@ use std::io;
 use std::path::Path as FilePath;
 use std::time::{Duration, Instant};
 
-use alloy::primitives::{Address, B256, U256};
+use alloy::primitives::{Address, U256};
 use alloy::signers::local::PrivateKeySigner;
 use chain::anvil::{Anvil, AnvilOptions};
 use chain::{At, ChainConfig, Client, Sender, Vaults, deploy};
@@ -19,11 +19,13 @@ use clap::Args;
 use eyre::{OptionExt, WrapErr, bail, ensure};
 use p256::ecdsa::SigningKey;
 use protocol::offline::{
-    AcceptedClass, Amount, ClassId, Coin, DepositReceipt, Domain, Equivocation, Evidence, IndexName, Input,
-    Key, LogEntry, Path, PayeePolicy, PayerPolicy, Seconds, SignedDeposit, SignedInvoice, SignedRegistration,
-    SignedRevocationList, TransferDigest, WalletKey, WalletSignature, equivocation,
+    AcceptedClass, Amount, ClassId, Coin, DepositReceipt, Domain, Equivocation, Evidence, Input, Key,
+    LogEntry, Path, PayeePolicy, PayerPolicy, Registration, Seconds, SignedDeposit, SignedInvoice,
+    SignedRegistration, SignedRevocationList, TransferDigest, VouchedRegistration, WalletSignature,
+    equivocation,
 };
 use serde_json::json;
+use services::registrar::client::{index_name, wallet_key};
 use storage::{SqliteStore, StoreIdentity};
 use trusted::swtpm::{Emulator, EmulatorError};
 use trusted::tpm::transport::Transport;
@@ -388,18 +390,15 @@ impl World {
             registrar: public_key(&self.policy_key),
         };
         let mut tpm = Tpm::create(emulator.connect()?, folder.path(), Passwords::default(), index)?;
-        let PublicKey(key) = tpm.public_key();
-        let key = WalletKey::new(B256::from_slice(&key[..32]), B256::from_slice(&key[32..]))?;
-        let mut registration = SignedRegistration {
-            key,
+        let (key, log) = (wallet_key(tpm.public_key())?, index_name(&tpm));
+        let registration = Registration {
+            wallet: key.wallet(),
             owner: owner.address(),
             class: CLASS,
-            index: Some(IndexName::from_bytes(&index.name().0)?),
+            log: log.hash(),
             valid_until: clock::now().plus(Seconds::DAY.times(30)),
-            signature: self.registrar.sign(B256::ZERO),
-            first: None,
         };
-        let digest = self.domain.registration_digest(&registration.registration());
+        let digest = self.domain.registration_digest(&registration);
         // The key lives in this TPM,
         let secret = clock::random().0;
         let credential = make_credential(tpm.endorsement_key()?, tpm.key_area().name(), secret)?;
@@ -418,11 +417,38 @@ impl World {
             Head::first(genesis),
             trusted::TransferDigest(genesis.0),
         )?;
-        // and only now it is signed.
-        registration.signature = self.registrar.sign(digest.0);
+        // and only now the registrar vouches for it.
+        let vouched = VouchedRegistration {
+            key,
+            registration,
+            signature: registration.vouch(&self.domain, &self.registrar),
+        };
         let possession = WalletSignature::normalised(&tpm.sign(MessageDigest(digest.0.0))?.0)?;
         let online = Online::new(Sender::new(self.client.clone(), owner.clone()));
-        online.register(&registration, &possession, COLLATERAL).await?;
+        let mined = online.register(&vouched, &possession, COLLATERAL).await?;
+        // Payees count on it when the contract has it for good, from this registrar and no other.
+        self.wait_until_final(mined.block.number).await?;
+        let known = self.client.wallet_of(key.wallet(), At::Latest).await?;
+        let known = known.ok_or_eyre("the registration is gone")?;
+        ensure!(
+            (known.owner, known.registrar, known.class, known.log)
+                == (
+                    registration.owner,
+                    self.registrar.address(),
+                    CLASS.0,
+                    log.hash().0
+                ),
+            "{name} is registered as somebody else"
+        );
+        let registration = SignedRegistration {
+            key,
+            owner: registration.owner,
+            class: CLASS,
+            index: Some(log),
+            valid_until: registration.valid_until,
+            signature: registration.confirm(&self.domain, &self.registrar),
+            first: None,
+        };
 
         let store = open_store(folder.path(), &self.domain, &registration).await?;
         let mut device = Device::create(tpm, store, self.config(), registration).await?;
@@ -444,15 +470,20 @@ impl World {
         })
     }
 
+    async fn wait_until_final(&self, block: u64) -> eyre::Result<()> {
+        while self.client.head().await?.number < block + FINAL_AFTER {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
+    }
+
     /// Deposits a coin for a wallet, and imports it when that is final.
     async fn fund(&self, holder: &mut Holder) -> eyre::Result<Coin> {
         let online = Online::new(Sender::new(self.client.clone(), holder.owner.clone()));
         let wallet = holder.device()?.id().await?;
         let settle_by = clock::now().plus(Seconds::DAY.times(30));
         let (coin, mined) = online.deposit(wallet, Address::ZERO, COIN, settle_by).await?;
-        while self.client.head().await?.number < mined.block.number + FINAL_AFTER {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        self.wait_until_final(mined.block.number).await?;
         ensure!(
             self.client
                 .coin_of(self.domain.coin_id(&coin), At::Latest)
@@ -643,8 +674,7 @@ impl Holder {
             Passwords::default(),
         )?;
         let file = self.folder.path().join(STORE);
-        let PublicKey(key) = tpm.public_key();
-        let key = WalletKey::new(B256::from_slice(&key[..32]), B256::from_slice(&key[32..]))?;
+        let key = wallet_key(tpm.public_key())?;
         let identity = StoreIdentity::wallet(world.domain.chain_id(), world.domain.contract(), key.wallet());
         let store = SqliteStore::open(&file, identity).await?;
         self.device = Some(Device::open(tpm, store, world.config()).await?);

@@ -27,7 +27,8 @@ macro_rules! typehash {
     };
 }
 
-// The three below are ours: no contract reads them.
+// These are ours: no contract reads them.
+typehash!(REGISTERED, "Registered(bytes32 registration)");
 typehash!(
     REJECTION,
     "Rejection(bytes32 invoice,bytes32 payee,uint64 issuedAt)"
@@ -86,9 +87,14 @@ impl Domain {
         ))
     }
 
-    /// What the registrar signs to put a wallet into a class.
+    /// What the registrar signs to put a wallet into a class, and the wallet to agree.
     pub fn registration_digest(&self, registration: &Registration) -> RegistrationDigest {
         RegistrationDigest(self.typed(&registration.to_sol()))
+    }
+
+    /// What the registrar signs when a registration is final on the chain.
+    pub fn registered_digest(&self, registration: RegistrationDigest) -> B256 {
+        self.digest(&[*REGISTERED, registration.0])
     }
 
     /// What the registrar signs when a deposit is final.

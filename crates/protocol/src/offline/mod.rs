@@ -41,7 +41,7 @@ pub use payer::{
     AnyPayer, Chosen, Committed, Done, Idle, Outgoing, Payer, PayerPolicy, Proof, Reserved, Step, Stopped,
 };
 pub use policy::{AcceptedClass, Exposure, GRACE, Judged, PayeePolicy, View, judge};
-pub use registration::{Registration, SignedRegistration};
+pub use registration::{Registration, SignedRegistration, VouchedRegistration};
 pub use revocation::{MAX_LIST_BYTES, RevocationHeader, RevocationList, SignedRevocationList};
 pub use settle::SettledHeads;
 pub use spent::{Gap, MAX_GAP_SIBLINGS, SpentRoot, SpentTree};

@@ -1,14 +1,18 @@
 //! Registration: a registrar puts a wallet into a class (secp256k1, strict). Any address may be a registrar; who it was is
 //! recovered from the signature, and whether it counts is the payee's policy.
+//!
+//! It signs twice. First it *vouches*, and the owner takes that to the contract. A payee cannot see whether it did, or
+//! registered the wallet with somebody else, where its payments are worth nothing. So the registrar signs again when the
+//! contract has the registration for good, and only that signature counts offline.
 
-use alloy_primitives::{Address, B256};
+use alloy_primitives::Address;
 
 use super::{
     ClassId, Domain, IndexName, Key, Kind, NameHash, RegistrationDigest, Signature, SignatureError,
     Timestamp, WalletId, WalletKey, recover,
 };
 
-/// What the registrar signs.
+/// What registrar and wallet sign, and the contract keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Registration {
     /// The wallet.
@@ -23,7 +27,19 @@ pub struct Registration {
     pub valid_until: Timestamp,
 }
 
-/// A wallet as a payee has to know it: key and signed registration. What follows from the rest is left out.
+/// What a registrar vouches for: the contract takes it, and no payee does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VouchedRegistration {
+    /// The wallet's key.
+    pub key: WalletKey,
+    /// What is signed.
+    pub registration: Registration,
+    /// The registrar's.
+    pub signature: Signature,
+}
+
+/// A wallet as a payee has to know it: its key, and that its registration is on the chain for good. What follows from the
+/// rest is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SignedRegistration {
     /// The wallet's key.
@@ -36,7 +52,7 @@ pub struct SignedRegistration {
     pub index: Option<IndexName>,
     /// Until when it may transfer.
     pub valid_until: Timestamp,
-    /// The registrar's.
+    /// The registrar's, on [`Domain::registered_digest`].
     pub signature: Signature,
     /// The wallet's first registration, if this is a renewal: its transfers and its log start there (D4).
     pub first: Option<RegistrationDigest>,
@@ -54,9 +70,21 @@ impl Registration {
         }
     }
 
-    /// Signed by the registrar.
-    pub fn sign(&self, domain: &Domain, registrar: &Key) -> Signature {
+    /// The registrar's signature for the contract.
+    pub fn vouch(&self, domain: &Domain, registrar: &Key) -> Signature {
         registrar.sign(domain.registration_digest(self).0)
+    }
+
+    /// The registrar's signature for payees, when the contract has this for good.
+    pub fn confirm(&self, domain: &Domain, registrar: &Key) -> Signature {
+        registrar.sign(domain.registered_digest(domain.registration_digest(self)))
+    }
+}
+
+impl VouchedRegistration {
+    /// Who signed.
+    pub fn registrar(&self, domain: &Domain) -> Result<Address, SignatureError> {
+        recover(domain.registration_digest(&self.registration).0, &self.signature).map(|key| key.address())
     }
 }
 
@@ -66,7 +94,7 @@ impl SignedRegistration {
         self.key.wallet()
     }
 
-    /// What the registrar signed.
+    /// What the contract has.
     pub fn registration(&self) -> Registration {
         Registration {
             wallet: self.wallet(),
@@ -93,7 +121,7 @@ impl SignedRegistration {
 
     /// Who signed.
     pub fn registrar(&self, domain: &Domain) -> Result<Address, SignatureError> {
-        let digest: B256 = domain.registration_digest(&self.registration()).0;
+        let digest = domain.registered_digest(domain.registration_digest(&self.registration()));
         recover(digest, &self.signature).map(|key| key.address())
     }
 }

@@ -222,7 +222,7 @@ pub(crate) fn register(
         class,
         index,
         valid_until,
-        signature: registration.sign(&domain(), &registrar()),
+        signature: registration.confirm(&domain(), &registrar()),
         first: None,
     }
 }

@@ -6,7 +6,7 @@ use alloy_primitives::{Address, B256, Bytes};
 use protocol::offline::{
     ClassId, Coin, DecodeError, Domain, IndexName, ListError, LogEntry, LogError, RevocationList, Sequence,
     SignatureError, SignedDeposit, SignedLogCheckpoint, SignedRegistration, SignedRevocationList, Timestamp,
-    WalletId, WalletKey, WalletKeyError, WalletSignature, WalletSignatureError,
+    VouchedRegistration, WalletId, WalletKey, WalletKeyError, WalletSignature, WalletSignatureError,
 };
 use reqwest::{Response, StatusCode};
 use serde::{Serialize, de::DeserializeOwned};
@@ -182,7 +182,7 @@ impl RegistrarClient {
         terms: Terms,
         intermediates: Vec<Bytes>,
         now: Timestamp,
-    ) -> Result<SignedRegistration, ClientError> {
+    ) -> Result<VouchedRegistration, ClientError> {
         let certificate = tpm.endorsement_certificate()?.unwrap_or_default();
         let evidence = serde_json::json!({
             "endorsementCertificate": Bytes::from(certificate),
@@ -193,8 +193,8 @@ impl RegistrarClient {
         let evidence = Bytes::from(evidence.to_string().into_bytes());
         let begun = self.begin(tpm, terms, "tpm", evidence, now).await?;
         let key = wallet_key(tpm.public_key())?;
-        if begun.stage == "registered" {
-            return self.registration(&key, terms).await;
+        if let Some(vouched) = &begun.vouched {
+            return self.vouched(&key, terms, vouched);
         }
         if let Some(head) = head_of(tpm)? {
             let genesis = begun.genesis.map(|genesis| Genesis(genesis.0));
@@ -237,11 +237,11 @@ impl RegistrarClient {
         format: &str,
         attest: impl FnOnce(B256) -> Bytes,
         now: Timestamp,
-    ) -> Result<SignedRegistration, ClientError> {
+    ) -> Result<VouchedRegistration, ClientError> {
         let key = wallet_key(component.public_key())?;
         let begun = self.begin(component, terms, format, Bytes::new(), now).await?;
-        if begun.stage == "registered" {
-            return self.registration(&key, terms).await;
+        if let Some(vouched) = &begun.vouched {
+            return self.vouched(&key, terms, vouched);
         }
         let challenge = begun.challenge.ok_or_else(|| rubbish("there is no challenge"))?;
         let body = CompletionBody {
@@ -305,7 +305,7 @@ impl RegistrarClient {
         key: &WalletKey,
         terms: Terms,
         certified: &Certified,
-    ) -> Result<SignedRegistration, ClientError> {
+    ) -> Result<VouchedRegistration, ClientError> {
         let body = CompletionBody {
             log: Some(CertificateFields {
                 attest: Bytes::copy_from_slice(&certified.attest),
@@ -321,13 +321,13 @@ impl RegistrarClient {
         key: &WalletKey,
         terms: Terms,
         body: &CompletionBody,
-    ) -> Result<SignedRegistration, ClientError> {
+    ) -> Result<VouchedRegistration, ClientError> {
         let path = format!("/v1/registrations/{}/completion", key.wallet());
         let answer: SignedAnswer = self.post(&path, body).await?;
-        self.registered(key, terms, &answer)
+        self.vouched(key, terms, &answer.signed)
     }
 
-    /// The registration of a wallet, as the registrar has it.
+    /// The registration of a wallet for its payees: refused (`not-registered`) until the contract has it for good.
     ///
     /// # Errors
     ///
@@ -338,7 +338,12 @@ impl RegistrarClient {
         terms: Terms,
     ) -> Result<SignedRegistration, ClientError> {
         let answer: SignedAnswer = self.get(&format!("/v1/registrations/{}", key.wallet())).await?;
-        self.registered(key, terms, &answer)
+        let signed = SignedRegistration::decode(&self.domain, &answer.signed)?;
+        same("the wallet", signed.wallet(), key.wallet())?;
+        same("the owner", signed.owner, terms.owner)?;
+        same("the class", signed.class, terms.class)?;
+        same("who signed", signed.registrar(&self.domain)?, self.registrar)?;
+        Ok(signed)
     }
 
     /// A later end.
@@ -351,7 +356,7 @@ impl RegistrarClient {
         component: &mut dyn TrustedWallet,
         terms: Terms,
         now: Timestamp,
-    ) -> Result<SignedRegistration, ClientError> {
+    ) -> Result<VouchedRegistration, ClientError> {
         let key = wallet_key(component.public_key())?;
         let request = RenewalRequest {
             key,
@@ -360,7 +365,7 @@ impl RegistrarClient {
         let signature = sign(component, request.digest(&self.domain))?;
         let path = format!("/v1/registrations/{}/renewal", key.wallet());
         let answer: SignedAnswer = self.post(&path, &RenewalBody::new(&request, &signature)).await?;
-        self.registered(&key, terms, &answer)
+        self.vouched(&key, terms, &answer.signed)
     }
 
     /// The receipt of a coin.
@@ -417,18 +422,18 @@ impl RegistrarClient {
         Ok(list)
     }
 
-    fn registered(
+    fn vouched(
         &self,
         key: &WalletKey,
         terms: Terms,
-        answer: &SignedAnswer,
-    ) -> Result<SignedRegistration, ClientError> {
-        let signed = SignedRegistration::decode(&self.domain, &answer.signed)?;
-        same("the wallet", signed.wallet(), key.wallet())?;
-        same("the owner", signed.owner, terms.owner)?;
-        same("the class", signed.class, terms.class)?;
-        same("who signed", signed.registrar(&self.domain)?, self.registrar)?;
-        Ok(signed)
+        signed: &[u8],
+    ) -> Result<VouchedRegistration, ClientError> {
+        let vouched = VouchedRegistration::decode(&self.domain, signed)?;
+        same("the wallet", vouched.key.wallet(), key.wallet())?;
+        same("the owner", vouched.registration.owner, terms.owner)?;
+        same("the class", vouched.registration.class, terms.class)?;
+        same("who signed", vouched.registrar(&self.domain)?, self.registrar)?;
+        Ok(vouched)
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {

@@ -122,6 +122,24 @@ pub enum RegistrarError {
         /// What is renewed.
         accepted: &'static str,
     },
+    /// The contract does not have this registration for good.
+    #[error("the registration of wallet {wallet} is not final on chain")]
+    NotRegistered {
+        /// The wallet.
+        wallet: WalletId,
+    },
+    /// The contract has the wallet otherwise: no payee should take it.
+    #[error("on chain the {field} of wallet {wallet} is {got}, not {needed}")]
+    RegisteredOtherwise {
+        /// The wallet.
+        wallet: WalletId,
+        /// What differs.
+        field: &'static str,
+        /// On chain.
+        got: String,
+        /// Here.
+        needed: String,
+    },
     /// The coin is not there for good.
     #[error("coin {coin} is not final on chain")]
     NotFinal {
@@ -239,6 +257,8 @@ impl RegistrarError {
             Self::AuthorisationLive { .. } => "authorisation-live",
             Self::Revoked { .. } => "revoked",
             Self::NotRenewed { .. } => "not-renewed",
+            Self::NotRegistered { .. } => "not-registered",
+            Self::RegisteredOtherwise { .. } => "registered-otherwise",
             Self::NotFinal { .. } => "not-final",
             Self::AssetNotAccepted { .. } => "asset-not-accepted",
             Self::CoinTooLarge { .. } => "coin-too-large",
@@ -280,6 +300,8 @@ impl RegistrarError {
             | Self::OtherTerms { .. }
             | Self::ChallengeExpired { .. }
             | Self::AuthorisationLive { .. }
+            | Self::NotRegistered { .. }
+            | Self::RegisteredOtherwise { .. }
             | Self::NotFinal { .. }
             | Self::EntriesMissing { .. }
             | Self::LogForks { .. }
@@ -297,6 +319,7 @@ impl RegistrarError {
             Self::Request(RequestError::OutOfTime { .. })
             | Self::AuthorisationLive { .. }
             | Self::NotFinal { .. }
+            | Self::NotRegistered { .. }
             | Self::NotSettled { .. }
             | Self::Vault(_) => true,
             Self::Store(error) => error.retry(),
@@ -334,6 +357,7 @@ impl RegistrarError {
             Self::EntriesMissing { got, known } => pair(got, known),
             Self::LogForks { got, stored, .. } => pair(got, stored),
             Self::NotSettled { got, settled } => pair(got, settled),
+            Self::RegisteredOtherwise { got, needed, .. } => pair(got, needed),
             Self::Attestation(error) => attestation_values(error),
             Self::Store(RegistrarStoreError::DeviceQuota { got, limit, .. }) => pair(got, limit),
             _ => None,

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use alloy_primitives::{B256, Bytes as HexBytes};
+use alloy_primitives::B256;
 use axum::{
     Json, Router,
     body::Bytes,
@@ -16,12 +16,12 @@ use axum::{
     response::IntoResponse,
     routing::{get, post},
 };
-use protocol::offline::{Coin, LogEntry, Sequence, SignedRegistration, WalletId, WalletSignature};
+use protocol::offline::{Coin, Domain, LogEntry, Sequence, VouchedRegistration, WalletId, WalletSignature};
 use storage::offline::registrar::{AuthorisedRecord, RegistrarStore, StageName};
 use tracing::warn;
 
 use super::{
-    ClassPolicy, FinalDeposits, FinalLogs, Registrar, RegistrarError, RegistrationRequest, RenewalRequest,
+    ClassPolicy, FinalDeposits, FinalWallets, Registrar, RegistrarError, RegistrationRequest, RenewalRequest,
     attest::{Format, MAX_EVIDENCE_BYTES},
     log::{LogSegment, MAX_ENTRIES},
     register::{Begun, Offer},
@@ -86,7 +86,7 @@ pub fn limits() -> Limits {
 pub fn router<S, V>(registrar: Arc<Registrar<S, V>>, clock: Clock, limits: Limits) -> Router
 where
     S: RegistrarStore,
-    V: FinalDeposits + FinalLogs,
+    V: FinalDeposits + FinalWallets,
 {
     let bounds = Arc::new(Bounds::new(limits));
     let [
@@ -122,7 +122,7 @@ type Body = Result<Bytes, BytesRejection>;
 type WalletPath = Result<Path<String>, PathRejection>;
 type Answer<T> = Result<Json<T>, Refusal>;
 
-async fn begin_registration<S: RegistrarStore, V: FinalDeposits + FinalLogs>(
+async fn begin_registration<S: RegistrarStore, V: FinalDeposits + FinalWallets>(
     State(server): State<Server<S, V>>,
     headers: HeaderMap,
     body: Body,
@@ -131,10 +131,10 @@ async fn begin_registration<S: RegistrarStore, V: FinalDeposits + FinalLogs>(
     let (request, signature): (RegistrationRequest, WalletSignature) = body.try_into()?;
     let now = (server.clock)();
     let begun = server.registrar.begin(&request, &signature, now).await?;
-    Ok(Json(begun_answer(begun)))
+    Ok(Json(begun_answer(server.registrar.domain(), begun)))
 }
 
-async fn authorise<S: RegistrarStore, V: FinalDeposits + FinalLogs>(
+async fn authorise<S: RegistrarStore, V: FinalDeposits + FinalWallets>(
     State(server): State<Server<S, V>>,
     path: WalletPath,
     headers: HeaderMap,
@@ -162,7 +162,7 @@ async fn authorise<S: RegistrarStore, V: FinalDeposits + FinalLogs>(
     }))
 }
 
-async fn complete<S: RegistrarStore, V: FinalDeposits + FinalLogs>(
+async fn complete<S: RegistrarStore, V: FinalDeposits + FinalWallets>(
     State(server): State<Server<S, V>>,
     path: WalletPath,
     headers: HeaderMap,
@@ -184,10 +184,10 @@ async fn complete<S: RegistrarStore, V: FinalDeposits + FinalLogs>(
             return Err(Problem::new(400, "malformed-request", false, detail).into());
         }
     };
-    Ok(registration_answer(registrar, &signed))
+    Ok(vouched_answer(registrar, &signed))
 }
 
-async fn renew<S: RegistrarStore, V: FinalDeposits + FinalLogs>(
+async fn renew<S: RegistrarStore, V: FinalDeposits + FinalWallets>(
     State(server): State<Server<S, V>>,
     path: WalletPath,
     headers: HeaderMap,
@@ -203,18 +203,20 @@ async fn renew<S: RegistrarStore, V: FinalDeposits + FinalLogs>(
     }
     let now = (server.clock)();
     let signed = server.registrar.renew(&request, &signature, now).await?;
-    Ok(registration_answer(&server.registrar, &signed))
+    Ok(vouched_answer(&server.registrar, &signed))
 }
 
-async fn registration<S: RegistrarStore, V: FinalDeposits + FinalLogs>(
+async fn registration<S: RegistrarStore, V: FinalDeposits + FinalWallets>(
     State(server): State<Server<S, V>>,
     path: WalletPath,
 ) -> Answer<SignedAnswer> {
     let signed = server.registrar.registration(wallet(path)?).await?;
-    Ok(registration_answer(&server.registrar, &signed))
+    Ok(Json(SignedAnswer {
+        signed: signed.encode(server.registrar.domain()).into(),
+    }))
 }
 
-async fn receipt<S: RegistrarStore, V: FinalDeposits + FinalLogs>(
+async fn receipt<S: RegistrarStore, V: FinalDeposits + FinalWallets>(
     State(server): State<Server<S, V>>,
     headers: HeaderMap,
     body: Body,
@@ -227,7 +229,7 @@ async fn receipt<S: RegistrarStore, V: FinalDeposits + FinalLogs>(
     }))
 }
 
-async fn checkpoint<S: RegistrarStore, V: FinalDeposits + FinalLogs>(
+async fn checkpoint<S: RegistrarStore, V: FinalDeposits + FinalWallets>(
     State(server): State<Server<S, V>>,
     headers: HeaderMap,
     body: Body,
@@ -256,7 +258,7 @@ async fn checkpoint<S: RegistrarStore, V: FinalDeposits + FinalLogs>(
     }))
 }
 
-async fn revocation_list<S: RegistrarStore, V: FinalDeposits + FinalLogs>(
+async fn revocation_list<S: RegistrarStore, V: FinalDeposits + FinalWallets>(
     State(server): State<Server<S, V>>,
 ) -> Answer<RevocationsAnswer> {
     let now = (server.clock)();
@@ -268,7 +270,7 @@ async fn revocation_list<S: RegistrarStore, V: FinalDeposits + FinalLogs>(
     }))
 }
 
-async fn describe<S: RegistrarStore, V: FinalDeposits + FinalLogs>(
+async fn describe<S: RegistrarStore, V: FinalDeposits + FinalWallets>(
     State(server): State<Server<S, V>>,
 ) -> Json<RegistrarAnswer> {
     let registrar = &server.registrar;
@@ -312,7 +314,7 @@ fn class(class: &ClassPolicy) -> ClassAnswer {
     }
 }
 
-fn begun_answer(begun: Begun) -> BegunAnswer {
+fn begun_answer(domain: &Domain, begun: Begun) -> BegunAnswer {
     let stage = match begun.stage {
         StageName::Begun => "begun",
         StageName::Authorised => "authorised",
@@ -328,15 +330,17 @@ fn begun_answer(begun: Begun) -> BegunAnswer {
         credential,
         challenge,
         genesis: begun.genesis,
+        vouched: begun.vouched.map(|vouched| vouched.encode(domain).into()),
     }
 }
 
-fn registration_answer<S: RegistrarStore, V: FinalDeposits + FinalLogs>(
+fn vouched_answer<S: RegistrarStore, V: FinalDeposits + FinalWallets>(
     registrar: &Registrar<S, V>,
-    signed: &SignedRegistration,
+    vouched: &VouchedRegistration,
 ) -> Json<SignedAnswer> {
-    let signed: HexBytes = signed.encode(registrar.domain()).into();
-    Json(SignedAnswer { signed })
+    Json(SignedAnswer {
+        signed: vouched.encode(registrar.domain()).into(),
+    })
 }
 
 impl From<BodyError> for Refusal {

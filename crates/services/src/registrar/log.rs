@@ -11,7 +11,7 @@ use storage::offline::registrar::{
     LogRecord, ReceiptCap, ReceiptRecord, RegistrarStore, RegistrarStoreError,
 };
 
-use super::{FinalDeposits, FinalLogs, Registrar, RegistrarError, Result};
+use super::{FinalDeposits, FinalWallets, Registrar, RegistrarError, Result};
 
 /// Most entries of one request.
 pub const MAX_ENTRIES: usize = 2_048;
@@ -31,14 +31,14 @@ pub struct LogSegment {
     pub signature: WalletSignature,
 }
 
-impl<S: RegistrarStore, V: FinalDeposits + FinalLogs> Registrar<S, V> {
+impl<S: RegistrarStore, V: FinalDeposits + FinalWallets> Registrar<S, V> {
     /// The receipt of a coin: signed once, when it is final. It is no secret, so whoever asks gets it.
     pub async fn receipt(&self, coin: &Coin, now: Timestamp) -> Result<SignedDeposit> {
         let id = self.domain.coin_id(coin);
         if let Some(stored) = self.store.receipt(id).await? {
             return self.deposit(&stored);
         }
-        let registration = self.registration(coin.wallet).await?;
+        let registration = self.confirmed(coin.wallet).await?;
         self.check_alive(coin.wallet, registration.class).await?;
         let class = self.known_class(registration.class)?;
         let cap = class
@@ -107,7 +107,7 @@ impl<S: RegistrarStore, V: FinalDeposits + FinalLogs> Registrar<S, V> {
                 limit: MAX_ENTRIES,
             });
         }
-        let registration = self.registration(wallet).await?;
+        let registration = self.confirmed(wallet).await?;
         if registration.kind() != Kind::Log {
             return Err(RegistrarError::NoLog { wallet });
         }
@@ -199,8 +199,8 @@ impl<S: RegistrarStore, V: FinalDeposits + FinalLogs> Registrar<S, V> {
                 });
             }
         }
-        let settled = self.vault.settled_head(wallet).await?;
-        let settled = settled.unwrap_or(LogHead(B256::ZERO));
+        let settled = self.vault.wallet(wallet).await?;
+        let settled = settled.map_or(LogHead(B256::ZERO), |wallet| wallet.head);
         if settled != head {
             return Err(RegistrarError::NotSettled { got: head, settled });
         }

@@ -3,8 +3,8 @@
 use alloy_primitives::{B256, Bytes};
 use p256::ecdsa::SigningKey;
 use protocol::offline::{
-    ClassId, Domain, IndexName, Key, Kind, NameHash, Registration, RegistrationDigest, Seconds, Signature,
-    SignedRegistration, Timestamp, WalletId, WalletKey, WalletSignature,
+    ClassId, Domain, IndexName, Key, Kind, LogHead, NameHash, Registration, RegistrationDigest, Seconds,
+    Signature, SignedRegistration, Timestamp, VouchedRegistration, WalletId, WalletKey, WalletSignature,
 };
 use storage::offline::registrar::{
     AuthorisedRecord, LogIndexRecord, RegisteredRecord, RegistrarStore, RegistrarStoreError, Stage,
@@ -16,7 +16,7 @@ use trusted::{
 };
 
 use super::{
-    ClassPolicy, FinalDeposits, FinalLogs, Policy, RegistrarError, RegistrationRequest, RenewalRequest,
+    ClassPolicy, FinalDeposits, FinalWallets, Policy, RegistrarError, RegistrationRequest, RenewalRequest,
     Result,
     attest::{AttestationError, Expected, Format, Tpm, tpm},
 };
@@ -56,6 +56,8 @@ pub struct Begun {
     pub stage: StageName,
     /// The log's first entry, once it was authorised: who was cut off after writing it has it certified again.
     pub genesis: Option<B256>,
+    /// The registration for the contract, once it was signed.
+    pub vouched: Option<VouchedRegistration>,
 }
 
 /// See [`Begun::offer`].
@@ -67,7 +69,7 @@ pub enum Offer {
     Challenge(B256),
 }
 
-impl<S: RegistrarStore, V: FinalDeposits + FinalLogs> Registrar<S, V> {
+impl<S: RegistrarStore, V: FinalDeposits + FinalWallets> Registrar<S, V> {
     /// The registrar of this vault. The store must be its own.
     pub fn new(domain: Domain, keys: Keys, policy: Policy, vault: V, store: S) -> Self {
         Self {
@@ -221,18 +223,19 @@ impl<S: RegistrarStore, V: FinalDeposits + FinalLogs> Registrar<S, V> {
         Ok(authorised)
     }
 
-    /// A TPM's last step: the certificate that the log has begun as authorised. Again: the same registration.
+    /// A TPM's last step: the certificate that the log has begun as authorised. Again: the same registration. Its owner takes
+    /// it to the contract.
     pub async fn finish_log(
         &self,
         wallet: WalletId,
         attest: &[u8],
         signature: &[u8],
         now: Timestamp,
-    ) -> Result<SignedRegistration> {
+    ) -> Result<VouchedRegistration> {
         let record = self.known(wallet).await?;
         let index = log_index(&record, self.policy_key())?;
         let authorised = match &record.stage {
-            Stage::Registered(_) => return self.signed(&record),
+            Stage::Registered(_) => return vouched(&record),
             Stage::Authorised(authorised) => authorised.clone(),
             Stage::Begun => {
                 return Err(RegistrarError::WrongStage {
@@ -253,12 +256,12 @@ impl<S: RegistrarStore, V: FinalDeposits + FinalLogs> Registrar<S, V> {
         wallet: WalletId,
         evidence: &[u8],
         now: Timestamp,
-    ) -> Result<SignedRegistration> {
+    ) -> Result<VouchedRegistration> {
         let mut record = self.known(wallet).await?;
         let class = self.known_class(ClassId(record.class))?;
         let begun_at = Timestamp(record.begun_at);
         match &record.stage {
-            Stage::Registered(_) => return self.signed(&record),
+            Stage::Registered(_) => return vouched(&record),
             Stage::Begun if record.index.is_none() => {}
             stage => {
                 return Err(RegistrarError::WrongStage {
@@ -295,7 +298,7 @@ impl<S: RegistrarStore, V: FinalDeposits + FinalLogs> Registrar<S, V> {
         request: &RenewalRequest,
         signature: &WalletSignature,
         now: Timestamp,
-    ) -> Result<SignedRegistration> {
+    ) -> Result<VouchedRegistration> {
         request.check(&self.domain, signature, now)?;
         let wallet = request.key.wallet();
         let record = self.known(wallet).await?;
@@ -309,7 +312,7 @@ impl<S: RegistrarStore, V: FinalDeposits + FinalLogs> Registrar<S, V> {
         };
         self.check_alive(wallet, class.id).await?;
         if now.plus(Seconds(class.validity.0 / 2)) < Timestamp(registered.valid_until) {
-            return self.signed(&record);
+            return vouched(&record);
         }
         if !matches!(record.format.as_str(), "tpm" | "software") {
             return Err(RegistrarError::NotRenewed {
@@ -324,10 +327,68 @@ impl<S: RegistrarStore, V: FinalDeposits + FinalLogs> Registrar<S, V> {
         self.sign(record, valid_until, now).await
     }
 
-    /// The registration of a wallet, if there is one.
+    /// The registration that payees take: signed when the contract has it for good.
     pub async fn registration(&self, wallet: WalletId) -> Result<SignedRegistration> {
         let record = self.known(wallet).await?;
-        self.signed(&record)
+        let registered = registered(&record)?;
+        if registered.confirmed_until == Some(registered.valid_until) {
+            return self.signed(&record);
+        }
+        self.check_alive(wallet, ClassId(record.class)).await?;
+        let signed = self.signed(&record)?;
+        self.check_final(&signed, registered).await?;
+        let next = WalletRecord {
+            stage: Stage::Registered(RegisteredRecord {
+                confirmed_until: Some(registered.valid_until),
+                ..registered.clone()
+            }),
+            ..record
+        };
+        // Somebody who asked at the same time has saved it, or renewed it: then it is asked for again.
+        self.store.save_wallet(&next, None).await?;
+        Ok(signed)
+    }
+
+    /// The registration of a wallet that the contract has for good, in this or a former version.
+    pub(super) async fn confirmed(&self, wallet: WalletId) -> Result<SignedRegistration> {
+        let record = self.known(wallet).await?;
+        match registered(&record)?.confirmed_until {
+            Some(_) => self.signed(&record),
+            None => self.registration(wallet).await,
+        }
+    }
+
+    /// Whether the contract has just this, from this registrar. The first time its log must be where this registration
+    /// begins it: an owner could register with a renewal.
+    async fn check_final(&self, signed: &SignedRegistration, registered: &RegisteredRecord) -> Result<()> {
+        let wallet = signed.wallet();
+        let Some(known) = self.vault.wallet(wallet).await? else {
+            return Err(RegistrarError::NotRegistered { wallet });
+        };
+        let needed = signed.registration();
+        let differs = |field, got: String, needed: String| match got == needed {
+            true => Ok(()),
+            false => Err(RegistrarError::RegisteredOtherwise {
+                wallet,
+                field,
+                got,
+                needed,
+            }),
+        };
+        let me = self.address();
+        differs("registrar", known.registrar.to_string(), me.to_string())?;
+        differs("owner", known.owner.to_string(), needed.owner.to_string())?;
+        differs("class", known.class.to_string(), needed.class.to_string())?;
+        differs("log", known.log.to_string(), needed.log.to_string())?;
+        if known.valid_until != needed.valid_until {
+            // A renewal that is not there yet.
+            return Err(RegistrarError::NotRegistered { wallet });
+        }
+        if signed.kind() == Kind::Log && registered.confirmed_until.is_none() {
+            let origin = LogHead::registered(signed.origin(&self.domain));
+            differs("log's beginning", known.head.to_string(), origin.to_string())?;
+        }
+        Ok(())
     }
 
     /// Saves, and answers what is saved.
@@ -336,7 +397,7 @@ impl<S: RegistrarStore, V: FinalDeposits + FinalLogs> Registrar<S, V> {
         record: WalletRecord,
         valid_until: Timestamp,
         now: Timestamp,
-    ) -> Result<SignedRegistration> {
+    ) -> Result<VouchedRegistration> {
         self.check_alive(record.id(), ClassId(record.class)).await?;
         let first = match &record.stage {
             Stage::Registered(former) => {
@@ -347,7 +408,11 @@ impl<S: RegistrarStore, V: FinalDeposits + FinalLogs> Registrar<S, V> {
             }
             _ => None,
         };
-        let signature = registration(&record, valid_until)?.sign(&self.domain, &self.keys.registrar);
+        let signature = registration(&record, valid_until)?.vouch(&self.domain, &self.keys.registrar);
+        let confirmed_until = match &record.stage {
+            Stage::Registered(former) => former.confirmed_until,
+            _ => None,
+        };
         let limit = record.device.map(|_| self.policy.wallets_per_device);
         let next = WalletRecord {
             last_valid_until: record.last_valid_until.max(valid_until.0),
@@ -356,30 +421,24 @@ impl<S: RegistrarStore, V: FinalDeposits + FinalLogs> Registrar<S, V> {
                 signature: Bytes::copy_from_slice(&signature.to_bytes()),
                 first,
                 at: now.0,
+                confirmed_until,
             }),
             ..record
         };
         self.store.save_wallet(&next, limit).await?;
-        self.signed(&next)
+        vouched(&next)
     }
 
-    pub(super) fn signed(&self, record: &WalletRecord) -> Result<SignedRegistration> {
-        let Stage::Registered(registered) = &record.stage else {
-            return Err(RegistrarError::WrongStage {
-                wallet: record.id(),
-                got: record.stage.name(),
-                needed: StageName::Registered,
-            });
-        };
-        let signature = Signature::from_bytes(&registered.signature)
-            .map_err(|error| corrupt(record, format!("its signature: {error}")))?;
+    fn signed(&self, record: &WalletRecord) -> Result<SignedRegistration> {
+        let registered = registered(record)?;
+        let valid_until = Timestamp(registered.valid_until);
         Ok(SignedRegistration {
             key: key(record)?,
             owner: record.owner,
             class: ClassId(record.class),
             index: record.index.map(|index| IndexName(index.name)),
-            valid_until: Timestamp(registered.valid_until),
-            signature,
+            valid_until,
+            signature: registration(record, valid_until)?.confirm(&self.domain, &self.keys.registrar),
             first: registered.first.map(RegistrationDigest),
         })
     }
@@ -452,6 +511,28 @@ impl<S: RegistrarStore, V: FinalDeposits + FinalLogs> Registrar<S, V> {
     }
 }
 
+fn registered(record: &WalletRecord) -> Result<&RegisteredRecord> {
+    match &record.stage {
+        Stage::Registered(registered) => Ok(registered),
+        stage => Err(RegistrarError::WrongStage {
+            wallet: record.id(),
+            got: stage.name(),
+            needed: StageName::Registered,
+        }),
+    }
+}
+
+fn vouched(record: &WalletRecord) -> Result<VouchedRegistration> {
+    let registered = registered(record)?;
+    let signature = Signature::from_bytes(&registered.signature)
+        .map_err(|error| corrupt(record, format!("its signature: {error}")))?;
+    Ok(VouchedRegistration {
+        key: key(record)?,
+        registration: registration(record, Timestamp(registered.valid_until))?,
+        signature,
+    })
+}
+
 /// The first field in which a request is not for what was begun.
 fn differs(record: &WalletRecord, request: &RegistrationRequest) -> Option<(&'static str, String, String)> {
     let evidence: Option<tpm::TpmEvidence> = serde_json::from_slice(&request.evidence).ok();
@@ -484,6 +565,10 @@ fn begun(record: &WalletRecord) -> Result<Begun> {
         stage: record.stage.name(),
         genesis: match &record.stage {
             Stage::Authorised(authorised) => Some(authorised.genesis),
+            _ => None,
+        },
+        vouched: match &record.stage {
+            Stage::Registered(_) => Some(vouched(record)?),
             _ => None,
         },
     })

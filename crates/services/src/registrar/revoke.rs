@@ -4,9 +4,9 @@ use alloy_primitives::B256;
 use protocol::offline::{ClassId, Seconds, SignedRevocationList, Timestamp, WalletId};
 use storage::offline::registrar::{ListRecord, RegistrarStore, RegistrarStoreError};
 
-use super::{FinalDeposits, FinalLogs, Registrar, RegistrarError, Result};
+use super::{FinalDeposits, FinalWallets, Registrar, RegistrarError, Result};
 
-impl<S: RegistrarStore, V: FinalDeposits + FinalLogs> Registrar<S, V> {
+impl<S: RegistrarStore, V: FinalDeposits + FinalWallets> Registrar<S, V> {
     /// Withdraws a wallet, now. The operator sends `revoke` to the contract, too. Gives the time that stays.
     pub async fn revoke(&self, wallet: WalletId, now: Timestamp) -> Result<Timestamp> {
         let at = self.store.revoke(wallet, now).await?;

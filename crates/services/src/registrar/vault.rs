@@ -1,7 +1,8 @@
-//! What a registrar has to know of the chain: coins and settled logs, final. Whoever puts the service together implements it
+//! What a registrar has to know of the chain: coins and wallets, final. Whoever puts the service together implements it
 //! over a node.
 
-use protocol::offline::{Coin, LogHead, Timestamp, WalletId};
+use alloy_primitives::Address;
+use protocol::offline::{ClassId, Coin, LogHead, NameHash, Timestamp, WalletId};
 
 /// The chain cannot be read.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -24,11 +25,28 @@ pub trait FinalDeposits: Send + Sync + 'static {
     fn deposit(&self, coin: &Coin) -> impl Future<Output = Result<Option<FinalDeposit>, VaultError>> + Send;
 }
 
-/// Logs that the vault has folded.
-pub trait FinalLogs: Send + Sync + 'static {
-    /// The head that `settleLog` stored for this wallet, final; `None` if it never did.
-    fn settled_head(
+/// A wallet in a block that will not go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FinalWallet {
+    /// Who gets the credit.
+    pub owner: Address,
+    /// Whose class it is in.
+    pub registrar: Address,
+    /// The class.
+    pub class: ClassId,
+    /// Its log; [`NameHash::NONE`] of a SIGNATURE wallet.
+    pub log: NameHash,
+    /// Last second of its transfers.
+    pub valid_until: Timestamp,
+    /// Where the contract has followed its log to.
+    pub head: LogHead,
+}
+
+/// Wallets of the vault.
+pub trait FinalWallets: Send + Sync + 'static {
+    /// The wallet as the contract has it, final; `None` if it is not registered, or not for good.
+    fn wallet(
         &self,
         wallet: WalletId,
-    ) -> impl Future<Output = Result<Option<LogHead>, VaultError>> + Send;
+    ) -> impl Future<Output = Result<Option<FinalWallet>, VaultError>> + Send;
 }

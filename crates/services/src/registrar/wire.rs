@@ -61,6 +61,9 @@ pub struct BegunAnswer {
     /// The log's first entry, once it was authorised.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub genesis: Option<B256>,
+    /// The registration for the contract, once it was signed: CBOR.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vouched: Option<Bytes>,
 }
 
 /// A secret that the right TPM gives back.

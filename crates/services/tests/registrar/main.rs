@@ -13,8 +13,8 @@ use micropay_services::registrar::{
     http::{Limits, OPENAPI, ROUTES, limits},
 };
 use protocol::offline::{
-    Amount, ClassId, Coin, DepositNonce, Input, LogEntry, LogHead, Seconds, Sequence, SpentTree, Timestamp,
-    TransferDigest, WalletId,
+    Amount, ClassId, Coin, DepositNonce, Input, Key, LogEntry, LogHead, NameHash, Registration, Seconds,
+    Sequence, SpentTree, Timestamp, TransferDigest, VouchedRegistration, WalletId,
 };
 use support::{
     CLASS, Chain, ENDORSES, Machine, Maker, NOW, OWNER, Running, domain, policy, policy_key, registrar_key,
@@ -90,11 +90,12 @@ async fn a_wallet_in_a_tpm_is_registered_once() {
         .await
         .unwrap();
     assert_eq!(signed.registrar(&domain()).unwrap(), registrar_key().address());
-    assert_eq!((signed.owner, signed.class), (OWNER, CLASS));
-    assert_eq!(signed.index, Some(index_name(&tpm)));
-    assert_eq!(signed.valid_until, NOW.plus(Seconds(604_800)));
+    let registration = signed.registration;
+    assert_eq!((registration.owner, registration.class), (OWNER, CLASS));
+    assert_eq!(registration.log, index_name(&tpm).hash());
+    assert_eq!(registration.valid_until, NOW.plus(Seconds(604_800)));
     // The log has begun with it.
-    let genesis = domain().registration_digest(&signed.registration());
+    let genesis = domain().registration_digest(&registration);
     assert_eq!(tpm.head().unwrap(), Head::first(Genesis(genesis.0.0)));
     // Again, from another connection, later: the same bytes.
     running.later(200);
@@ -103,7 +104,12 @@ async fn a_wallet_in_a_tpm_is_registered_once() {
         .await;
     assert_eq!(again.unwrap(), signed);
     let key = wallet_key(tpm.public_key()).unwrap();
-    assert_eq!(caller.registration(&key, terms()).await.unwrap(), signed);
+    // Payees get none before the contract has it.
+    assert_eq!(rule(caller.registration(&key, terms()).await), "not-registered");
+    running.chain.register(&signed);
+    let known = caller.registration(&key, terms()).await.unwrap();
+    assert_eq!(known.registration(), registration);
+    assert_eq!(known.registrar(&domain()).unwrap(), registrar_key().address());
     // Other terms for the same key: never.
     for other in [
         Terms {
@@ -136,11 +142,18 @@ async fn a_wallet_in_a_tpm_is_registered_once() {
     assert_eq!(early, signed);
     running.later(400_000);
     let renewed = caller.renew(&mut tpm, terms(), running.now()).await.unwrap();
-    assert!(renewed.valid_until > signed.valid_until);
-    assert_eq!(renewed.origin(&domain()), genesis);
+    assert!(renewed.registration.valid_until > registration.valid_until);
+    // What is vouched for is not on the chain yet.
+    assert_eq!(rule(caller.registration(&key, terms()).await), "not-registered");
+    running.chain.register(&renewed);
+    let known = caller.registration(&key, terms()).await.unwrap();
+    assert_eq!(known.registration(), renewed.registration);
+    assert_eq!(known.origin(&domain()), genesis);
     running.later(400_000);
     let renewed = caller.renew(&mut tpm, terms(), running.now()).await.unwrap();
-    assert_eq!(renewed.origin(&domain()), genesis);
+    running.chain.register(&renewed);
+    let known = caller.registration(&key, terms()).await.unwrap();
+    assert_eq!(known.origin(&domain()), genesis);
 }
 
 #[tokio::test]
@@ -181,15 +194,18 @@ async fn killed_between_any_two_steps_it_goes_on() {
         .await
         .unwrap();
     assert_eq!(
-        domain().registration_digest(&signed.registration()).0,
+        domain().registration_digest(&signed.registration).0,
         authorised.genesis
     );
+    running.chain.register(&signed);
+    let known = running.caller().registration(&signed.key, terms()).await.unwrap();
     running.stop().await;
+    // And after it, with the chain away: what was signed once is signed again.
     let running = world.registrar().await;
-    let key = wallet_key(tpm.public_key()).unwrap();
+    running.chain.set_down(true);
     assert_eq!(
-        running.caller().registration(&key, terms()).await.unwrap(),
-        signed
+        running.caller().registration(&signed.key, terms()).await.unwrap(),
+        known
     );
 }
 
@@ -242,8 +258,10 @@ async fn attack_second_authorisation_for_a_second_log() {
     let stale = caller.complete_log(&key, terms(), &kept).await;
     assert_eq!(rule(stale), "evidence-does-not-verify");
     let signed = caller.complete_log(&key, terms(), &certified).await.unwrap();
-    let origin = signed.origin(&domain());
+    let origin = domain().registration_digest(&signed.registration);
     assert_eq!(origin.0, second.genesis);
+    running.chain.register(&signed);
+    caller.registration(&key, terms()).await.unwrap();
     let entries = [LogEntry::from_bytes(&entry.0)];
     let folded = LogHead::registered(origin).folded(&entries);
     assert_ne!(folded.0.0, head.0, "the kept certificate is of another log");
@@ -438,8 +456,9 @@ async fn dev_wallet(running: &Running, folder: &std::path::Path) -> (Software, W
         .register_evidence(&mut wallet, terms, "software", |_| Bytes::new(), running.now())
         .await
         .unwrap();
-    assert!(signed.class.is_dev());
-    (wallet, signed.wallet())
+    assert!(signed.registration.class.is_dev());
+    running.chain.register(&signed);
+    (wallet, signed.key.wallet())
 }
 
 #[tokio::test]
@@ -454,7 +473,7 @@ async fn software_is_registered_in_dev_classes_and_challenges_end() {
     };
     let caller = running.caller();
     let renewed = caller.renew(&mut wallet, terms, running.now()).await.unwrap();
-    assert_eq!(renewed.wallet(), id);
+    assert_eq!(renewed.key.wallet(), id);
     // A challenge is good for ten minutes; then the wallet begins anew, and gets another.
     let mut late = Software::create(&keys.path().join("b")).unwrap();
     let begun = caller
@@ -528,7 +547,8 @@ async fn caps_and_checkpoints_of_a_tpms_wallet() {
         .register_tpm(&mut tpm, terms(), Vec::new(), NOW)
         .await
         .unwrap();
-    let wallet = signed.wallet();
+    let wallet = signed.key.wallet();
+    running.chain.register(&signed);
 
     // Caps: 100 a coin, 150 a wallet, in one asset.
     let coin = |amount: u128, nonce: u64, asset: Address| {
@@ -563,7 +583,7 @@ async fn caps_and_checkpoints_of_a_tpms_wallet() {
         std::fs::copy(file.path(), copied.path().join(file.file_name())).unwrap();
     }
     let mut tpm = world.machine.wallet();
-    let origin = LogHead::registered(signed.origin(&domain()));
+    let origin = LogHead::registered(domain().registration_digest(&signed.registration));
     let mut entries = Vec::new();
     let mut pay = |tpm: &mut Tpm, input: u8, transfer: u8| {
         let entry = Entry::new([input; 32], trusted::TransferDigest([transfer; 32]));
@@ -662,6 +682,57 @@ async fn caps_and_checkpoints_of_a_tpms_wallet() {
         rule(caller.checkpoint(wallet, Sequence::ZERO, &of_third, &third).await),
         "revoked"
     );
+}
+
+/// An owner takes its wallet to the contract with a registrar of its own, where payments by the log are worth nothing; or
+/// with a renewal, which begins another log than the TPM's. No payee hears of either, and no coin gets a receipt.
+#[tokio::test]
+async fn attack_register_elsewhere_or_otherwise() {
+    let Some(world) = World::new() else { return };
+    let running = world.registrar().await;
+    let caller = running.caller();
+    let mut tpm = world.machine.wallet();
+    let signed = caller
+        .register_tpm(&mut tpm, terms(), Vec::new(), NOW)
+        .await
+        .unwrap();
+    let key = signed.key;
+    let coin = Coin {
+        wallet: key.wallet(),
+        asset: Address::ZERO,
+        amount: Amount(7),
+        deposit_nonce: DepositNonce(0),
+    };
+    running.chain.deposit(&coin, NOW.plus(Seconds::DAY));
+    let refused = async |needed: &str| {
+        assert_eq!(rule(caller.registration(&key, terms()).await), needed);
+        assert_eq!(rule(caller.receipt(&coin).await), needed);
+    };
+    refused("not-registered").await;
+
+    let own = Key::from_bytes(&[0x55; 32]).unwrap();
+    let elsewhere = Registration {
+        log: NameHash::NONE,
+        ..signed.registration
+    };
+    running.chain.register(&VouchedRegistration {
+        registration: elsewhere,
+        signature: elsewhere.vouch(&domain(), &own),
+        ..signed
+    });
+    refused("registered-otherwise").await;
+
+    running.chain.forget(key.wallet());
+    running.later(400_000);
+    let renewed = caller.renew(&mut tpm, terms(), running.now()).await.unwrap();
+    running.chain.register(&renewed);
+    refused("registered-otherwise").await;
+
+    running.chain.forget(key.wallet());
+    running.chain.register(&signed);
+    running.chain.register(&renewed);
+    caller.registration(&key, terms()).await.unwrap();
+    caller.receipt(&coin).await.unwrap();
 }
 
 #[tokio::test]

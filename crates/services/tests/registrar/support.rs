@@ -11,12 +11,12 @@ use std::{
 
 use alloy_primitives::{Address, B256, keccak256};
 use micropay_services::registrar::{
-    FinalDeposit, FinalDeposits, FinalLogs, Keys, Policy, Registrar, VaultError,
+    FinalDeposit, FinalDeposits, FinalWallet, FinalWallets, Keys, Policy, Registrar, VaultError,
     client::{ClientError, RegistrarClient, Terms},
     http::{Clock, Limits, limits, router, serve},
 };
 use parking_lot::Mutex;
-use protocol::offline::{ClassId, Coin, Domain, Key, LogHead, Timestamp, WalletId};
+use protocol::offline::{ClassId, Coin, Domain, Key, LogHead, Timestamp, VouchedRegistration, WalletId};
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm,
@@ -69,7 +69,7 @@ pub(crate) struct Chain(Arc<Mutex<Book>>);
 #[derive(Default)]
 struct Book {
     deposits: HashMap<B256, Timestamp>,
-    heads: HashMap<WalletId, LogHead>,
+    wallets: HashMap<WalletId, FinalWallet>,
     down: bool,
 }
 
@@ -79,7 +79,30 @@ impl Chain {
     }
 
     pub(crate) fn settle(&self, wallet: WalletId, head: LogHead) {
-        self.0.lock().heads.insert(wallet, head);
+        self.0.lock().wallets.get_mut(&wallet).unwrap().head = head;
+    }
+
+    /// As the contract does it, final at once.
+    pub(crate) fn register(&self, vouched: &VouchedRegistration) {
+        let (registration, digest) = (
+            vouched.registration,
+            domain().registration_digest(&vouched.registration),
+        );
+        let registrar = vouched.registrar(&domain()).unwrap();
+        let mut book = self.0.lock();
+        let known = book.wallets.entry(registration.wallet).or_insert(FinalWallet {
+            owner: registration.owner,
+            registrar,
+            class: registration.class,
+            log: registration.log,
+            valid_until: registration.valid_until,
+            head: LogHead::registered(digest),
+        });
+        known.valid_until = registration.valid_until;
+    }
+
+    pub(crate) fn forget(&self, wallet: WalletId) {
+        self.0.lock().wallets.remove(&wallet);
     }
 
     pub(crate) fn set_down(&self, down: bool) {
@@ -108,9 +131,9 @@ impl FinalDeposits for Chain {
     }
 }
 
-impl FinalLogs for Chain {
-    async fn settled_head(&self, wallet: WalletId) -> Result<Option<LogHead>, VaultError> {
-        self.read(|book| book.heads.get(&wallet).copied())
+impl FinalWallets for Chain {
+    async fn wallet(&self, wallet: WalletId) -> Result<Option<FinalWallet>, VaultError> {
+        self.read(|book| book.wallets.get(&wallet).copied())
     }
 }
 

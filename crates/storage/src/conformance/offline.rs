@@ -48,7 +48,7 @@ fn registration(name: u8) -> SignedRegistration {
         class: CLASS,
         index: None,
         valid_until,
-        signature: registration.sign(&domain(), &registrar()),
+        signature: registration.confirm(&domain(), &registrar()),
         first: None,
     }
 }

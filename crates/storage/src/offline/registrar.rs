@@ -246,6 +246,8 @@ pub struct RegisteredRecord {
     pub first: Option<B256>,
     /// When it was signed.
     pub at: u64,
+    /// The end of the newest registration that the contract has for good; `None`: it has none yet.
+    pub confirmed_until: Option<u64>,
 }
 
 /// A coin that has its receipt.
@@ -436,8 +438,18 @@ fn check_move(stored: Option<&WalletRecord>, next: &WalletRecord) -> Result<()> 
             }
         }
         (Stage::Registered(one), Stage::Registered(other)) => {
-            let renews = other.first.is_some() && other.valid_until > one.valid_until;
-            if !renews || (one.first.is_some() && one.first != other.first) || !same_terms {
+            let renews = other.first.is_some()
+                && other.valid_until > one.valid_until
+                && one.first.is_none_or(|first| other.first == Some(first))
+                && one.confirmed_until == other.confirmed_until;
+            // The contract has it: nothing else changes.
+            let confirms = other.confirmed_until == Some(one.valid_until)
+                && *one
+                    == RegisteredRecord {
+                        confirmed_until: one.confirmed_until,
+                        ..other.clone()
+                    };
+            if !(renews || confirms) || !same_terms {
                 return Err(moved);
             }
         }

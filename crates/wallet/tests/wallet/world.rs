@@ -108,7 +108,7 @@ pub(crate) fn register_until(
         class,
         index,
         valid_until,
-        signature: registration.sign(&domain(), &registrar()),
+        signature: registration.confirm(&domain(), &registrar()),
         first: None,
     }
 }

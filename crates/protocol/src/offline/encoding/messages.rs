@@ -4,9 +4,9 @@ use super::cbor::{Fields, MapWriter};
 use super::{Encoded, message};
 use crate::offline::{
     Acceptance, ClassId, Coin, DecodeError, DepositNonce, Domain, IndexName, Invoice, InvoiceDigest,
-    LogCheckpoint, LogHead, MAX_LIST_BYTES, Nonce32, RegistrationDigest, Rejection, Sequence,
-    SignedAcceptance, SignedDeposit, SignedInvoice, SignedLogCheckpoint, SignedRegistration, SignedRejection,
-    SignedRevocationList, SpentRoot, TransferDigest, WalletId,
+    LogCheckpoint, LogHead, MAX_LIST_BYTES, NameHash, Nonce32, Registration, RegistrationDigest, Rejection,
+    Sequence, SignedAcceptance, SignedDeposit, SignedInvoice, SignedLogCheckpoint, SignedRegistration,
+    SignedRejection, SignedRevocationList, SpentRoot, TransferDigest, VouchedRegistration, WalletId,
 };
 
 message!(SignedInvoice, 1, 512);
@@ -16,6 +16,7 @@ message!(SignedRevocationList, 5, 2 * MAX_LIST_BYTES);
 message!(SignedRegistration, 6, 512);
 message!(SignedDeposit, 7, 512);
 message!(SignedLogCheckpoint, 8, 512);
+message!(VouchedRegistration, 9, 512);
 
 impl Encoded for SignedInvoice {
     fn write(&self, _: &Domain, map: &mut MapWriter) {
@@ -130,6 +131,35 @@ impl Encoded for SignedRegistration {
             valid_until: fields.time(5)?,
             signature: fields.signature(6)?,
             first: fields.optional_word(7)?.map(RegistrationDigest),
+        })
+    }
+}
+
+impl Encoded for VouchedRegistration {
+    fn write(&self, _: &Domain, map: &mut MapWriter) {
+        map.bytes(1, &self.key.to_compressed());
+        map.bytes(2, self.registration.owner.as_slice());
+        map.uint(3, self.registration.class.0.into());
+        if self.registration.log != NameHash::NONE {
+            map.bytes(4, self.registration.log.0.as_slice());
+        }
+        map.time(5, self.registration.valid_until);
+        map.bytes(6, &self.signature.to_bytes());
+    }
+
+    fn read(_: &Domain, fields: &mut Fields<'_, '_>) -> Result<Self, DecodeError> {
+        let key = fields.key(1)?;
+        let registration = Registration {
+            wallet: key.wallet(),
+            owner: fields.address(2)?,
+            class: class(fields, 3)?,
+            log: fields.optional_word(4)?.map_or(NameHash::NONE, NameHash),
+            valid_until: fields.time(5)?,
+        };
+        Ok(Self {
+            key,
+            registration,
+            signature: fields.signature(6)?,
         })
     }
 }

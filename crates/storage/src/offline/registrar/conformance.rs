@@ -67,6 +67,10 @@ fn registered(record: &WalletRecord, valid_until: u64, first: Option<B256>) -> W
             signature: Bytes::from(vec![5; 65]),
             first,
             at: 1_002,
+            confirmed_until: match &record.stage {
+                Stage::Registered(former) => former.confirmed_until,
+                _ => None,
+            },
         }),
         ..record.clone()
     }
@@ -144,6 +148,27 @@ async fn a_registration_moves_forward<S: RegistrarStore>(store: &S) {
             Err(RegistrarStoreError::WalletMove { .. })
         ));
     }
+    // The contract has it, and nothing else of it changes.
+    let confirmed = |record: &WalletRecord, until, valid_until| {
+        let Stage::Registered(known) = &record.stage else {
+            panic!("{record:?}");
+        };
+        WalletRecord {
+            stage: Stage::Registered(RegisteredRecord {
+                valid_until,
+                confirmed_until: Some(until),
+                ..known.clone()
+            }),
+            ..record.clone()
+        }
+    };
+    for wrong in [confirmed(&done, 5_000, 5_001), confirmed(&done, 5_001, 5_002)] {
+        assert!(matches!(
+            store.save_wallet(&wrong, None).await,
+            Err(RegistrarStoreError::WalletMove { .. })
+        ));
+    }
+    let done = saved(store, &confirmed(&done, 5_001, 5_001)).await;
     let origin = Some(B256::repeat_byte(6));
     let renewed = saved(store, &registered(&done, 6_000, origin)).await;
     let other_origin = registered(&renewed, 7_000, Some(B256::repeat_byte(8)));
