@@ -36,7 +36,16 @@ fn blocks(document: &str, heading: &str) -> Vec<Vec<String>> {
 struct Dev {
     folder: TempDir,
     said: Value,
-    _process: Gateway,
+    process: Option<Gateway>,
+}
+
+/// In order: killed, it would leave its chain and its folder behind.
+impl Drop for Dev {
+    fn drop(&mut self) {
+        if let Some(process) = self.process.take() {
+            drop(process.stop());
+        }
+    }
 }
 
 impl Dev {
@@ -53,7 +62,7 @@ impl Dev {
         Self {
             folder,
             said: said.unwrap(),
-            _process: process,
+            process: Some(process),
         }
     }
 
