@@ -43,7 +43,7 @@ struct Dev {
 impl Drop for Dev {
     fn drop(&mut self) {
         if let Some(process) = self.process.take() {
-            drop(process.stop());
+            process.stop();
         }
     }
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use alloy::primitives::{Address, U256};
 use alloy::signers::local::PrivateKeySigner;
 use chain::anvil::{Anvil, AnvilOptions};
-use chain::{At, ChainConfig, Client, Sender, Vaults, deploy};
+use chain::{At, ChainConfig, Client, Finality, Sender, Vaults, deploy};
 use clap::Args;
 use eyre::{OptionExt, WrapErr, bail, ensure};
 use p256::ecdsa::SigningKey;
@@ -26,6 +26,7 @@ use protocol::offline::{
 };
 use serde_json::json;
 use services::registrar::client::{index_name, wallet_key};
+use services::registrar::{FinalDeposits as _, FinalWallets as _, OnChain, VaultError};
 use storage::{SqliteStore, StoreIdentity};
 use trusted::swtpm::{Emulator, EmulatorError};
 use trusted::tpm::transport::Transport;
@@ -60,6 +61,8 @@ const FINAL_AFTER: u64 = 2;
 const CLASS: ClassId = ClassId::dev(1);
 /// TPM2_NV_Extend.
 const NV_EXTEND: u32 = 0x0000_0136;
+/// Longest wait for something to be final.
+const LIMIT: Duration = Duration::from_secs(120);
 const INDEX: IndexHandle = IndexHandle(0x0150_0030);
 /// How long a registrar's permission to begin a log lives, seconds.
 const PERMISSION: u16 = 60;
@@ -291,6 +294,7 @@ pub(super) async fn run(_demo: &OfflineDemo, out: Output) -> eyre::Result<()> {
 /// The chain, the registrar, and somebody who is online.
 struct World {
     client: Client<Vaults>,
+    vault: OnChain,
     domain: Domain,
     registrar: Key,
     registrar_account: PrivateKeySigner,
@@ -308,6 +312,7 @@ impl World {
         let settler = Online::new(Sender::new(client.clone(), settler_account.clone()));
         Ok(Self {
             domain: client.domain(),
+            vault: OnChain::connect(client.clone(), Finality::Depth(FINAL_AFTER)).await?,
             registrar: Key::from_bytes(&registrar_account.to_bytes().0)?,
             registrar_account,
             policy_key: SigningKey::from_slice(&clock::random().0)?,
@@ -425,19 +430,12 @@ impl World {
         };
         let possession = WalletSignature::normalised(&tpm.sign(MessageDigest(digest.0.0))?.0)?;
         let online = Online::new(Sender::new(self.client.clone(), owner.clone()));
-        let mined = online.register(&vouched, &possession, COLLATERAL).await?;
+        online.register(&vouched, &possession, COLLATERAL).await?;
         // Payees count on it when the contract has it for good, from this registrar and no other.
-        self.wait_until_final(mined.block.number).await?;
-        let known = self.client.wallet_of(key.wallet(), At::Latest).await?;
-        let known = known.ok_or_eyre("the registration is gone")?;
+        let known = until_final(|| self.vault.wallet(key.wallet())).await?;
         ensure!(
             (known.owner, known.registrar, known.class, known.log)
-                == (
-                    registration.owner,
-                    self.registrar.address(),
-                    CLASS.0,
-                    log.hash().0
-                ),
+                == (registration.owner, self.registrar.address(), CLASS, log.hash()),
             "{name} is registered as somebody else"
         );
         let registration = SignedRegistration {
@@ -470,37 +468,23 @@ impl World {
         })
     }
 
-    async fn wait_until_final(&self, block: u64) -> eyre::Result<()> {
-        while self.client.head().await?.number < block + FINAL_AFTER {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        Ok(())
-    }
-
     /// Deposits a coin for a wallet, and imports it when that is final.
     async fn fund(&self, holder: &mut Holder) -> eyre::Result<Coin> {
         let online = Online::new(Sender::new(self.client.clone(), holder.owner.clone()));
         let wallet = holder.device()?.id().await?;
         let settle_by = clock::now().plus(Seconds::DAY.times(30));
-        let (coin, mined) = online.deposit(wallet, Address::ZERO, COIN, settle_by).await?;
-        self.wait_until_final(mined.block.number).await?;
-        ensure!(
-            self.client
-                .coin_of(self.domain.coin_id(&coin), At::Latest)
-                .await?
-                .is_some(),
-            "the deposit is gone"
-        );
+        let (coin, _) = online.deposit(wallet, Address::ZERO, COIN, settle_by).await?;
+        let known = until_final(|| self.vault.deposit(&coin)).await?;
         let receipt = DepositReceipt {
             coin: self.domain.coin_id(&coin),
             wallet,
             asset: coin.asset,
             amount: coin.amount,
-            settle_by,
+            settle_by: known.settle_by,
         };
         let deposit = SignedDeposit {
             coin,
-            settle_by,
+            settle_by: known.settle_by,
             signature: receipt.sign(&self.domain, &self.registrar),
         };
         holder.device()?.import(&deposit).await?;
@@ -732,6 +716,21 @@ impl Transport for Cut {
 
     fn managed(&self) -> bool {
         self.tpm.managed()
+    }
+}
+
+/// Asks until there is an answer.
+async fn until_final<T, F>(ask: impl Fn() -> F) -> eyre::Result<T>
+where
+    F: Future<Output = Result<Option<T>, VaultError>>,
+{
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        if let Some(known) = ask().await? {
+            return Ok(known);
+        }
+        ensure!(Instant::now() < deadline, "not final after {} s", LIMIT.as_secs());
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 

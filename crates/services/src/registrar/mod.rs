@@ -57,4 +57,4 @@ pub use policy::{Cap, ClassPolicy, MAX_VALIDITY, Policy, PolicyError};
 pub use register::{Begun, CHALLENGE_LIFE, Keys, Offer, Registrar};
 pub use request::{REQUEST_LIFE, RegistrationRequest, RenewalRequest, RequestError};
 #[cfg(feature = "server")]
-pub use vault::{FinalDeposit, FinalDeposits, FinalWallet, FinalWallets, VaultError};
+pub use vault::{FinalDeposit, FinalDeposits, FinalWallet, FinalWallets, OnChain, VaultError};

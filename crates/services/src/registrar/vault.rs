@@ -1,7 +1,7 @@
-//! What a registrar has to know of the chain: coins and wallets, final. Whoever puts the service together implements it
-//! over a node.
+//! What a registrar has to know of the chain: coins and wallets, final. [`OnChain`] asks a node.
 
 use alloy_primitives::Address;
+use chain::{At, ChainError, Client, Finality, Vaults};
 use protocol::offline::{ClassId, Coin, LogHead, NameHash, Timestamp, WalletId};
 
 /// The chain cannot be read.
@@ -49,4 +49,79 @@ pub trait FinalWallets: Send + Sync + 'static {
         &self,
         wallet: WalletId,
     ) -> impl Future<Output = Result<Option<FinalWallet>, VaultError>> + Send;
+}
+
+/// The vault at a node, at the newest block that is final.
+#[derive(Clone, Debug)]
+pub struct OnChain {
+    client: Client<Vaults>,
+    finality: Finality,
+    /// The first block with the contract.
+    deployed: u64,
+}
+
+impl OnChain {
+    /// Of this node's chain. A block is final as `finality` says.
+    pub async fn connect(client: Client<Vaults>, finality: Finality) -> Result<Self, VaultError> {
+        let deployed = client.deployment_block().await?;
+        Ok(Self {
+            client,
+            finality,
+            deployed,
+        })
+    }
+
+    /// `None`: no block with the contract is final yet.
+    async fn final_block(&self) -> Result<Option<At>, ChainError> {
+        let block = match self.finality {
+            Finality::Finalized => self.client.finalized().await?,
+            Finality::Depth(depth) => {
+                let head = self.client.head().await?;
+                match head.number.checked_sub(depth) {
+                    Some(number) => self.client.block(number).await?,
+                    None => None,
+                }
+            }
+        };
+        let block = block.filter(|block| block.number >= self.deployed);
+        Ok(block.map(|block| At::Block(block.hash)))
+    }
+}
+
+impl FinalDeposits for OnChain {
+    async fn deposit(&self, coin: &Coin) -> Result<Option<FinalDeposit>, VaultError> {
+        let Some(at) = self.final_block().await? else {
+            return Ok(None);
+        };
+        let id = self.client.domain().coin_id(coin);
+        let known = self.client.coin_of(id, at).await?;
+        Ok(known.map(|known| FinalDeposit {
+            settle_by: Timestamp(known.settleBy),
+        }))
+    }
+}
+
+impl FinalWallets for OnChain {
+    async fn wallet(&self, wallet: WalletId) -> Result<Option<FinalWallet>, VaultError> {
+        let Some(at) = self.final_block().await? else {
+            return Ok(None);
+        };
+        let known = self.client.wallet_of(wallet, at).await?;
+        Ok(known.map(|known| FinalWallet {
+            owner: known.owner,
+            registrar: known.registrar,
+            class: ClassId(known.class),
+            log: NameHash(known.log),
+            valid_until: Timestamp(known.validUntil),
+            head: LogHead(known.head),
+        }))
+    }
+}
+
+impl From<ChainError> for VaultError {
+    fn from(error: ChainError) -> Self {
+        Self {
+            problem: error.to_string(),
+        }
+    }
 }
