@@ -107,12 +107,15 @@ impl Client<Vaults> {
         Ok((!got.is_zero()).then_some(TransferDigest(got)))
     }
 
-    /// Where the contract has followed the logs of a path's wallets to.
+    /// Where the contract has followed the logs of a path's wallets to. One that is proven to have two logs is left out: what
+    /// was settled orders nothing any more, and its transfers are shown whole.
     pub async fn settled_heads(&self, path: &Path, at: At) -> Result<SettledHeads, ChainError> {
         let mut heads = SettledHeads::new();
         for registration in path.wallets.iter().filter(|wallet| wallet.index.is_some()) {
             let wallet = registration.wallet();
-            if let Some(known) = self.wallet_of(wallet, at).await? {
+            if let Some(known) = self.wallet_of(wallet, at).await?
+                && !known.equivocated
+            {
                 heads.insert(wallet, LogHead(known.head));
             }
         }

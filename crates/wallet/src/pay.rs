@@ -6,8 +6,8 @@ use std::sync::Arc;
 use alloy_primitives::B256;
 use protocol::offline::{
     AnyPayer, Chosen, Committed, ConfirmationCode, Domain, Evidence, Input, InvoiceDigest, LogEntry,
-    MAX_HISTORY, MAX_PAYMENT_BYTES, Path, PayError, Payer, Reserved, SignedAcceptance, SignedInvoice,
-    SignedRejection, Timestamp, TransferDigest, Wallet,
+    MAX_HISTORY, MAX_PAYMENT_BYTES, Path, Payer, Reserved, SignedAcceptance, SignedInvoice, SignedRejection,
+    Timestamp, TransferDigest, Wallet,
 };
 use storage::offline::{
     Event, EventKind, OutgoingRecord, OutgoingStage, OutgoingState, SavedWallet, WalletSave, WalletVersion,
@@ -270,17 +270,6 @@ impl<C: TrustedWallet, S: Store> Device<C, S> {
         } = &self.config;
         let now = self.now();
         bridge::check_in_step(&mut self.component, domain, wallet)?;
-        // An invoice is made before it is read: only clocks may differ. One second more, and a payee that gets the transfer
-        // late would not believe that it was made in time.
-        let (issued_at, window) = (invoice.invoice.issued_at, payer.clock_skew);
-        if issued_at > now.plus(window) {
-            return Err(PayError::InvoiceFromFuture {
-                issued_at,
-                now,
-                window,
-            }
-            .into());
-        }
         let settled_after = now.plus(payee.settle_margin).plus(payee.window());
         let mut takeable = wallet.clone();
         takeable.holdings.retain(|holding| {

@@ -609,14 +609,14 @@ pub enum PayError {
         amount: Amount,
     },
     /// The invoice is later than the clocks allow.
-    #[error("invoice of {issued_at}, more than {window} after {now}")]
+    #[error("invoice of {issued_at}, more than {skew} after {now}")]
     InvoiceFromFuture {
         /// Its time.
         issued_at: Timestamp,
         /// The payer's clock.
         now: Timestamp,
-        /// ε + Δ.
-        window: Seconds,
+        /// ε.
+        skew: Seconds,
     },
     /// The invoice is older than the clocks allow.
     #[error("invoice of {issued_at}, more than {window} before {now}")]

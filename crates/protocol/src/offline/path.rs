@@ -259,7 +259,8 @@ impl Path {
                 needed: origin,
             });
         }
-        if transfer.issued_at > wallet.valid_until {
+        // An exit pays nobody but the wallet's own owner.
+        if transfer.issued_at > wallet.valid_until && !transfer.is_exit(wallet.wallet()) {
             return Err(PathError::RegistrationExpired {
                 hop: at,
                 issued_at: transfer.issued_at,

@@ -190,7 +190,8 @@ impl Payer<Idle> {
         }
     }
 
-    /// Chooses the exit of a coin or fragment: the transfer that makes it redeemable.
+    /// Chooses the exit of a coin or fragment: the transfer that makes it redeemable. Also after the wallet's registration has
+    /// ended: what it received is its owner's.
     pub fn exit(
         self,
         domain: &Domain,
@@ -201,10 +202,6 @@ impl Payer<Idle> {
         let Some(value) = self.wallet.value_of(domain, input) else {
             return self.stopped(PayError::NoSuchHolding { input, held });
         };
-        let valid_until = self.wallet.registration.valid_until;
-        if now > valid_until {
-            return self.stopped(PayError::RegistrationExpired { valid_until, now });
-        }
         let last = self.wallet.sequence;
         let Some(sequence) = last.plus(1) else {
             return self.stopped(PayError::Exhausted { last });
@@ -236,15 +233,14 @@ impl Payer<Idle> {
         now: Timestamp,
     ) -> Result<(), PayError> {
         let (invoice, me) = (&signed.invoice, self.wallet.id());
-        let window = policy.clock_skew.plus(policy.latency);
         let issued_at = invoice.issued_at;
-        if issued_at > now.plus(window) {
-            return Err(PayError::InvoiceFromFuture {
-                issued_at,
-                now,
-                window,
-            });
+        // An invoice is made before it is read: only clocks may differ. One second more, and a payee that gets the transfer
+        // late would not believe that it was made in time.
+        let skew = policy.clock_skew;
+        if issued_at > now.plus(skew) {
+            return Err(PayError::InvoiceFromFuture { issued_at, now, skew });
         }
+        let window = skew.plus(policy.latency);
         if now.since(issued_at) > window {
             return Err(PayError::InvoiceStale {
                 issued_at,

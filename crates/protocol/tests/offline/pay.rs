@@ -233,9 +233,9 @@ fn invoices_are_checked_before_anything() {
     let invoice = b.invoice(300, NOW);
     assert_eq!(rule(&invoice, later(150)), None);
     assert_eq!(rule(&invoice, later(151)), Some("invoice-stale"));
-    assert_eq!(rule(&invoice, Timestamp(NOW.0 - 150)), None);
+    assert_eq!(rule(&invoice, Timestamp(NOW.0 - 120)), None);
     assert_eq!(
-        rule(&invoice, Timestamp(NOW.0 - 151)),
+        rule(&invoice, Timestamp(NOW.0 - 121)),
         Some("invoice-from-future")
     );
     assert_eq!(rule(&b.invoice(1_001, NOW), NOW), Some("no-input"));
