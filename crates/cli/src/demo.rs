@@ -41,7 +41,7 @@ use crate::dev::{PRIZE, opening};
 use crate::output::Output;
 use crate::{clock, credit, picture, stores};
 use goods::{Goods, sha256};
-use report::{Party, Report};
+use report::{Accounts, Report};
 
 /// How many merchants sell.
 const MERCHANTS: usize = 3;
@@ -101,7 +101,7 @@ async fn sell_by_ticket(demo: &Demo, out: Output) -> eyre::Result<()> {
         ..AnvilOptions::default()
     })?;
     let world = World::new(&anvil, folder).await?;
-    let before = world.balances().await?;
+    let before = world.accounts().balances(&world.client).await?;
     let first_block = world.client.head().await?.number + 1;
 
     say(out, "opening an escrow");
@@ -155,7 +155,7 @@ async fn sell_by_ticket(demo: &Demo, out: Output) -> eyre::Result<()> {
         .await?;
     credit::withdraw(&payer, Address::ZERO, payer.address(), rest).await?;
 
-    let after = world.balances().await?;
+    let after = world.accounts().balances(&world.client).await?;
     let gas = gas_since(
         world.client.provider(),
         first_block,
@@ -184,7 +184,7 @@ async fn sell_by_ticket(demo: &Demo, out: Output) -> eyre::Result<()> {
         claim_gas: claims.gas,
         claim_transactions: claims.transactions,
         total_gas: gas.values().map(|gas| gas.used).sum(),
-        parties: world.parties(&before, &after, &gas),
+        parties: world.accounts().parties(&before, &after, &gas),
         sale_s: sale.as_secs_f64(),
         elapsed_s: started.elapsed().as_secs_f64(),
     };
@@ -265,23 +265,13 @@ impl World {
         Sender::new(self.client.clone(), account.clone())
     }
 
-    /// Everybody's native balance, the contract's among them.
-    async fn balances(&self) -> eyre::Result<BTreeMap<Address, u128>> {
-        let mut balances = BTreeMap::new();
-        for address in self.everybody() {
-            balances.insert(
-                address,
-                self.client.balance(Address::ZERO, address, At::Latest).await?.0,
-            );
-        }
-        Ok(balances)
-    }
-
-    fn everybody(&self) -> Vec<Address> {
-        let accounts = std::iter::once(&self.payer)
-            .chain(&self.merchants)
-            .map(PrivateKeySigner::address);
-        accounts.chain([self.client.contract()]).collect()
+    fn accounts(&self) -> Accounts {
+        let payer = [("payer".to_owned(), self.payer.address())];
+        let merchants = self.merchants.iter().zip(1..);
+        let merchants =
+            merchants.map(|(merchant, number)| (format!("merchant {number}"), merchant.address()));
+        let contract = [("contract".to_owned(), self.client.contract())];
+        Accounts(payer.into_iter().chain(merchants).chain(contract).collect())
     }
 
     /// A merchant with its own store and gateway, on a free port.
@@ -422,27 +412,6 @@ impl World {
             payments,
             refused: requests.into_inner().saturating_sub(payments),
         })
-    }
-
-    fn parties(
-        &self,
-        before: &BTreeMap<Address, u128>,
-        after: &BTreeMap<Address, u128>,
-        gas: &BTreeMap<Address, Gas>,
-    ) -> Vec<Party> {
-        let name = |index: usize| match index {
-            0 => "payer".to_owned(),
-            _ if index <= MERCHANTS => format!("merchant {index}"),
-            _ => "contract".to_owned(),
-        };
-        let party = |(index, address): (usize, Address)| Party {
-            name: name(index),
-            address,
-            before: before.get(&address).copied().unwrap_or_default(),
-            after: after.get(&address).copied().unwrap_or_default(),
-            gas_fee: gas.get(&address).map_or(0, |gas| gas.fee),
-        };
-        self.everybody().into_iter().enumerate().map(party).collect()
     }
 }
 

@@ -3,7 +3,6 @@
 //! opens them, shows them in a file, and closes. A second channel is left to expire and is refunded. What is reported is read
 //! back from the chain.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,8 +33,8 @@ use tokio::net::TcpListener;
 use tower::Layer;
 
 use super::goods::{Goods, sha256};
-use super::report::{ChannelReport, Party};
-use super::{FINALITY, Gas, gas_since, progress_bar, say, serve};
+use super::report::{Accounts, ChannelReport};
+use super::{FINALITY, gas_since, progress_bar, say, serve};
 use crate::business::{Business, ChannelSetup, Setup};
 use crate::channel::{
     AskedBank, Found, ReceiptsJson, Verified, Wish, admit, bank_service, find_or_ask, start_bank,
@@ -91,7 +90,7 @@ pub(super) async fn run(demo: &ChannelDemo, out: Output) -> eyre::Result<()> {
         ..AnvilOptions::default()
     })?;
     let world = World::new(&anvil, folder).await?;
-    let before = world.balances().await?;
+    let before = world.accounts().balances(&world.channels).await?;
     let first_block = world.channels.head().await?.number + 1;
 
     say(out, "a bank admits both, and answers over HTTP");
@@ -160,7 +159,7 @@ pub(super) async fn run(demo: &ChannelDemo, out: Output) -> eyre::Result<()> {
     };
     world.withdraw(&world.client).await?;
 
-    let after = world.balances().await?;
+    let after = world.accounts().balances(&world.channels).await?;
     let gas = gas_since(
         world.channels.provider(),
         first_block,
@@ -191,7 +190,7 @@ pub(super) async fn run(demo: &ChannelDemo, out: Output) -> eyre::Result<()> {
         sha256: sha256(&bytes),
         sha256_ok: sha256(&bytes) == goods.sha256(),
         total_gas: gas.values().map(|gas| gas.used).sum(),
-        parties: world.parties(&before, &after, &gas),
+        parties: world.accounts().parties(&before, &after, &gas),
         sale_s: sale.as_secs_f64(),
         elapsed_s: started.elapsed().as_secs_f64(),
     };
@@ -290,23 +289,14 @@ impl World {
         Sender::new(self.channels.clone(), account.clone())
     }
 
-    fn everybody(&self) -> [(&'static str, Address); 4] {
-        [
+    fn accounts(&self) -> Accounts {
+        let accounts = [
             ("client", self.client.address()),
             ("vendor", self.vendor.address()),
             ("bank", self.bank.address()),
             ("contract", self.channels.contract()),
-        ]
-    }
-
-    /// Everybody's native balance, the contract's among them.
-    async fn balances(&self) -> eyre::Result<BTreeMap<Address, u128>> {
-        let mut balances = BTreeMap::new();
-        for (_, address) in self.everybody() {
-            let balance = self.channels.balance(Address::ZERO, address, At::Latest).await?;
-            balances.insert(address, balance.0);
-        }
-        Ok(balances)
+        ];
+        Accounts(accounts.map(|(name, address)| (name.to_owned(), address)).into())
     }
 
     /// A bank that has admitted client and vendor, on a free port.
@@ -549,22 +539,6 @@ impl World {
             credit::withdraw(&sender, Address::ZERO, address, owed).await?;
         }
         Ok(())
-    }
-
-    fn parties(
-        &self,
-        before: &BTreeMap<Address, u128>,
-        after: &BTreeMap<Address, u128>,
-        gas: &BTreeMap<Address, Gas>,
-    ) -> Vec<Party> {
-        let party = |(name, address): (&str, Address)| Party {
-            name: name.to_owned(),
-            address,
-            before: before.get(&address).copied().unwrap_or_default(),
-            after: after.get(&address).copied().unwrap_or_default(),
-            gas_fee: gas.get(&address).map_or(0, |gas| gas.fee),
-        };
-        self.everybody().into_iter().map(party).collect()
     }
 }
 

@@ -5,7 +5,6 @@
 //!
 //! The registrar is in this process, and follows the one order of a registration that leaves no second log.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path as FilePath;
@@ -34,8 +33,8 @@ use trusted::tpm::{IndexHandle, LogIndex, Passwords, make_credential};
 use trusted::{Genesis, Head, MessageDigest, PublicKey, Tpm, TrustedWallet};
 use wallet::{Config, Device, Edges, Online, Payment, Redeemed, Resumed};
 
-use super::report::Party;
-use super::{Gas, gas_since, say};
+use super::report::{Accounts, Party};
+use super::{gas_since, say};
 use crate::clock;
 use crate::output::{Output, count, ether, rows};
 
@@ -97,7 +96,7 @@ pub(super) async fn run(_demo: &OfflineDemo, out: Output) -> eyre::Result<()> {
         ..AnvilOptions::default()
     })?;
     let world = World::new(&anvil).await?;
-    let before = world.balances().await?;
+    let before = world.accounts().balances(&world.client).await?;
     let first_block = world.client.head().await?.number + 1;
 
     say(out, "registering four wallets, each in a TPM of its own (swtpm)");
@@ -196,14 +195,15 @@ pub(super) async fn run(_demo: &OfflineDemo, out: Output) -> eyre::Result<()> {
         .await?
         .map_or(0, |coin| coin.left);
 
-    let after = world.balances().await?;
+    let after = world.accounts().balances(&world.client).await?;
     let last_block = world.client.head().await?.number;
     let gas = gas_since(world.client.provider(), first_block, last_block).await?;
-    let parties = world.parties(&before, &after, &gas);
-    let net = |party: &Party| party.after as i128 + party.gas_fee as i128 - party.before as i128;
+    let parties = world.accounts().parties(&before, &after, &gas);
     let kept = parties.last().map_or(0, |contract| contract.after);
-    let conserved =
-        parties.iter().map(net).sum::<i128>() == 0 && kept == 0 && left_in_coin == 0 && redeemed == COIN.0;
+    let conserved = parties.iter().map(Party::net).sum::<i128>() == 0
+        && kept == 0
+        && left_in_coin == 0
+        && redeemed == COIN.0;
     let deepest = exits
         .iter()
         .map(|exit| exit.path.hops.len())
@@ -216,7 +216,7 @@ pub(super) async fn run(_demo: &OfflineDemo, out: Output) -> eyre::Result<()> {
         "slashed": slashed.to_string(), "conserved": conserved, "bytes_depth_1": made[0].bytes,
         "bytes_per_history_entry": entry, "bytes_deepest_payment": made.iter().map(|made| made.bytes).max(),
         "gas_redeem_batch": batch.gas_used, "gas_prove_fork": proven.gas_used,
-        "parties": parties.iter().map(|party| json!({ "name": party.name, "net": net(party).to_string() })).collect::<Vec<_>>(),
+        "parties": parties.iter().map(|party| json!({ "name": party.name, "net": party.net().to_string() })).collect::<Vec<_>>(),
         "elapsed_s": started.elapsed().as_secs_f64(),
     });
     let ether_of = |amount: u128| ether(U256::from(amount));
@@ -273,7 +273,7 @@ pub(super) async fn run(_demo: &OfflineDemo, out: Output) -> eyre::Result<()> {
     for party in &parties {
         text.push((
             "",
-            format!("{:<9} {:>+24} wei besides gas", party.name, net(party)),
+            format!("{:<9} {:>+24} wei besides gas", party.name, party.net()),
         ));
     }
     out.answer(&value, rows(&text))?;
@@ -322,7 +322,7 @@ impl World {
         })
     }
 
-    fn everybody(&self) -> Vec<(&'static str, Address)> {
+    fn accounts(&self) -> Accounts {
         let owners = NAMES
             .into_iter()
             .zip(0..)
@@ -332,32 +332,12 @@ impl World {
             ("settler", self.settler_account.address()),
             ("contract", self.client.contract()),
         ];
-        owners.chain(rest).collect()
-    }
-
-    async fn balances(&self) -> eyre::Result<BTreeMap<Address, u128>> {
-        let mut balances = BTreeMap::new();
-        for (_, address) in self.everybody() {
-            let balance = self.client.balance(Address::ZERO, address, At::Latest).await?;
-            balances.insert(address, balance.0);
-        }
-        Ok(balances)
-    }
-
-    fn parties(
-        &self,
-        before: &BTreeMap<Address, u128>,
-        after: &BTreeMap<Address, u128>,
-        gas: &BTreeMap<Address, Gas>,
-    ) -> Vec<Party> {
-        let of = |(name, address): (&str, Address)| Party {
-            name: name.to_owned(),
-            address,
-            before: before.get(&address).copied().unwrap_or_default(),
-            after: after.get(&address).copied().unwrap_or_default(),
-            gas_fee: gas.get(&address).map_or(0, |gas| gas.fee),
-        };
-        self.everybody().into_iter().map(of).collect()
+        Accounts(
+            owners
+                .chain(rest)
+                .map(|(name, address)| (name.to_owned(), address))
+                .collect(),
+        )
     }
 
     fn config(&self) -> Config {

@@ -1,14 +1,16 @@
 //! What the demo found, as a table and as JSON. Money is judged here, from balances on chain alone.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use alloy::primitives::{Address, B256};
+use chain::{At, Client, Scheme};
 use protocol::channel::ChannelId;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use super::wei;
+use super::{Gas, wei};
 use crate::output::{count, ether, rows};
 
 /// The demo's result. Amounts in wei, times in seconds.
@@ -44,9 +46,46 @@ pub(super) struct Party {
     pub(super) gas_fee: u128,
 }
 
+/// Everybody whose money is looked at, the contract last.
+pub(super) struct Accounts(pub(super) Vec<(String, Address)>);
+
+impl Accounts {
+    /// Their native balances, now.
+    pub(super) async fn balances<S: Scheme>(
+        &self,
+        client: &Client<S>,
+    ) -> eyre::Result<BTreeMap<Address, u128>> {
+        let mut balances = BTreeMap::new();
+        for (_, address) in &self.0 {
+            balances.insert(
+                *address,
+                client.balance(Address::ZERO, *address, At::Latest).await?.0,
+            );
+        }
+        Ok(balances)
+    }
+
+    /// What became of each between two looks.
+    pub(super) fn parties(
+        self,
+        before: &BTreeMap<Address, u128>,
+        after: &BTreeMap<Address, u128>,
+        gas: &BTreeMap<Address, Gas>,
+    ) -> Vec<Party> {
+        let party = |(name, address): (String, Address)| Party {
+            name,
+            address,
+            before: before.get(&address).copied().unwrap_or_default(),
+            after: after.get(&address).copied().unwrap_or_default(),
+            gas_fee: gas.get(&address).map_or(0, |gas| gas.fee),
+        };
+        self.0.into_iter().map(party).collect()
+    }
+}
+
 impl Party {
     /// What it gained or lost besides gas.
-    fn net(&self) -> i128 {
+    pub(super) fn net(&self) -> i128 {
         self.after as i128 + self.gas_fee as i128 - self.before as i128
     }
 
