@@ -13,6 +13,7 @@ use merchant::ticket::{ClaimStepError, StartError};
 use payer::channel::{self, OpenError, RecoverError};
 use payer::ticket::{ApiError, EscrowError, PayError};
 use serde_json::json;
+use services::CallError;
 use services::bank::client::ClientError as BankError;
 use storage::StoreError;
 
@@ -211,8 +212,8 @@ fn of_channel(cause: &(dyn Error + 'static)) -> Option<u8> {
     if let Some(error) = cause.downcast_ref() {
         return Some(match error {
             _ if BankError::retry(error) => RETRY,
-            BankError::Refused(_) => REFUSED,
-            BankError::BadAddress(_) => USAGE,
+            BankError::Call(CallError::Refused(_)) => REFUSED,
+            BankError::Call(CallError::BadAddress(_)) => USAGE,
             _ => FAILED,
         });
     }

@@ -5,8 +5,13 @@
 //! - [`registrar`]: admits wallets of the offline scheme by the evidence of their trusted components.
 
 pub mod bank;
+#[cfg(feature = "client")]
+mod caller;
 mod decimal;
 #[cfg(feature = "server")]
 mod http;
 mod problem;
 pub mod registrar;
+
+#[cfg(feature = "client")]
+pub use caller::CallError;

@@ -10,6 +10,7 @@ use std::{
 };
 
 use alloy_primitives::{Address, B256};
+use micropay_services::CallError;
 use micropay_services::bank::{
     Policy,
     client::ClientError,
@@ -273,7 +274,7 @@ async fn attack_two_permits_for_one_channel_raced() {
                 Ok(granted) => {
                     given.insert(granted.admitted.signature().to_bytes().to_vec());
                 }
-                Err(ClientError::Refused(problem)) if problem.rule == "permit-exists" => {
+                Err(ClientError::Call(CallError::Refused(problem))) if problem.rule == "permit-exists" => {
                     assert_eq!(problem.status, 409);
                     assert!(problem.got.is_some() && problem.needed.is_some());
                     refused += 1;
@@ -615,7 +616,7 @@ async fn attack_client_believes_only_what_it_can_check() {
     ));
     assert!(matches!(
         elsewhere.permit(terms("a"), NOW, key("bank").address(), sign).await,
-        Err(ClientError::Refused(problem)) if problem.rule == "wrong-signer"
+        Err(ClientError::Call(CallError::Refused(problem))) if problem.rule == "wrong-signer"
     ));
     let wrong_key = running.caller().permit(terms("a"), NOW, vendor(), sign).await;
     assert!(matches!(wrong_key, Err(ClientError::Permit(_))));

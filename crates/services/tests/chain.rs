@@ -13,6 +13,7 @@ use chain::{
     anvil::{Anvil, AnvilOptions},
     deploy,
 };
+use micropay_services::CallError;
 use micropay_services::bank::{ChainLedger, Policy, client::ClientError, http::Limits};
 use protocol::channel::{AdmitRequest, Amount, Chain, Index, Key, Seconds, Signature, Timestamp, chain_seed};
 use storage::{MemoryStore, StoreIdentity, channel::ChannelDomainStore};
@@ -96,14 +97,14 @@ async fn permit_opens_and_tops_up_on_chain() {
     // Nobody is a customer yet.
     assert!(matches!(
         ask(0, 8, own).await,
-        Err(ClientError::Refused(problem)) if problem.rule == "reputation-too-low" && problem.got.as_deref() == Some("0")
+        Err(ClientError::Call(CallError::Refused(problem))) if problem.rule == "reputation-too-low" && problem.got.as_deref() == Some("0")
     ));
     reputation(payer.address(), 50).await;
     reputation(vendor, 51).await;
     let first = ask(0, 8, own).await.unwrap();
     assert!(matches!(
         ask(1, 16, own).await,
-        Err(ClientError::Refused(problem)) if problem.rule == "permit-exists"
+        Err(ClientError::Call(CallError::Refused(problem))) if problem.rule == "permit-exists"
     ));
     let open = openCall {
         permit: first.admitted.permit().fields().clone(),
@@ -118,7 +119,7 @@ async fn permit_opens_and_tops_up_on_chain() {
     act(&bank, setBankKeyCall { key: next.address() }.abi_encode(), 0).await;
     assert!(matches!(
         ask(1, 16, next.address()).await,
-        Err(ClientError::Refused(problem)) if problem.rule == "key-superseded"
+        Err(ClientError::Call(CallError::Refused(problem))) if problem.rule == "key-superseded"
     ));
     running.bank.rotate(next.clone());
     let second = ask(1, 16, next.address()).await.unwrap();

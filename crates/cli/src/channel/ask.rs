@@ -4,6 +4,7 @@ use alloy::primitives::{Address, B256};
 use chain::{At, Channels, Client};
 use eyre::{WrapErr, ensure};
 use protocol::channel::{AdmitRequest, Admitted, ChannelId, Index, Key, Signature};
+use services::CallError;
 use services::bank::client::{BankClient, ClientError};
 use services::bank::wire::BankAnswer;
 use url::Url;
@@ -46,7 +47,9 @@ impl AskedBank {
         let sign = |digest: B256| Ok::<Signature, std::convert::Infallible>(account.sign(digest));
         match self.client.permit(terms, clock::now(), self.key, sign).await {
             Ok(granted) => Ok(Permitted::Granted(Box::new(granted.admitted))),
-            Err(ClientError::Refused(problem)) if problem.rule == "permit-exists" => Ok(Permitted::Other),
+            Err(ClientError::Call(CallError::Refused(problem))) if problem.rule == "permit-exists" => {
+                Ok(Permitted::Other)
+            }
             Err(error) => Err(error),
         }
     }

@@ -1,15 +1,11 @@
 //! The wallet's side: asks a registrar, and believes what it can check.
 
-use std::time::Duration;
-
 use alloy_primitives::{Address, B256, Bytes};
 use protocol::offline::{
     ClassId, Coin, DecodeError, Domain, IndexName, ListError, LogEntry, LogError, RevocationList, Sequence,
     SignatureError, SignedDeposit, SignedLogCheckpoint, SignedRegistration, SignedRevocationList, Timestamp,
     VouchedRegistration, WalletId, WalletKey, WalletKeyError, WalletSignature, WalletSignatureError,
 };
-use reqwest::{Response, StatusCode};
-use serde::{Serialize, de::DeserializeOwned};
 use trusted::{
     Certified, Genesis, Head, LogsTransfers as _, MessageDigest, PublicKey, Signature, Tpm, TrustedError,
     TrustedWallet,
@@ -21,10 +17,11 @@ use super::{
     RegistrationRequest, RenewalRequest,
     wire::{
         AuthorisationAnswer, AuthorisationBody, BegunAnswer, CertificateFields, CheckpointBody,
-        CompletionBody, DepositBody, Problem, RegistrarAnswer, RegistrationBody, RenewalBody,
-        RevocationsAnswer, SignedAnswer,
+        CompletionBody, DepositBody, RegistrarAnswer, RegistrationBody, RenewalBody, RevocationsAnswer,
+        SignedAnswer,
     },
 };
+use crate::caller::{CallError, Caller};
 
 /// Longest answer that is read: a revocation list of the most entries, in hexadecimal.
 const ANSWER_BYTES: usize = 5 * 1024 * 1024;
@@ -32,8 +29,7 @@ const ANSWER_BYTES: usize = 5 * 1024 * 1024;
 /// A registrar's address on the web, and who the registrar is.
 #[derive(Clone, Debug)]
 pub struct RegistrarClient {
-    http: reqwest::Client,
-    base: Url,
+    caller: Caller,
     domain: Domain,
     registrar: Address,
 }
@@ -51,29 +47,9 @@ pub struct Terms {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// The address is none that a path can be put on.
-    #[error("{0} is not the address of a registrar")]
-    BadAddress(Url),
-    /// No answer.
-    #[error("the registrar cannot be reached: {0}")]
-    Unreachable(#[from] reqwest::Error),
-    /// The registrar refuses, and says why.
-    #[error("the registrar refuses ({}): {}", .0.rule, .0.detail)]
-    Refused(Box<Problem>),
-    /// The answer is not the registrar's, or not understood.
-    #[error("the registrar answers {status} and not what was expected: {problem}")]
-    Rubbish {
-        /// HTTP status.
-        status: u16,
-        /// What is wrong with the answer.
-        problem: String,
-    },
-    /// The answer is too long.
-    #[error("the registrar answers more than {limit} bytes")]
-    AnswerTooLong {
-        /// The limit.
-        limit: usize,
-    },
+    /// The registrar did not answer, or refuses.
+    #[error("the registrar {0}")]
+    Call(#[from] CallError),
     /// Another registrar, chain or contract answers, or something about another wallet.
     #[error("{field} is {got}, not {expected}")]
     Other {
@@ -111,9 +87,7 @@ impl ClientError {
     /// Whether the same request can succeed later.
     pub fn retry(&self) -> bool {
         match self {
-            Self::Unreachable(error) => !error.is_builder(),
-            Self::Refused(problem) => problem.retry,
-            Self::Rubbish { status, .. } => *status >= 500,
+            Self::Call(error) => error.retry(),
             _ => false,
         }
     }
@@ -126,16 +100,8 @@ impl RegistrarClient {
     ///
     /// [`ClientError::BadAddress`], or there is no client.
     pub fn new(base: Url, domain: Domain, registrar: Address) -> Result<Self, ClientError> {
-        if base.cannot_be_a_base() || !matches!(base.scheme(), "http" | "https") {
-            return Err(ClientError::BadAddress(base));
-        }
-        let http = reqwest::Client::builder()
-            .timeout(Duration::from_secs(30))
-            .redirect(reqwest::redirect::Policy::none())
-            .build()?;
         Ok(Self {
-            http,
-            base,
+            caller: Caller::new(base, ANSWER_BYTES)?,
             domain,
             registrar,
         })
@@ -147,7 +113,7 @@ impl RegistrarClient {
     ///
     /// [`ClientError`].
     pub async fn about(&self) -> Result<RegistrarAnswer, ClientError> {
-        let answer: RegistrarAnswer = self.get("/v1/registrar").await?;
+        let answer: RegistrarAnswer = self.caller.get("/v1/registrar").await?;
         same("the registrar", answer.registrar, self.registrar)?;
         same("its chain", answer.chain_id, self.domain.chain_id())?;
         same("its vault", answer.contract, self.domain.contract())?;
@@ -274,7 +240,7 @@ impl RegistrarClient {
         };
         let signature = sign(component, request.digest(&self.domain))?;
         let body = RegistrationBody::new(&request, &signature);
-        let answer: BegunAnswer = self.post("/v1/registrations", &body).await?;
+        let answer: BegunAnswer = self.caller.post("/v1/registrations", &body).await?;
         same("the wallet", answer.wallet, request.key.wallet().0)?;
         Ok(answer)
     }
@@ -291,8 +257,8 @@ impl RegistrarClient {
         nonce: B256,
     ) -> Result<AuthorisationAnswer, ClientError> {
         let body = AuthorisationBody { secret, nonce };
-        self.post(&format!("/v1/registrations/{wallet}/authorisation"), &body)
-            .await
+        let path = format!("/v1/registrations/{wallet}/authorisation");
+        Ok(self.caller.post(&path, &body).await?)
     }
 
     /// A TPM's last step alone.
@@ -323,7 +289,7 @@ impl RegistrarClient {
         body: &CompletionBody,
     ) -> Result<VouchedRegistration, ClientError> {
         let path = format!("/v1/registrations/{}/completion", key.wallet());
-        let answer: SignedAnswer = self.post(&path, body).await?;
+        let answer: SignedAnswer = self.caller.post(&path, body).await?;
         self.vouched(key, terms, &answer.signed)
     }
 
@@ -337,7 +303,10 @@ impl RegistrarClient {
         key: &WalletKey,
         terms: Terms,
     ) -> Result<SignedRegistration, ClientError> {
-        let answer: SignedAnswer = self.get(&format!("/v1/registrations/{}", key.wallet())).await?;
+        let answer: SignedAnswer = self
+            .caller
+            .get(&format!("/v1/registrations/{}", key.wallet()))
+            .await?;
         let signed = SignedRegistration::decode(&self.domain, &answer.signed)?;
         same("the wallet", signed.wallet(), key.wallet())?;
         same("the owner", signed.owner, terms.owner)?;
@@ -364,7 +333,10 @@ impl RegistrarClient {
         };
         let signature = sign(component, request.digest(&self.domain))?;
         let path = format!("/v1/registrations/{}/renewal", key.wallet());
-        let answer: SignedAnswer = self.post(&path, &RenewalBody::new(&request, &signature)).await?;
+        let answer: SignedAnswer = self
+            .caller
+            .post(&path, &RenewalBody::new(&request, &signature))
+            .await?;
         self.vouched(&key, terms, &answer.signed)
     }
 
@@ -374,7 +346,7 @@ impl RegistrarClient {
     ///
     /// [`ClientError`].
     pub async fn receipt(&self, coin: &Coin) -> Result<SignedDeposit, ClientError> {
-        let answer: SignedAnswer = self.post("/v1/deposits", &DepositBody::from(coin)).await?;
+        let answer: SignedAnswer = self.caller.post("/v1/deposits", &DepositBody::from(coin)).await?;
         let signed = SignedDeposit::decode(&self.domain, &answer.signed)?;
         let (got, asked) = (self.domain.coin_id(&signed.coin), self.domain.coin_id(coin));
         same("the coin", got, asked)?;
@@ -404,7 +376,7 @@ impl RegistrarClient {
                 signature: Bytes::copy_from_slice(&certified.signature.0),
             },
         };
-        let answer: SignedAnswer = self.post("/v1/checkpoints", &body).await?;
+        let answer: SignedAnswer = self.caller.post("/v1/checkpoints", &body).await?;
         let signed = SignedLogCheckpoint::decode(&self.domain, &answer.signed)?;
         signed.check(&self.domain, wallet, self.registrar)?;
         Ok(signed)
@@ -416,7 +388,7 @@ impl RegistrarClient {
     ///
     /// [`ClientError`].
     pub async fn revocations(&self) -> Result<RevocationList, ClientError> {
-        let answer: RevocationsAnswer = self.get("/v1/revocations").await?;
+        let answer: RevocationsAnswer = self.caller.get("/v1/revocations").await?;
         let list = SignedRevocationList::decode(&self.domain, &answer.signed)?.verify(&self.domain)?;
         same("who signed", list.registrar(), self.registrar)?;
         Ok(list)
@@ -434,28 +406,6 @@ impl RegistrarClient {
         same("the class", vouched.registration.class, terms.class)?;
         same("who signed", vouched.registrar(&self.domain)?, self.registrar)?;
         Ok(vouched)
-    }
-
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        read(self.http.get(self.place(path)).send().await?).await
-    }
-
-    async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ClientError> {
-        let body = serde_json::to_vec(body).map_err(|error| rubbish(&error.to_string()))?;
-        let sent = self
-            .http
-            .post(self.place(path))
-            .header(reqwest::header::CONTENT_TYPE, "application/json")
-            .body(body);
-        read(sent.send().await?).await
-    }
-
-    /// The interface may stand under a path of its own.
-    fn place(&self, path: &str) -> Url {
-        let mut url = self.base.clone();
-        let prefix = self.base.path().trim_end_matches('/');
-        url.set_path(&format!("{prefix}{path}"));
-        url
     }
 }
 
@@ -499,34 +449,15 @@ fn same<T: Copy + PartialEq + ToString>(field: &'static str, got: T, expected: T
 }
 
 fn rubbish(problem: &str) -> ClientError {
-    ClientError::Rubbish {
+    CallError::Rubbish {
         status: 0,
         problem: problem.to_owned(),
     }
+    .into()
 }
 
 fn fixed<const N: usize>(bytes: &[u8]) -> Result<[u8; N], ClientError> {
     bytes
         .try_into()
         .map_err(|_| rubbish(&format!("{} bytes, not {N}", bytes.len())))
-}
-
-async fn read<T: DeserializeOwned>(mut response: Response) -> Result<T, ClientError> {
-    let status = response.status();
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await? {
-        if body.len() + chunk.len() > ANSWER_BYTES {
-            return Err(ClientError::AnswerTooLong { limit: ANSWER_BYTES });
-        }
-        body.extend_from_slice(&chunk);
-    }
-    let rubbish = |error: serde_json::Error| ClientError::Rubbish {
-        status: status.as_u16(),
-        problem: error.to_string(),
-    };
-    if status == StatusCode::OK {
-        return serde_json::from_slice(&body).map_err(rubbish);
-    }
-    let problem = serde_json::from_slice(&body).map_err(rubbish)?;
-    Err(ClientError::Refused(Box::new(problem)))
 }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use alloy_primitives::{Address, B256, keccak256};
+use micropay_services::CallError;
 use micropay_services::registrar::{
     FinalDeposit, FinalDeposits, FinalWallet, FinalWallets, Keys, Policy, Registrar, VaultError,
     client::{ClientError, RegistrarClient, Terms},
@@ -342,7 +343,7 @@ impl Running {
 /// The rule by which it was refused.
 pub(crate) fn rule<T: std::fmt::Debug>(answer: Result<T, ClientError>) -> String {
     match answer {
-        Err(ClientError::Refused(problem)) => problem.rule,
+        Err(ClientError::Call(CallError::Refused(problem))) => problem.rule,
         other => format!("{other:?}"),
     }
 }
