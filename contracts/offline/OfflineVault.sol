@@ -897,7 +897,7 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
         uint256 sequence = walk.hop.sequence;
         Exits storage slot = _exits[walk.wallet][sequence / GROUP];
         (uint96 bits, uint160 paid) = (slot.bits, slot.paid);
-        uint256 bit = 1 << (sequence % GROUP);
+        uint256 bit = uint256(1) << (sequence % GROUP);
         if (bits & bit != 0) {
             _refuse(walk, SequencePaid.selector, sequence, bits);
             return walk;
