@@ -6,7 +6,7 @@
 use alloy_primitives::{Address, B256};
 use micropay_protocol::offline::{
     AcceptedClass, Amount, ClassId, Coin, ConfirmationCode, DepositNonce, DepositReceipt, Domain, Exposure,
-    Invoice, Key, NameHash, Nonce32, Payee, PayeePolicy, Payer, PayerPolicy, Proof, Registration,
+    Invoice, InvoiceTerms, Key, NameHash, Payee, PayeePolicy, Payer, PayerPolicy, Proof, Registration,
     SignedAcceptance, SignedDeposit, SignedInvoice, SignedRegistration, SignedRevocationList, SoftwareKey,
     Step, Timestamp, View, Waiting, Wallet,
 };
@@ -65,16 +65,21 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // invoice: from here on nobody needs a network.
     let shop_key = SoftwareKey::from_bytes(&[3; 32])?;
+    let terms = InvoiceTerms {
+        salt: B256::repeat_byte(7),
+        classes: vec![(registrar.address(), class)],
+    };
     let invoice = Invoice {
         payee: shop_key.public_key().wallet(),
         asset: Address::ZERO,
         amount: Amount(300),
-        nonce: Nonce32(B256::repeat_byte(7)),
+        nonce: terms.nonce(),
         issued_at: NOW,
     };
     let asked = SignedInvoice {
         key: *shop_key.public_key(),
         invoice,
+        terms,
         signature: shop_key.sign(domain.invoice_digest(&invoice).0.as_slice()),
     };
     println!("invoice     {:4} bytes", asked.encode(&domain).len());

@@ -281,7 +281,7 @@ fn check_component(component: &mut impl TrustedWallet, wallet: &Wallet) -> Resul
 pub(crate) fn over(payer: &AnyPayer, wallet: Wallet) -> Arc<AnyPayer> {
     Arc::new(match payer {
         AnyPayer::Idle(_) => Payer::new(wallet).into(),
-        AnyPayer::Reserved(payer) => Payer::resume(wallet, *payer.state()).into(),
+        AnyPayer::Reserved(payer) => Payer::resume(wallet, payer.state().clone()).into(),
         AnyPayer::Chosen(payer) => Payer::resume(wallet, payer.state().clone()).into(),
         AnyPayer::Committed(payer) => Payer::resume(wallet, payer.state().clone()).into(),
     })

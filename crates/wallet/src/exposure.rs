@@ -5,8 +5,8 @@ use std::collections::{HashMap, hash_map::Entry};
 
 use alloy_primitives::Address;
 use protocol::offline::{
-    ClassId, Domain, Exposure, Fragment, Judged, Output, Path, SignatureError, SignedRegistration,
-    TransferDigest, Wallet, WalletId,
+    ClassId, Domain, Exposure, Judged, Output, Path, SignatureError, SignedRegistration, TransferDigest,
+    Wallet, WalletId,
 };
 
 /// Who signed which registration; recovered once.
@@ -27,18 +27,22 @@ pub(crate) fn exposure(
     let left = exits.iter().map(|path| (*path, Output::Payee));
     for (path, output) in held.chain(left) {
         let fragment = path.fragment(domain, output);
-        exposure.add(&depends(domain, wallet.id(), path, fragment, registrars)?);
+        exposure.add(&Judged {
+            fragment,
+            transfer: TransferDigest::default(),
+            depends_on: depends(domain, wallet.id(), path, registrars)?,
+        });
     }
     Ok(exposure)
 }
 
-fn depends(
+/// The classes of the others whose wallets spent on a path.
+pub(crate) fn depends(
     domain: &Domain,
     me: WalletId,
     path: &Path,
-    fragment: Fragment,
     registrars: &mut Registrars,
-) -> Result<Judged, SignatureError> {
+) -> Result<Vec<(Address, ClassId)>, SignatureError> {
     let mut depends_on = Vec::new();
     for hop in &path.hops {
         let Some(wallet) = path.wallets.get(hop.payer) else {
@@ -53,14 +57,10 @@ fn depends(
             depends_on.push(class);
         }
     }
-    Ok(Judged {
-        fragment,
-        transfer: TransferDigest::default(),
-        depends_on,
-    })
+    Ok(depends_on)
 }
 
-fn registrar(
+pub(crate) fn registrar(
     domain: &Domain,
     id: WalletId,
     wallet: &SignedRegistration,

@@ -313,11 +313,14 @@ impl Online {
             .await
     }
 
-    /// The path, with what the contract has not seen of its logs.
+    /// The path, with what the contract has not seen of its logs, and where it finds the exit's part of the coin.
     async fn path_to_sol(&self, path: &Path) -> Result<bindings::offline::Path, OnlineError> {
         let client = self.client();
+        let domain = client.domain();
         let heads = client.settled_heads(path, At::Latest).await?;
-        Ok(path.to_sol(&client.domain(), Amount::ZERO, &heads))
+        let coin = domain.coin_id(&path.deposit.coin);
+        let (near, _) = client.free_part_of(coin, path.place(&domain), At::Latest).await?;
+        Ok(path.to_sol(&domain, near, &heads))
     }
 
     /// A call that takes `amount` of `asset` from the sender, with its approval first where the asset is a token.

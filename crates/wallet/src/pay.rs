@@ -6,8 +6,8 @@ use std::sync::Arc;
 use alloy_primitives::B256;
 use protocol::offline::{
     AnyPayer, Chosen, Committed, ConfirmationCode, Domain, Evidence, Input, InvoiceDigest, LogEntry,
-    MAX_HISTORY, MAX_PAYMENT_BYTES, Path, Payer, Reserved, SignedAcceptance, SignedInvoice, SignedRejection,
-    Timestamp, TransferDigest, Wallet,
+    MAX_HISTORY, MAX_PAYMENT_BYTES, Path, PayError, Payer, Reserved, SignedAcceptance, SignedInvoice,
+    SignedRejection, Timestamp, TransferDigest, Wallet,
 };
 use storage::offline::{
     Event, EventKind, OutgoingRecord, OutgoingStage, OutgoingState, SavedWallet, WalletSave, WalletVersion,
@@ -16,6 +16,7 @@ use tracing::info;
 use trusted::TrustedWallet;
 
 use crate::device::{Store, event};
+use crate::exposure::{depends, registrar};
 use crate::{Config, Device, DeviceError, Result, bridge};
 
 /// More than a hop has without its history: certificate, registration, a gap of 64 siblings.
@@ -168,7 +169,7 @@ impl<C: TrustedWallet, S: Store> Device<C, S> {
         let saved = self.load().await?;
         match &*saved.payer {
             AnyPayer::Idle(_) | AnyPayer::Committed(_) => Ok(Resumed::Idle),
-            AnyPayer::Reserved(payer) => Ok(Resumed::Reserved(Box::new(payer.state().invoice))),
+            AnyPayer::Reserved(payer) => Ok(Resumed::Reserved(Box::new(payer.state().invoice.clone()))),
             AnyPayer::Chosen(payer) => {
                 let payment = self.finish(saved.version, payer.clone()).await?;
                 Ok(Resumed::Released(Box::new(payment)))
@@ -271,15 +272,34 @@ impl<C: TrustedWallet, S: Store> Device<C, S> {
         let now = self.now();
         bridge::check_in_step(&mut self.component, domain, wallet)?;
         let settled_after = now.plus(payee.settle_margin).plus(payee.window());
+        let (id, class) = (wallet.id(), wallet.registration.class);
+        let registrar = registrar(domain, id, &wallet.registration, &mut self.registrars)?;
+        if !invoice.terms.takes(registrar, class) {
+            let refused = PayError::ClassNotTaken {
+                registrar,
+                class,
+                payee: invoice.invoice.payee,
+                accepted: invoice.terms.classes.len(),
+            };
+            return Err(refused.into());
+        }
         let mut takeable = wallet.clone();
-        takeable.holdings.retain(|holding| {
+        takeable.holdings.clear();
+        for holding in &wallet.holdings {
             let fragment = holding.fragment(domain);
-            fragment.settle_by >= settled_after && fragment.depth.0 < payee.max_hops
-        });
+            if fragment.settle_by >= settled_after
+                && fragment.depth.0 < payee.max_hops
+                && depends(domain, id, &holding.path, &mut self.registrars)?
+                    .iter()
+                    .all(|(registrar, class)| invoice.terms.takes(*registrar, *class))
+            {
+                takeable.holdings.push(holding.clone());
+            }
+        }
         let reserved = Payer::new(takeable)
             .reserve(domain, invoice, payer, now)
             .map_err(|stopped| stopped.error)?;
-        let state = *reserved.state();
+        let state = reserved.state().clone();
         check_size(domain, wallet, state.input)?;
         Ok(Payer::resume(wallet.clone(), state))
     }
@@ -404,7 +424,12 @@ pub(crate) fn outgoing_event(
 ) -> Option<Event> {
     let transfer = record.transfer()?;
     let subject: B256 = record.digest(domain).0;
-    let other = record.outgoing.committed().invoice.map(|_| transfer.payee);
+    let other = record
+        .outgoing
+        .committed()
+        .invoice
+        .as_ref()
+        .map(|_| transfer.payee);
     let asset = record.outgoing.payment().deposit.coin.asset;
     Some(event(kind, at, subject, asset, transfer.amount, other))
 }

@@ -1,9 +1,9 @@
 //! The payee's steps: invoice, receive, reject; and import, by which a wallet is paid from the chain. What is taken is saved
 //! before it is answered, and the answer is saved before it leaves: it is the same each time.
 
-use alloy_primitives::Address;
+use alloy_primitives::{Address, B256};
 use protocol::offline::{
-    Amount, AnyPayer, Credited, Domain, Invoice, InvoiceDigest, Nonce32, Path, Payee, Refusal, Rejected,
+    Amount, AnyPayer, Credited, Domain, Invoice, InvoiceDigest, InvoiceTerms, Path, Payee, Refusal, Rejected,
     SignedAcceptance, SignedDeposit, SignedInvoice, SignedRejection, Timestamp, View, Waiting,
 };
 use storage::offline::{
@@ -59,11 +59,12 @@ impl<C: TrustedWallet, S: Store> Device<C, S> {
         Ok(true)
     }
 
-    /// Asks for money.
+    /// Asks for money, of those whom it could be taken from now.
     ///
     /// # Errors
     ///
     /// [`DeviceError::LogSetBack`] or [`DeviceError::SequenceSetBack`]: a wallet that cannot pay asks for nothing.
+    /// [`DeviceError::Refused`] if nobody's payment would be taken.
     pub async fn invoice(&mut self, asset: Address, amount: Amount) -> Result<SignedInvoice> {
         let saved = self.load().await?;
         let wallet = saved.payer.wallet();
@@ -71,14 +72,20 @@ impl<C: TrustedWallet, S: Store> Device<C, S> {
             bridge::check_in_step(&mut self.component, &self.config.domain, wallet)?;
         }
         let (payee, key) = (wallet.id(), wallet.registration.key);
+        let classes = self.judge(&saved, |_, view| view.takes(asset, amount)).await?;
+        let mut terms = InvoiceTerms {
+            salt: B256::ZERO,
+            classes,
+        };
         let mut tries = 0;
         let invoice = loop {
             tries += 1;
+            terms.salt = (self.config.edges.random)();
             let invoice = Invoice {
                 payee,
                 asset,
                 amount,
-                nonce: Nonce32((self.config.edges.random)()),
+                nonce: terms.nonce(),
                 issued_at: self.now(),
             };
             let digest = self.config.domain.invoice_digest(&invoice);
@@ -87,6 +94,7 @@ impl<C: TrustedWallet, S: Store> Device<C, S> {
                     break SignedInvoice {
                         key,
                         invoice,
+                        terms,
                         signature,
                     };
                 }
@@ -98,7 +106,7 @@ impl<C: TrustedWallet, S: Store> Device<C, S> {
         let save = WalletSave {
             from: saved.version,
             invoices: vec![InvoiceRecord {
-                invoice,
+                invoice: invoice.clone(),
                 state: InvoiceState::Waiting,
             }],
             ..WalletSave::default()
@@ -149,7 +157,7 @@ impl<C: TrustedWallet, S: Store> Device<C, S> {
             }
         };
         let credited = Box::new(credited);
-        self.credit(saved, invoice, credited.clone()).await?;
+        self.credit(saved, invoice.clone(), credited.clone()).await?;
         self.answer(invoice, credited, Standing::OfflineAccepted).await
     }
 
@@ -180,7 +188,7 @@ impl<C: TrustedWallet, S: Store> Device<C, S> {
                 let save = WalletSave {
                     from: saved.version,
                     invoices: vec![InvoiceRecord {
-                        invoice,
+                        invoice: invoice.clone(),
                         state: InvoiceState::Rejected { at, answer: None },
                     }],
                     events: vec![event(EventKind::Rejected, at, digest.0, asset, amount, None)],
@@ -214,11 +222,11 @@ impl<C: TrustedWallet, S: Store> Device<C, S> {
     }
 
     /// Judges in view of what is held, and what is known of revocations.
-    async fn judge(
+    async fn judge<T>(
         &mut self,
         saved: &SavedWallet,
-        judge: impl FnOnce(&Domain, &View<'_>) -> Result<Payee<Credited>, Refusal>,
-    ) -> Result<Payee<Credited>> {
+        judge: impl FnOnce(&Domain, &View<'_>) -> Result<T, Refusal>,
+    ) -> Result<T> {
         let unsettled = [OutgoingStage::Released, OutgoingStage::Claimed];
         let exits = self.exits(&unsettled).await?;
         let exits: Vec<&Path> = exits.iter().map(|record| record.outgoing.payment()).collect();

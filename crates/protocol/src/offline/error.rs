@@ -499,6 +499,14 @@ pub enum Refusal {
         /// The coin's.
         asset: Address,
     },
+    /// The payee takes nothing in this asset from anybody.
+    #[error("none of the {classes} accepted classes is accepted in {asset}")]
+    NoClassAccepted {
+        /// What was to be asked for.
+        asset: Address,
+        /// How many classes are accepted, in any asset.
+        classes: usize,
+    },
     /// It is worth less than its gas.
     #[error("{got}, less than {needed}")]
     FragmentTooSmall {
@@ -635,6 +643,18 @@ pub enum PayError {
         valid_until: Timestamp,
         /// The payer's clock.
         now: Timestamp,
+    },
+    /// The payee does not let this wallet pay: its class is none of those that it accepts, or may owe it no more.
+    #[error("class {class} of {registrar} is none of the {accepted} that {payee} lets pay")]
+    ClassNotTaken {
+        /// Who vouches for this wallet.
+        registrar: Address,
+        /// This wallet's class.
+        class: ClassId,
+        /// Who asks.
+        payee: WalletId,
+        /// How many classes may pay.
+        accepted: usize,
     },
     /// No coin or fragment is large enough. Inputs are not joined.
     #[error("asked is {needed}, the largest is {largest}")]
@@ -942,6 +962,7 @@ impl Refusal {
             Self::SettleTooSoon { .. } => "settle-too-soon",
             Self::Path(error) => error.rule(),
             Self::DevClass { .. } => "dev-class",
+            Self::NoClassAccepted { .. } => "no-class-accepted",
             Self::ClassNotAccepted { .. } => "class-not-accepted",
             Self::FragmentTooSmall { .. } => "fragment-too-small",
             Self::AboveAcceptLimit { .. } => "above-accept-limit",
@@ -966,6 +987,7 @@ impl PayError {
             Self::InvoiceFromFuture { .. } => "invoice-from-future",
             Self::InvoiceStale { .. } => "invoice-stale",
             Self::RegistrationExpired { .. } => "registration-expired",
+            Self::ClassNotTaken { .. } => "class-not-taken",
             Self::NoInput { .. } => "no-input",
             Self::NoSuchHolding { .. } => "no-such-holding",
             Self::NotMine { .. } => "not-mine",

@@ -1,10 +1,11 @@
 //! The payee's words: an Invoice asks for money, an Acceptance says that it is held, a Rejection that it is not wanted.
 //! All three are signed by the payee's wallet key.
 
-use alloy_primitives::Address;
+use alloy_primitives::{Address, B256, Keccak256};
 
 use super::{
-    Amount, Domain, InvoiceDigest, Nonce32, Timestamp, TransferDigest, WalletId, WalletKey, WalletSignature,
+    Amount, ClassId, Domain, InvoiceDigest, Nonce32, Timestamp, TransferDigest, WalletId, WalletKey,
+    WalletSignature,
 };
 
 /// The first message: what is asked for. The nonce makes it the payee's own, and the transfer contains its digest.
@@ -22,13 +23,26 @@ pub struct Invoice {
     pub issued_at: Timestamp,
 }
 
-/// An invoice as it travels. `payee` follows from the key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whose wallets the payee lets pay an invoice. A payment that is committed and then refused is lost to its payer until the
+/// coin's time is over; so a payer is told before. The invoice's nonce is the hash of these terms: who signed the one signed
+/// the other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InvoiceTerms {
+    /// Random, never used before by this wallet.
+    pub salt: B256,
+    /// Registrars and their classes whose wallets may be on the path, the payer's included.
+    pub classes: Vec<(Address, ClassId)>,
+}
+
+/// An invoice as it travels. `payee` follows from the key, `nonce` from the terms.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedInvoice {
     /// The payee's key.
     pub key: WalletKey,
     /// What is asked for.
     pub invoice: Invoice,
+    /// Of whom.
+    pub terms: InvoiceTerms,
     /// The payee's.
     pub signature: WalletSignature,
 }
@@ -73,10 +87,38 @@ pub struct SignedRejection {
     pub signature: WalletSignature,
 }
 
+impl InvoiceTerms {
+    /// Bytes of a class: its registrar, and its number.
+    pub(super) const CLASS_LENGTH: usize = Address::len_bytes() + size_of::<u32>();
+    /// More classes do not travel: an invoice is one QR code.
+    pub const MOST_CLASSES: usize = 8;
+
+    /// `keccak256(salt ‖ registrar ‖ class ‖ …)`
+    pub fn nonce(&self) -> Nonce32 {
+        let mut hash = Keccak256::new();
+        hash.update(self.salt);
+        hash.update(self.classes_to_bytes());
+        Nonce32(hash.finalize())
+    }
+
+    /// Whether wallets of this class may pay.
+    pub fn takes(&self, registrar: Address, class: ClassId) -> bool {
+        self.classes.contains(&(registrar, class))
+    }
+
+    pub(super) fn classes_to_bytes(&self) -> Vec<u8> {
+        let classes = self.classes.iter();
+        classes
+            .flat_map(|(registrar, class)| registrar.iter().copied().chain(class.0.to_be_bytes()))
+            .collect()
+    }
+}
+
 impl SignedInvoice {
-    /// Whether the key is the payee's and signed the invoice.
+    /// Whether the key is the payee's and signed the invoice with these terms.
     pub fn verify(&self, domain: &Domain) -> bool {
         self.key.wallet() == self.invoice.payee
+            && self.terms.nonce() == self.invoice.nonce
             && self
                 .key
                 .verify(domain.invoice_digest(&self.invoice).0.as_slice(), &self.signature)

@@ -32,7 +32,9 @@ pub use error::{
     CertificateError, DecodeError, ListError, LogError, PathError, PayError, Refusal, Unbuilt,
     WalletKeyError, WalletSignatureError,
 };
-pub use invoice::{Acceptance, Invoice, Rejection, SignedAcceptance, SignedInvoice, SignedRejection};
+pub use invoice::{
+    Acceptance, Invoice, InvoiceTerms, Rejection, SignedAcceptance, SignedInvoice, SignedRejection,
+};
 pub use key::{SoftwareKey, WalletKey, WalletSignature};
 pub use log::{Base, LogCheckpoint, LogEntry, LogProof, SignedLogCheckpoint};
 pub use path::{Evidence, Fragment, Hop, Path, ProvenPath};

@@ -44,7 +44,7 @@ pub struct Payer<S> {
 pub struct Idle;
 
 /// An input is set aside for an invoice. Nothing has happened yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reserved {
     /// What will be paid.
     pub invoice: SignedInvoice,
@@ -182,7 +182,7 @@ impl Payer<Idle> {
             Ok(input) => Ok(Payer {
                 wallet: self.wallet,
                 state: Reserved {
-                    invoice: *invoice,
+                    invoice: invoice.clone(),
                     input,
                 },
             }),
@@ -327,16 +327,17 @@ impl Payer<Reserved> {
         domain: &Domain,
         signed: &SignedRejection,
     ) -> Result<Payer<Idle>, Box<Stopped<Self>>> {
-        let invoice = self.state.invoice;
+        let invoice = &self.state.invoice;
         let needed = domain.invoice_digest(&invoice.invoice);
         let got = signed.rejection.invoice;
         if got != needed {
             return self.stopped(PayError::WrongInvoice { got, needed });
         }
         if !signed.verify(domain, &invoice.key) {
+            let payee = invoice.invoice.payee;
             return self.stopped(PayError::NotSignedByPayee {
                 got: signed.rejection.payee,
-                payee: invoice.invoice.payee,
+                payee,
             });
         }
         Ok(self.abort())
@@ -344,7 +345,7 @@ impl Payer<Reserved> {
 
     /// Chooses the transfer. To be saved before the component is asked for anything; there is no abort from here.
     pub fn commit(self, domain: &Domain, now: Timestamp) -> Result<Payer<Chosen>, Box<Stopped<Self>>> {
-        let Reserved { invoice, input } = self.state;
+        let Reserved { invoice, input } = self.state.clone();
         let held = self.wallet.holdings.len();
         let amount = invoice.invoice.amount;
         let change = self
@@ -441,10 +442,12 @@ impl Payer<Chosen> {
         wallet
             .paid
             .retain(|paid| paid.issued_at.plus(Seconds::DAY) >= transfer.issued_at);
-        wallet.paid.extend(self.state.invoice.map(|signed| PaidInvoice {
-            invoice: transfer.invoice,
-            issued_at: signed.invoice.issued_at,
-        }));
+        wallet
+            .paid
+            .extend(self.state.invoice.as_ref().map(|signed| PaidInvoice {
+                invoice: transfer.invoice,
+                issued_at: signed.invoice.issued_at,
+            }));
         if let Some(log) = &mut wallet.log {
             log.entries.push(transfer.entry(digest));
         }
@@ -457,7 +460,7 @@ impl Payer<Chosen> {
         Ok(Payer {
             wallet,
             state: Committed {
-                invoice: self.state.invoice,
+                invoice: self.state.invoice.clone(),
                 payment: path,
             },
         })

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use alloy_primitives::Address;
 
 use super::{
-    Amount, ClassId, Domain, Fragment, Invoice, MAX_HOPS, Output, Path, ProvenPath, Refusal, RevocationList,
-    Seconds, Timestamp, Transfer, TransferDigest, WalletId,
+    Amount, ClassId, Domain, Fragment, Invoice, InvoiceTerms, MAX_HOPS, Output, Path, ProvenPath, Refusal,
+    RevocationList, Seconds, Timestamp, Transfer, TransferDigest, WalletId,
 };
 
 /// How long the contract redeems what a revoked wallet transferred before (D5).
@@ -107,6 +107,40 @@ impl PayeePolicy {
         self.classes.iter().find(|accepted| {
             (accepted.registrar, accepted.class, accepted.asset) == (registrar, class, asset)
         })
+    }
+}
+
+impl View<'_> {
+    /// Whose wallets may pay so much of an asset now: what an invoice says. Not more than an invoice has room for.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NoClassAccepted`] if there is no class for the asset; else why the first of them may not pay, if none may.
+    pub fn takes(&self, asset: Address, amount: Amount) -> Result<Vec<(Address, ClassId)>, Refusal> {
+        let mut classes = Vec::new();
+        let mut refused = None;
+        for accepted in self
+            .policy
+            .classes
+            .iter()
+            .filter(|accepted| accepted.asset == asset)
+        {
+            let (registrar, class) = (accepted.registrar, accepted.class);
+            let takes = check_class(registrar, class, asset, amount, self)
+                .and_then(|()| list_of(registrar, self).map(|_| ()));
+            match takes {
+                Ok(()) if classes.len() < InvoiceTerms::MOST_CLASSES => classes.push((registrar, class)),
+                Ok(()) => break,
+                Err(refusal) => refused = refused.or(Some(refusal)),
+            }
+        }
+        if classes.is_empty() {
+            return Err(refused.unwrap_or(Refusal::NoClassAccepted {
+                asset,
+                classes: self.policy.classes.len(),
+            }));
+        }
+        Ok(classes)
     }
 }
 
@@ -260,35 +294,44 @@ fn check_horizon(path: &Path, view: &View<'_>) -> Result<(), Refusal> {
 /// Everybody who spent is of a class that is taken, and not for too much.
 fn check_classes(judged: &Judged, view: &View<'_>) -> Result<(), Refusal> {
     let Fragment { asset, value, .. } = judged.fragment;
-    for (registrar, class) in judged.depends_on.iter().copied() {
-        if class.is_dev() && !view.policy.allow_dev {
-            return Err(Refusal::DevClass { registrar, class });
-        }
-        let accepted = view
-            .policy
-            .class(registrar, class, asset)
-            .ok_or(Refusal::ClassNotAccepted {
-                registrar,
-                class,
-                asset,
-            })?;
-        if value < accepted.min_fragment {
-            return Err(Refusal::FragmentTooSmall {
-                got: value,
-                needed: accepted.min_fragment,
-            });
-        }
-        let held = view.exposure.of(registrar, class, asset);
-        if held
-            .checked_add(value)
-            .is_none_or(|sum| sum > accepted.accept_limit)
-        {
-            return Err(Refusal::AboveAcceptLimit {
-                got: value,
-                held,
-                limit: accepted.accept_limit,
-            });
-        }
+    let mut depends_on = judged.depends_on.iter();
+    depends_on.try_for_each(|(registrar, class)| check_class(*registrar, *class, asset, value, view))
+}
+
+fn check_class(
+    registrar: Address,
+    class: ClassId,
+    asset: Address,
+    value: Amount,
+    view: &View<'_>,
+) -> Result<(), Refusal> {
+    if class.is_dev() && !view.policy.allow_dev {
+        return Err(Refusal::DevClass { registrar, class });
+    }
+    let accepted = view
+        .policy
+        .class(registrar, class, asset)
+        .ok_or(Refusal::ClassNotAccepted {
+            registrar,
+            class,
+            asset,
+        })?;
+    if value < accepted.min_fragment {
+        return Err(Refusal::FragmentTooSmall {
+            got: value,
+            needed: accepted.min_fragment,
+        });
+    }
+    let held = view.exposure.of(registrar, class, asset);
+    if held
+        .checked_add(value)
+        .is_none_or(|sum| sum > accepted.accept_limit)
+    {
+        return Err(Refusal::AboveAcceptLimit {
+            got: value,
+            held,
+            limit: accepted.accept_limit,
+        });
     }
     Ok(())
 }
@@ -296,29 +339,8 @@ fn check_classes(judged: &Judged, view: &View<'_>) -> Result<(), Refusal> {
 /// Nobody who spent was revoked, as far as can be known without a network.
 fn check_lists(proven: &ProvenPath<'_>, view: &View<'_>) -> Result<(), Refusal> {
     let path = proven.path();
-    let (now, policy) = (view.now, view.policy);
     for (at, hop) in path.hops.iter().enumerate() {
-        let registrar = proven.registrars()[hop.payer];
-        let list = view
-            .lists
-            .iter()
-            .filter(|list| list.registrar() == registrar)
-            .max_by_key(|list| list.issued_at())
-            .ok_or(Refusal::NoRevocationList { registrar })?;
-        if list.issued_at() > now.plus(policy.clock_skew) {
-            return Err(Refusal::ListFromFuture {
-                issued_at: list.issued_at(),
-                now,
-                skew: policy.clock_skew,
-            });
-        }
-        let age = now.since(list.issued_at());
-        if age > policy.max_list_age {
-            return Err(Refusal::ListTooOld {
-                age,
-                limit: policy.max_list_age,
-            });
-        }
+        let list = list_of(proven.registrars()[hop.payer], view)?;
         let registration = &path.wallets[hop.payer];
         let wallet = registration.wallet();
         let Some(revoked_at) = list.revoked_at(wallet, registration.class) else {
@@ -336,6 +358,32 @@ fn check_lists(proven: &ProvenPath<'_>, view: &View<'_>) -> Result<(), Refusal> 
         check_grace(wallet, revoked_at, view)?;
     }
     Ok(())
+}
+
+/// The newest list of a registrar, if it is not too old.
+fn list_of<'a>(registrar: Address, view: &View<'a>) -> Result<&'a RevocationList, Refusal> {
+    let (now, policy) = (view.now, view.policy);
+    let list = view
+        .lists
+        .iter()
+        .filter(|list| list.registrar() == registrar)
+        .max_by_key(|list| list.issued_at())
+        .ok_or(Refusal::NoRevocationList { registrar })?;
+    if list.issued_at() > now.plus(policy.clock_skew) {
+        return Err(Refusal::ListFromFuture {
+            issued_at: list.issued_at(),
+            now,
+            skew: policy.clock_skew,
+        });
+    }
+    let age = now.since(list.issued_at());
+    if age > policy.max_list_age {
+        return Err(Refusal::ListTooOld {
+            age,
+            limit: policy.max_list_age,
+        });
+    }
+    Ok(list)
 }
 
 fn check_grace(wallet: WalletId, revoked_at: Timestamp, view: &View<'_>) -> Result<(), Refusal> {

@@ -23,6 +23,20 @@ const EXIT: u8 = 8;
 pub type SettledHeads = HashMap<WalletId, LogHead>;
 
 impl Path {
+    /// Where in its coin what the path gives its payee begins: a payee gets the upper part of an input, the payer keeps the
+    /// lower. The path need not have been proven; sums that are wrong give some place.
+    pub fn place(&self, domain: &Domain) -> Amount {
+        let mut place = 0_u128;
+        for (at, hop) in self.hops.iter().enumerate() {
+            let change = domain.transfer_digest(&hop.transfer).fragment(Output::Change);
+            let next = self.hops.get(at + 1);
+            if next.is_none_or(|next| next.transfer.input != change.into()) {
+                place = place.saturating_add(hop.transfer.change.0);
+            }
+        }
+        Amount(place)
+    }
+
     /// For `redeem`, `record` and `compensate`. `near` is where the free part of the coin begins that holds the exit; 0
     /// always works, and costs a walk over the parts below. The path need not have been proven: the contract does.
     pub fn to_sol(&self, domain: &Domain, near: Amount, settled: &SettledHeads) -> sol::Path {

@@ -2,8 +2,8 @@
 
 use alloy_primitives::Address;
 use micropay_protocol::offline::{
-    Amount, AnyPayer, DecodeError, Path, Payee, Payer, SignedAcceptance, SignedDeposit, SignedInvoice,
-    SignedLogCheckpoint, SignedRegistration, SignedRevocationList, Waiting,
+    Amount, AnyPayer, ClassId, DecodeError, InvoiceTerms, Path, Payee, Payer, SignedAcceptance,
+    SignedDeposit, SignedInvoice, SignedLogCheckpoint, SignedRegistration, SignedRevocationList, Waiting,
 };
 use proptest::prelude::*;
 
@@ -247,11 +247,31 @@ fn numbers_and_maps_are_in_their_shortest_form() {
     .concat();
     assert!(SignedInvoice::decode(&domain(), &huge).is_err());
     for amount in [0, 23, 24, u64::MAX.into(), u128::from(u64::MAX) + 1, u128::MAX] {
-        let mut sized = invoice;
+        let mut sized = invoice.clone();
         sized.invoice.amount = Amount(amount);
         sized.invoice.asset = Address::repeat_byte(3);
         let bytes = sized.encode(&domain());
         assert_eq!(SignedInvoice::decode(&domain(), &bytes).unwrap(), sized);
+    }
+}
+
+#[test]
+fn an_invoice_has_room_for_eight_classes() {
+    let mut invoice = Device::signature("b").invoice(300, NOW);
+    for count in 0..=InvoiceTerms::MOST_CLASSES + 1 {
+        invoice.terms.classes = (0..count)
+            .map(|class| (Address::repeat_byte(7), ClassId(u32::MAX - class as u32)))
+            .collect();
+        invoice.invoice.nonce = invoice.terms.nonce();
+        let read = SignedInvoice::decode(&domain(), &invoice.encode(&domain()));
+        if count <= InvoiceTerms::MOST_CLASSES {
+            assert_eq!(read.unwrap(), invoice);
+        } else {
+            assert!(matches!(
+                read.unwrap_err(),
+                DecodeError::TooMany { got: 9, limit: 8, .. }
+            ));
+        }
     }
 }
 

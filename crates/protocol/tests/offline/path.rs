@@ -20,6 +20,28 @@ fn three(kind: fn(&str) -> Device) -> (SignedInvoice, Path) {
     hand_over(b, c, 250)
 }
 
+/// A payee gets the upper part of what is spent, a payer keeps the lower.
+#[test]
+fn a_payment_has_its_place_in_the_coin() {
+    let mut a = Device::signature("a").funded(1_000);
+    let (mut b, mut c) = (Device::log("bb"), Device::signature("ccc"));
+    for (from_a, amount, place) in [
+        (true, 600, 400),
+        (false, 250, 750),
+        (false, 100, 650),
+        (true, 100, 300),
+        (true, 300, 0),
+    ] {
+        let (payer, payee) = if from_a {
+            (&mut a, &mut b)
+        } else {
+            (&mut b, &mut c)
+        };
+        let (_, path) = hand_over(payer, payee, amount);
+        assert_eq!(path.place(&domain()), Amount(place), "{amount}");
+    }
+}
+
 type Tamper = (&'static str, fn(&mut Path));
 
 /// Every field of a path, changed.
@@ -299,7 +321,7 @@ fn signed_at_or_after(payer: &mut Device, invoice: &SignedInvoice, at: Timestamp
 fn policy_rules_one_by_one() {
     let (invoice, path) = three(Device::signature);
     let rule = |change: &dyn Fn(&mut Shop, &mut SignedInvoice, &mut Path)| {
-        let (mut shop, mut invoice, mut path) = (Shop::new(), invoice, path.clone());
+        let (mut shop, mut invoice, mut path) = (Shop::new(), invoice.clone(), path.clone());
         change(&mut shop, &mut invoice, &mut path);
         shop.judge(&invoice, &path).unwrap_err().rule()
     };
@@ -402,15 +424,15 @@ fn mitm_substituted_payee_rejected() {
     let mut mallory = Device::signature("mallory");
     let invoice = b.invoice(600, NOW);
     // Mallory's key under B's invoice, B's under Mallory's, and B's invoice with one field changed.
-    let mut swapped = invoice;
+    let mut swapped = invoice.clone();
     swapped.key = *mallory.key.public_key();
-    let mut own = mallory.sign_invoice(invoice.invoice);
+    let mut own = mallory.sign_invoice(invoice.invoice, invoice.terms.clone());
     own.key = invoice.key;
-    let mut more = invoice;
+    let mut more = invoice.clone();
     more.invoice.amount = Amount(900);
-    let mut other = invoice;
+    let mut other = invoice.clone();
     other.invoice.payee = mallory.id();
-    let mut asset = invoice;
+    let mut asset = invoice.clone();
     asset.invoice.asset = Address::repeat_byte(1);
     for forged in [swapped, own, more, other] {
         let stopped = micropay_protocol::offline::Payer::new(a.wallet.clone())

@@ -5,7 +5,7 @@
 use alloy_primitives::{Address, B256, keccak256};
 use micropay_protocol::offline::{
     AcceptedClass, Amount, Attest, Certificate, ClassId, Coin, Credited, DepositNonce, DepositReceipt,
-    Domain, Exposure, IndexName, Invoice, Judged, Key, LogCheckpoint, LogHead, NameHash, Nonce32, Path,
+    Domain, Exposure, IndexName, Invoice, InvoiceTerms, Judged, Key, LogCheckpoint, LogHead, NameHash, Path,
     Payee, PayeePolicy, Payer, PayerPolicy, Proof, Refusal, Registration, RevocationList, Seconds,
     SignedAcceptance, SignedDeposit, SignedInvoice, SignedLogCheckpoint, SignedRegistration,
     SignedRevocationList, SoftwareKey, SpentTree, Step, Timestamp, TransferDigest, View, Waiting, Wallet,
@@ -72,20 +72,27 @@ impl Device {
 
     pub(crate) fn invoice(&mut self, amount: u128, issued_at: Timestamp) -> SignedInvoice {
         self.nonces += 1;
+        let terms = InvoiceTerms {
+            salt: bytes32("salt", self.nonces),
+            classes: [SIGNATURE_CLASS, LOG_CLASS]
+                .map(|class| (registrar().address(), class))
+                .to_vec(),
+        };
         let invoice = Invoice {
             payee: self.id(),
             asset: Address::ZERO,
             amount: Amount(amount),
-            nonce: Nonce32(bytes32("nonce", self.nonces)),
+            nonce: terms.nonce(),
             issued_at,
         };
-        self.sign_invoice(invoice)
+        self.sign_invoice(invoice, terms)
     }
 
-    pub(crate) fn sign_invoice(&self, invoice: Invoice) -> SignedInvoice {
+    pub(crate) fn sign_invoice(&self, invoice: Invoice, terms: InvoiceTerms) -> SignedInvoice {
         SignedInvoice {
             key: *self.key.public_key(),
             invoice,
+            terms,
             signature: self.key.sign(domain().invoice_digest(&invoice).0.as_slice()),
         }
     }

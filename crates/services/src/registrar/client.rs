@@ -98,7 +98,7 @@ impl RegistrarClient {
     ///
     /// # Errors
     ///
-    /// [`ClientError::BadAddress`], or there is no client.
+    /// [`CallError::BadAddress`], or there is no client.
     pub fn new(base: Url, domain: Domain, registrar: Address) -> Result<Self, ClientError> {
         Ok(Self {
             caller: Caller::new(base, ANSWER_BYTES)?,

@@ -2,8 +2,8 @@
 
 use protocol::offline::{
     AcceptedClass, Amount, AnyPayer, ClassId, Coin, Credited, DepositNonce, DepositReceipt, Domain, Exposure,
-    Invoice, InvoiceDigest, Key, NameHash, Nonce32, Outgoing, Payee, PayeePolicy, Payer, PayerPolicy, Proof,
-    Registration, RevocationList, Seconds, Sequence, SignedAcceptance, SignedDeposit, SignedInvoice,
+    Invoice, InvoiceDigest, InvoiceTerms, Key, NameHash, Outgoing, Payee, PayeePolicy, Payer, PayerPolicy,
+    Proof, Registration, RevocationList, Seconds, Sequence, SignedAcceptance, SignedDeposit, SignedInvoice,
     SignedRegistration, SignedRejection, SignedRevocationList, SoftwareKey, Timestamp, TransferDigest, View,
     Waiting, Wallet, WalletId,
 };
@@ -84,16 +84,21 @@ fn funded(name: u8) -> Wallet {
 }
 
 fn invoice(name: u8, nonce: u8) -> SignedInvoice {
+    let terms = InvoiceTerms {
+        salt: B256::repeat_byte(nonce),
+        classes: vec![(registrar().address(), CLASS)],
+    };
     let invoice = Invoice {
         payee: id(name),
         asset: Address::ZERO,
         amount: Amount(300),
-        nonce: Nonce32(B256::repeat_byte(nonce)),
+        nonce: terms.nonce(),
         issued_at: NOW,
     };
     SignedInvoice {
         key: *key(name).public_key(),
         invoice,
+        terms,
         signature: key(name).sign(domain().invoice_digest(&invoice).0.as_slice()),
     }
 }
@@ -391,7 +396,7 @@ pub async fn invoices_move_forward_only<B: Backend>() {
     let mut from = 1;
     for (at, state) in steps.iter().enumerate() {
         let record = InvoiceRecord {
-            invoice: asked,
+            invoice: asked.clone(),
             state: state.clone(),
         };
         let next = WalletSave {
@@ -402,7 +407,7 @@ pub async fn invoices_move_forward_only<B: Backend>() {
         for before in &steps[..at] {
             let back = WalletSave {
                 invoices: vec![InvoiceRecord {
-                    invoice: asked,
+                    invoice: asked.clone(),
                     state: before.clone(),
                 }],
                 ..save(from)
@@ -420,7 +425,7 @@ pub async fn invoices_move_forward_only<B: Backend>() {
     }
     let changed = WalletSave {
         invoices: vec![InvoiceRecord {
-            invoice: asked,
+            invoice: asked.clone(),
             state: taken(Some(acceptance(1, &by, 1)), Standing::Settled),
         }],
         ..save(from)

@@ -14,7 +14,8 @@ use wallet::{DeviceError, Resumed};
 
 use crate::faults::Burn;
 use crate::world::{
-    ETHER, Home, Kind, START, Wallet, config, domain, hand_over, held, list, sent, sent_path, set_clock,
+    DEV_CLASS, ETHER, Home, Kind, START, Wallet, config, domain, hand_over, held, list, registrar, sent,
+    sent_path, set_clock,
 };
 
 fn keep_a_copy(file: &std::path::Path) {
@@ -370,8 +371,9 @@ async fn per_payee_loss_bound() {
     for _ in 0..4 {
         a.import(&a_home.coin(6)).await.unwrap();
     }
-    hand_over(&mut a, &mut b, 6).await;
+    // Asked while there was room.
     let invoice = b.invoice(Address::ZERO, Amount(6)).await.unwrap();
+    hand_over(&mut a, &mut b, 6).await;
     let payment = a.pay(&invoice).await.unwrap();
     let above = |error: &DeviceError| match error {
         DeviceError::Refused(refused) => matches!(
@@ -386,6 +388,12 @@ async fn per_payee_loss_bound() {
     };
     let error = b.receive(&payment.path).await.unwrap_err();
     assert!(above(&error), "{error}");
+    // A new invoice does not let the class pay any more; for less it does.
+    let (six, four) = (Amount(6), Amount(4));
+    for (amount, takes) in [(six, false), (four, true)] {
+        let terms = b.invoice(Address::ZERO, amount).await.unwrap().terms;
+        assert_eq!(terms.takes(registrar().address(), DEV_CLASS), takes);
+    }
     // An exit is not money yet.
     let input: Input = b.wallet().await.unwrap().holdings[0].fragment(&domain()).id;
     let exit = b.exit(input).await.unwrap();

@@ -11,5 +11,6 @@ mod faults;
 mod hops;
 mod kill;
 mod life;
+mod terms;
 mod timing;
 mod world;

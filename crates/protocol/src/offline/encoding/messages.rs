@@ -1,12 +1,15 @@
 //! What two wallets say to each other beside the payment, and what a registrar gives them.
 
+use alloy_primitives::Address;
+
 use super::cbor::{Fields, MapWriter};
 use super::{Encoded, message};
 use crate::offline::{
     Acceptance, ClassId, Coin, DecodeError, DepositNonce, Domain, IndexName, Invoice, InvoiceDigest,
-    LogCheckpoint, LogHead, MAX_LIST_BYTES, NameHash, Nonce32, Registration, RegistrationDigest, Rejection,
-    Sequence, SignedAcceptance, SignedDeposit, SignedInvoice, SignedLogCheckpoint, SignedRegistration,
-    SignedRejection, SignedRevocationList, SpentRoot, TransferDigest, VouchedRegistration, WalletId,
+    InvoiceTerms, LogCheckpoint, LogHead, MAX_LIST_BYTES, NameHash, Registration, RegistrationDigest,
+    Rejection, Sequence, SignedAcceptance, SignedDeposit, SignedInvoice, SignedLogCheckpoint,
+    SignedRegistration, SignedRejection, SignedRevocationList, SpentRoot, TransferDigest,
+    VouchedRegistration, WalletId,
 };
 
 message!(SignedInvoice, 1, 512);
@@ -23,24 +26,39 @@ impl Encoded for SignedInvoice {
         map.bytes(1, &self.key.to_compressed());
         map.asset(2, self.invoice.asset);
         map.amount(3, self.invoice.amount);
-        map.bytes(4, self.invoice.nonce.0.as_slice());
+        map.bytes(4, self.terms.salt.as_slice());
         map.time(5, self.invoice.issued_at);
         map.bytes(6, &self.signature.to_bytes());
+        map.bytes_unless_empty(7, &self.terms.classes_to_bytes());
     }
 
     fn read(_: &Domain, fields: &mut Fields<'_, '_>) -> Result<Self, DecodeError> {
         let key = fields.key(1)?;
-        let invoice = Invoice {
-            payee: key.wallet(),
-            asset: fields.asset(2)?,
-            amount: fields.amount(3)?,
-            nonce: Nonce32(fields.word(4)?),
-            issued_at: fields.time(5)?,
-        };
+        let (asset, amount) = (fields.asset(2)?, fields.amount(3)?);
+        let salt = fields.word(4)?;
+        let issued_at = fields.time(5)?;
         let signature = fields.wallet_signature(6)?;
+        let classes = fields.pieces::<{ InvoiceTerms::CLASS_LENGTH }>(7, InvoiceTerms::MOST_CLASSES)?;
+        let classes = classes.iter().map(|class| {
+            let (registrar, number) = class.split_at(Address::len_bytes());
+            let mut bytes = [0; 4];
+            bytes.copy_from_slice(number);
+            (Address::from_slice(registrar), ClassId(u32::from_be_bytes(bytes)))
+        });
+        let terms = InvoiceTerms {
+            salt,
+            classes: classes.collect(),
+        };
         Ok(Self {
             key,
-            invoice,
+            invoice: Invoice {
+                payee: key.wallet(),
+                asset,
+                amount,
+                nonce: terms.nonce(),
+                issued_at,
+            },
+            terms,
             signature,
         })
     }
