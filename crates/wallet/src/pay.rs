@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use alloy_primitives::B256;
 use protocol::offline::{
-    AnyPayer, Chosen, Committed, ConfirmationCode, Domain, Evidence, Input, InvoiceDigest, LogEntry,
-    MAX_HISTORY, MAX_PAYMENT_BYTES, Path, PayError, Payer, Reserved, SignedAcceptance, SignedInvoice,
+    AnyPayer, Chosen, Committed, ConfirmationCode, Domain, Input, InvoiceDigest, LogEntry, MAX_HISTORY,
+    MAX_PATH_BYTES, MAX_PAYMENT_BYTES, Path, PayError, Payer, Reserved, SignedAcceptance, SignedInvoice,
     SignedRejection, Timestamp, TransferDigest, Wallet,
 };
 use storage::offline::{
@@ -19,8 +19,8 @@ use crate::device::{Store, event};
 use crate::exposure::{depends, registrar};
 use crate::{Config, Device, DeviceError, Result, bridge};
 
-/// More than a hop has without its history: certificate, registration, a gap of 64 siblings.
-const HOP_BYTES: usize = 4_096;
+/// More than a hop has without its history: certificate, registration, a gap of as many siblings as there are transfers.
+const HOP_BYTES: usize = 1_536;
 
 /// What is sent to a payee, again and again until it is accepted; of an exit, what is redeemed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,7 +145,7 @@ impl<C: TrustedWallet, S: Store> Device<C, S> {
             }
         }
         bridge::check_in_step(&mut self.component, &self.config.domain, payer.wallet())?;
-        check_size(&self.config.domain, payer.wallet(), input)?;
+        check_size(&self.config.domain, payer.wallet(), input, MAX_PATH_BYTES)?;
         let chosen = payer
             .clone()
             .exit(&self.config.domain, input, self.now())
@@ -300,7 +300,7 @@ impl<C: TrustedWallet, S: Store> Device<C, S> {
             .reserve(domain, invoice, payer, now)
             .map_err(|stopped| stopped.error)?;
         let state = reserved.state().clone();
-        check_size(domain, wallet, state.input)?;
+        check_size(domain, wallet, state.input, MAX_PAYMENT_BYTES)?;
         Ok(Payer::resume(wallet.clone(), state))
     }
 
@@ -373,12 +373,8 @@ impl<C: TrustedWallet, S: Store> Device<C, S> {
     }
 }
 
-/// Nothing is chosen that payees, and this wallet itself, could not read again: there is no way back from it.
-fn check_size(domain: &Domain, wallet: &Wallet, input: Input) -> Result<()> {
-    let entries = |evidence: &Evidence| match evidence {
-        Evidence::Log(proof) => proof.history.len(),
-        Evidence::Signature(_) => 0,
-    };
+/// Nothing is chosen that payees, or of an exit this wallet itself, could not read again: there is no way back from it.
+fn check_size(domain: &Domain, wallet: &Wallet, input: Input, limit: usize) -> Result<()> {
     let own = wallet.log.as_ref().map_or(0, |log| log.entries.len());
     if own >= MAX_HISTORY {
         return Err(DeviceError::LogTooLong {
@@ -390,14 +386,10 @@ fn check_size(domain: &Domain, wallet: &Wallet, input: Input) -> Result<()> {
         .holdings
         .iter()
         .find(|holding| holding.fragment(domain).id == input);
-    let hops = holding.map_or(&[][..], |holding| &holding.path.hops);
-    let history = hops.iter().map(|hop| entries(&hop.evidence)).sum::<usize>() + own;
-    let got = history * LogEntry::LENGTH + (hops.len() + 1) * HOP_BYTES;
-    if got > MAX_PAYMENT_BYTES {
-        return Err(DeviceError::PaymentTooLarge {
-            got,
-            limit: MAX_PAYMENT_BYTES,
-        });
+    let before = holding.map_or(0, |holding| holding.path.encode(domain).len());
+    let got = before + own * LogEntry::LENGTH + HOP_BYTES;
+    if got > limit {
+        return Err(DeviceError::PaymentTooLarge { got, limit });
     }
     Ok(())
 }
@@ -432,4 +424,67 @@ pub(crate) fn outgoing_event(
         .map(|_| transfer.payee);
     let asset = record.outgoing.payment().deposit.coin.asset;
     Some(event(kind, at, subject, asset, transfer.amount, other))
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::Address;
+    use protocol::offline::{
+        ClassId, IndexName, Registration, SignedRegistration, SoftwareKey, TransferDigest, Wallet,
+    };
+
+    use super::*;
+
+    fn with_entries(count: usize) -> (Domain, Wallet) {
+        let domain = Domain::new(1, Address::ZERO);
+        let registrar = protocol::offline::Key::from_bytes(&[9; 32]).unwrap();
+        let key = *SoftwareKey::from_bytes(&[1; 32]).unwrap().public_key();
+        let index = IndexName(B256::ZERO);
+        let registration = Registration {
+            wallet: key.wallet(),
+            owner: Address::ZERO,
+            class: ClassId(9),
+            log: index.hash(),
+            valid_until: Timestamp(1),
+        };
+        let mut wallet = Wallet::new(
+            &domain,
+            SignedRegistration {
+                key,
+                owner: registration.owner,
+                class: registration.class,
+                index: Some(index),
+                valid_until: registration.valid_until,
+                signature: registration.confirm(&domain, &registrar),
+                first: None,
+            },
+        );
+        let entry = LogEntry {
+            input: Input(B256::repeat_byte(1)),
+            transfer: TransferDigest(B256::repeat_byte(2)),
+        };
+        wallet.log.get_or_insert_default().entries = vec![entry; count];
+        (domain, wallet)
+    }
+
+    /// A long log keeps a wallet from paying until it has a checkpoint, and from leaving much later only.
+    #[test]
+    fn a_long_log_stops_payments_before_exits() {
+        let size = |count, limit| {
+            let (domain, wallet) = with_entries(count);
+            check_size(&domain, &wallet, Input(B256::ZERO), limit)
+        };
+        size(1_000, MAX_PAYMENT_BYTES).unwrap();
+        let error = size(1_001, MAX_PAYMENT_BYTES).unwrap_err();
+        assert!(
+            matches!(error, DeviceError::PaymentTooLarge { got, limit } if got > limit),
+            "{error}"
+        );
+        size(MAX_HISTORY - 1, MAX_PATH_BYTES).unwrap();
+        let error = size(MAX_HISTORY, MAX_PATH_BYTES).unwrap_err();
+        assert!(
+            matches!(error, DeviceError::LogTooLong { got, limit } if got == limit),
+            "{error}"
+        );
+    }
 }

@@ -3,8 +3,9 @@
 
 use alloy_primitives::{Address, B256};
 use protocol::offline::{
-    Amount, AnyPayer, Credited, Domain, Invoice, InvoiceDigest, InvoiceTerms, Path, Payee, Refusal, Rejected,
-    SignedAcceptance, SignedDeposit, SignedInvoice, SignedRejection, Timestamp, View, Waiting,
+    Amount, AnyPayer, Credited, Domain, Invoice, InvoiceDigest, InvoiceTerms, MAX_HOLDINGS, Path, PayError,
+    Payee, Refusal, Rejected, SignedAcceptance, SignedDeposit, SignedInvoice, SignedRejection, Timestamp,
+    View, Waiting,
 };
 use storage::offline::{
     DepositRecord, EventKind, InvoiceRecord, InvoiceState, OutgoingStage, SavedWallet, Standing, WalletSave,
@@ -70,6 +71,11 @@ impl<C: TrustedWallet, S: Store> Device<C, S> {
         let wallet = saved.payer.wallet();
         if matches!(*saved.payer, AnyPayer::Idle(_) | AnyPayer::Reserved(_)) {
             bridge::check_in_step(&mut self.component, &self.config.domain, wallet)?;
+        }
+        let held = wallet.holdings.len();
+        if held >= MAX_HOLDINGS {
+            let limit = MAX_HOLDINGS;
+            return Err(PayError::TooManyHoldings { held, limit }.into());
         }
         let (payee, key) = (wallet.id(), wallet.registration.key);
         let classes = self.judge(&saved, |_, view| view.takes(asset, amount)).await?;

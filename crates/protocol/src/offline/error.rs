@@ -507,6 +507,14 @@ pub enum Refusal {
         /// How many classes are accepted, in any asset.
         classes: usize,
     },
+    /// The payment is longer than a payee reads again and again: its payer needs a checkpoint.
+    #[error("{got} bytes, at most {limit}")]
+    TooLarge {
+        /// Its bytes.
+        got: usize,
+        /// The most.
+        limit: usize,
+    },
     /// It is worth less than its gas.
     #[error("{got}, less than {needed}")]
     FragmentTooSmall {
@@ -682,11 +690,21 @@ pub enum PayError {
         /// This wallet.
         me: WalletId,
     },
-    /// The wallet's numbers are used up.
-    #[error("sequence {last} has no successor")]
+    /// The wallet has no room for another coin or fragment: it has to leave with some first.
+    #[error("the wallet holds {held} coins and fragments, at most {limit}: redeem some")]
+    TooManyHoldings {
+        /// How many it holds.
+        held: usize,
+        /// The most.
+        limit: usize,
+    },
+    /// The wallet's numbers are used up: it can leave with what it holds, no more.
+    #[error("the wallet made {made} transfers, at most {limit}")]
     Exhausted {
-        /// The last.
-        last: Sequence,
+        /// How many.
+        made: Sequence,
+        /// The most.
+        limit: u64,
     },
     /// It is about another invoice.
     #[error("about invoice {got}, not {needed}")]
@@ -958,6 +976,7 @@ impl Refusal {
             Self::WrongAmount { .. } => "wrong-amount",
             Self::FromFuture { .. } => "from-future",
             Self::Stale { .. } => "stale",
+            Self::TooLarge { .. } => "too-large",
             Self::TooManyHops { .. } => "too-many-hops",
             Self::SettleTooSoon { .. } => "settle-too-soon",
             Self::Path(error) => error.rule(),
@@ -991,6 +1010,7 @@ impl PayError {
             Self::NoInput { .. } => "no-input",
             Self::NoSuchHolding { .. } => "no-such-holding",
             Self::NotMine { .. } => "not-mine",
+            Self::TooManyHoldings { .. } => "too-many-holdings",
             Self::Exhausted { .. } => "exhausted",
             Self::WrongInvoice { .. } => "wrong-invoice",
             Self::WrongTransfer { .. } => "wrong-transfer",

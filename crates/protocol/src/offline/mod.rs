@@ -26,7 +26,7 @@ pub use certificate::{ATTEST_LENGTH, Attest, Certificate, IndexName, qualifying_
 pub use confirmation::ConfirmationCode;
 pub use deposit::{Coin, DepositReceipt, SignedDeposit};
 pub use domain::Domain;
-pub use encoding::{MAX_HISTORY, MAX_PAYMENT_BYTES};
+pub use encoding::{MAX_HISTORY, MAX_PATH_BYTES};
 pub use equivocation::{Branch, Equivocation, equivocation};
 pub use error::{
     CertificateError, DecodeError, ListError, LogError, PathError, PayError, Refusal, Unbuilt,
@@ -49,8 +49,9 @@ pub use settle::SettledHeads;
 pub use spent::{Gap, MAX_GAP_SIBLINGS, SpentRoot, SpentTree};
 pub use transfer::Transfer;
 pub use units::{
-    ClassId, CoinId, DepositNonce, Depth, FragmentId, Input, InvoiceDigest, Kind, LogHead, MAX_HOPS,
-    NameHash, Nonce32, Output, Previous, RegistrationDigest, Sequence, TransferDigest, WalletId,
+    ClassId, CoinId, DepositNonce, Depth, FragmentId, Input, InvoiceDigest, Kind, LogHead, MAX_HOLDINGS,
+    MAX_HOPS, MAX_PAYMENT_BYTES, MAX_TRANSFERS, NameHash, Nonce32, Output, Previous, RegistrationDigest,
+    Sequence, TransferDigest, WalletId,
 };
 pub use wallet::{Holding, PaidInvoice, Wallet, WalletLog};
 

@@ -19,8 +19,9 @@
 
 use super::{
     Amount, Certificate, Domain, Evidence, Holding, Hop, Input, InvoiceDigest, LogError, LogHead, LogProof,
-    MAX_HOPS, Output, PaidInvoice, Path, PayError, Seconds, SignedAcceptance, SignedInvoice, SignedRejection,
-    Timestamp, Transfer, TransferDigest, Wallet, WalletSignature,
+    MAX_HOLDINGS, MAX_HOPS, MAX_TRANSFERS, Output, PaidInvoice, Path, PayError, Seconds, Sequence,
+    SignedAcceptance, SignedInvoice, SignedRejection, Timestamp, Transfer, TransferDigest, Wallet,
+    WalletSignature,
 };
 
 /// How far a payer trusts clocks.
@@ -202,9 +203,9 @@ impl Payer<Idle> {
         let Some(value) = self.wallet.value_of(domain, input) else {
             return self.stopped(PayError::NoSuchHolding { input, held });
         };
-        let last = self.wallet.sequence;
-        let Some(sequence) = last.plus(1) else {
-            return self.stopped(PayError::Exhausted { last });
+        let sequence = match next(&self.wallet, MAX_TRANSFERS) {
+            Ok(sequence) => sequence,
+            Err(error) => return self.stopped(error),
         };
         let transfer = Transfer {
             input,
@@ -282,10 +283,7 @@ impl Payer<Idle> {
 
     /// The smallest input that is enough, and of those the shortest path.
     fn choose(&self, domain: &Domain, signed: &SignedInvoice, now: Timestamp) -> Result<Input, PayError> {
-        let last = self.wallet.sequence;
-        if last.plus(1).is_none() {
-            return Err(PayError::Exhausted { last });
-        }
+        next(&self.wallet, MAX_TRANSFERS - MAX_HOLDINGS as u64)?;
         let (asset, needed) = (signed.invoice.asset, signed.invoice.amount);
         let spendable: Vec<_> = self
             .wallet
@@ -610,5 +608,14 @@ impl Wallet {
                 path.wallets.len() - 1
             }
         }
+    }
+}
+
+/// The number of a wallet's next transfer.
+fn next(wallet: &Wallet, limit: u64) -> Result<Sequence, PayError> {
+    let made = wallet.sequence;
+    match made.plus(1) {
+        Some(next) if next.0 <= limit => Ok(next),
+        _ => Err(PayError::Exhausted { made, limit }),
     }
 }

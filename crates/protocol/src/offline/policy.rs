@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use alloy_primitives::Address;
 
 use super::{
-    Amount, ClassId, Domain, Fragment, Invoice, InvoiceTerms, MAX_HOPS, Output, Path, ProvenPath, Refusal,
-    RevocationList, Seconds, Timestamp, Transfer, TransferDigest, WalletId,
+    Amount, ClassId, Domain, Fragment, Invoice, InvoiceTerms, MAX_HOPS, MAX_PAYMENT_BYTES, Output, Path,
+    ProvenPath, Refusal, RevocationList, Seconds, Timestamp, Transfer, TransferDigest, WalletId,
 };
 
 /// How long the contract redeems what a revoked wallet transferred before (D5).
@@ -217,6 +217,13 @@ pub fn judge(domain: &Domain, invoice: &Invoice, path: &Path, view: &View<'_>) -
 
 /// It pays me, for this, and so much.
 fn check_message(domain: &Domain, invoice: &Invoice, path: &Path, last: &Transfer) -> Result<(), Refusal> {
+    let got = path.encode(domain).len();
+    if got > MAX_PAYMENT_BYTES {
+        return Err(Refusal::TooLarge {
+            got,
+            limit: MAX_PAYMENT_BYTES,
+        });
+    }
     let needed = domain.invoice_digest(invoice);
     if last.invoice != needed {
         return Err(Refusal::WrongInvoice {

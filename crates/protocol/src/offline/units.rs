@@ -8,6 +8,16 @@ use alloy_primitives::B256;
 /// Most transfers of a path; an exit is not counted among them (D9).
 pub const MAX_HOPS: usize = 16;
 
+/// Most bytes of a payment that a payee takes: room for about 1,000 entries of a log. A wallet with a longer one needs a checkpoint
+/// before it pays; it leaves without.
+pub const MAX_PAYMENT_BYTES: usize = 1 << 16;
+
+/// Most coins and fragments that a wallet holds at once.
+pub const MAX_HOLDINGS: usize = 1 << 12;
+
+/// Most transfers of a wallet. The last [`MAX_HOLDINGS`] of them are exits: what it holds is never stuck.
+pub const MAX_TRANSFERS: u64 = 1 << 20;
+
 /// A wallet's name: `keccak256(abi.encode(x, y))` of its P-256 key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WalletId(pub B256);

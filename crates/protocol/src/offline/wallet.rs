@@ -4,8 +4,8 @@
 use alloy_primitives::Address;
 
 use super::{
-    Amount, Base, Domain, Fragment, Input, InvoiceDigest, LogEntry, LogError, LogHead, Output, Path,
-    PayError, Previous, Sequence, SignedDeposit, SignedLogCheckpoint, SignedRegistration, SpentTree,
+    Amount, Base, Domain, Fragment, Input, InvoiceDigest, LogEntry, LogError, LogHead, MAX_HOLDINGS, Output,
+    Path, PayError, Previous, Sequence, SignedDeposit, SignedLogCheckpoint, SignedRegistration, SpentTree,
     Timestamp, WalletId,
 };
 
@@ -183,6 +183,13 @@ impl Wallet {
             });
         }
         if !self.holds(domain, fragment.id) && !self.spent.contains(&fragment.id) {
+            let held = self.holdings.len();
+            if held >= MAX_HOLDINGS {
+                return Err(PayError::TooManyHoldings {
+                    held,
+                    limit: MAX_HOLDINGS,
+                });
+            }
             self.holdings.push(Holding { path, output });
         }
         Ok(())

@@ -2,8 +2,8 @@
 
 use alloy_primitives::{B256, hex};
 use micropay_protocol::offline::{
-    ATTEST_LENGTH, Attest, Base, Evidence, IndexName, Input, LogEntry, LogHead, LogProof, Path, SpentTree,
-    Transfer, qualifying_data,
+    ATTEST_LENGTH, Attest, Base, Evidence, IndexName, Input, LogEntry, LogHead, LogProof, MAX_PAYMENT_BYTES,
+    Path, Refusal, SpentTree, Transfer, TransferDigest, qualifying_data,
 };
 
 use crate::world::{Device, NOW, Shop, certify, domain, hand_over, registrar};
@@ -264,4 +264,32 @@ fn a_thousand_entries_fold() {
         .iter()
         .fold(LogHead::EMPTY, |head, entry| head.extended(&entry.to_bytes()));
     assert_eq!(head, by_hand);
+}
+
+/// A log that nobody asks to be read: refused by its length, before anything of it is proven.
+#[test]
+fn a_payment_that_is_too_large_is_not_read() {
+    let (mut a, mut b) = (Device::log("a").funded(1_000), Device::log("b"));
+    let invoice = b.invoice(10, NOW);
+    let mut path = a.pay(&invoice, NOW);
+    let Evidence::Log(proof) = &mut path.hops[0].evidence else {
+        panic!("a log proves it")
+    };
+    let entry = LogEntry {
+        input: Input(B256::repeat_byte(1)),
+        transfer: TransferDigest(B256::repeat_byte(2)),
+    };
+    proof.history = vec![entry; MAX_PAYMENT_BYTES / LogEntry::LENGTH];
+    let refused = Shop::new().judge(&invoice, &path).unwrap_err();
+    let Refusal::TooLarge { got, limit } = refused else {
+        panic!("{refused}")
+    };
+    assert!(got > limit && limit == MAX_PAYMENT_BYTES);
+    let Evidence::Log(proof) = &mut path.hops[0].evidence else {
+        unreachable!()
+    };
+    proof.history.truncate(1_000);
+    let refused = Shop::new().judge(&invoice, &path).unwrap_err();
+    assert!(!matches!(refused, Refusal::TooLarge { .. }), "{refused}");
+    b.receive(&invoice, &path, &Shop::new()).unwrap_err();
 }

@@ -1,11 +1,11 @@
 //! Payer and payee, step by step: what a step restores, what is the same each time, and what a crash leaves.
 
 use micropay_protocol::offline::{
-    Amount, AnyPayer, Credited, Payee, Payer, PayerPolicy, Rejection, SignedInvoice, SignedRejection, Step,
-    Timestamp, Waiting,
+    Amount, AnyPayer, Credited, MAX_HOLDINGS, MAX_TRANSFERS, PayError, Payee, Payer, PayerPolicy, Rejection,
+    Sequence, SignedInvoice, SignedRejection, Step, Timestamp, Waiting,
 };
 
-use crate::world::{Device, NOW, Shop, domain, hand_over, later};
+use crate::world::{Device, NOW, Shop, deposit, domain, hand_over, later};
 
 fn kinds() -> [fn(&str) -> Device; 2] {
     [Device::signature, Device::log]
@@ -280,5 +280,59 @@ fn a_coin_is_imported_once() {
         a.wallet.import(&domain(), deposit).unwrap();
         assert!(a.wallet.holdings.is_empty());
         assert!(b.wallet.import(&domain(), deposit).is_err());
+    }
+}
+
+/// A wallet that holds as much as it may takes no more, and what it saves can be read; when it has left with some, it goes on.
+#[test]
+fn a_wallet_that_is_full_takes_no_more() {
+    let mut a = Device::signature("a").funded(1_000);
+    let coin = a.wallet.holdings[0].clone();
+    a.wallet.holdings = vec![coin.clone(); MAX_HOLDINGS];
+    let another = deposit(a.id(), 1, 7);
+    let held = MAX_HOLDINGS;
+    let full = PayError::TooManyHoldings { held, limit: held };
+    assert_eq!(a.wallet.import(&domain(), another).unwrap_err(), full);
+    assert_eq!(a.wallet.holdings.len(), held);
+    let books = AnyPayer::from(Payer::new(a.wallet.clone()));
+    assert_eq!(
+        AnyPayer::decode(&domain(), &books.encode(&domain())).unwrap(),
+        books
+    );
+    a.wallet.holdings.pop();
+    a.wallet.import(&domain(), another).unwrap();
+}
+
+/// A wallet's last numbers are kept for exits: what it holds then is not stuck.
+#[test]
+fn the_last_transfers_are_exits() {
+    let mut a = Device::signature("a").funded(1_000);
+    let invoice = Device::signature("b").invoice(10, NOW);
+    let payments = MAX_TRANSFERS - MAX_HOLDINGS as u64;
+    for (made, pays, leaves) in [
+        (payments - 1, true, true),
+        (payments, false, true),
+        (MAX_TRANSFERS - 1, false, true),
+        (MAX_TRANSFERS, false, false),
+        (u64::MAX, false, false),
+    ] {
+        a.wallet.sequence = Sequence(made);
+        let payer = Payer::new(a.wallet.clone());
+        let input = a.wallet.holdings[0].fragment(&domain()).id;
+        let paid = payer
+            .clone()
+            .reserve(&domain(), &invoice, &PayerPolicy::default(), NOW);
+        let left = payer.exit(&domain(), input, NOW);
+        assert_eq!((paid.is_ok(), left.is_ok()), (pays, leaves), "{made}");
+        if let Err(stopped) = paid {
+            let made = Sequence(made);
+            assert_eq!(
+                stopped.error,
+                PayError::Exhausted {
+                    made,
+                    limit: payments
+                }
+            );
+        }
     }
 }

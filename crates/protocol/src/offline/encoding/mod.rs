@@ -16,7 +16,7 @@ mod messages;
 mod paths;
 mod states;
 
-pub use paths::{MAX_HISTORY, MAX_PAYMENT_BYTES};
+pub use paths::{MAX_HISTORY, MAX_PATH_BYTES};
 
 use super::{DecodeError, Domain};
 use cbor::{Fields, MapWriter, Reader};

@@ -15,13 +15,14 @@ use crate::offline::{
     SignedLogCheckpoint, SignedRegistration, Timestamp, Transfer, Unbuilt, WalletId,
 };
 
-/// Most entries of a history. Above it, a wallet needs a checkpoint.
-pub const MAX_HISTORY: usize = 4_096;
+/// Most entries of a history. Payments have fewer, by [`MAX_PAYMENT_BYTES`](crate::offline::MAX_PAYMENT_BYTES); exits of
+/// everything that a wallet holds come on top.
+pub const MAX_HISTORY: usize = 1 << 13;
 
-/// Most bytes of a payment.
-pub const MAX_PAYMENT_BYTES: usize = 1 << 20;
+/// Most bytes of a path.
+pub const MAX_PATH_BYTES: usize = 1 << 20;
 
-message!(Path, 2, MAX_PAYMENT_BYTES);
+message!(Path, 2, MAX_PATH_BYTES);
 
 const HIGHEST: B256 = B256::repeat_byte(0xff);
 

@@ -7,16 +7,15 @@ use super::cbor::{Fields, MapWriter};
 use super::{Encoded, message};
 use crate::offline::{
     Amount, AnyPayer, Chosen, Committed, Credited, DecodeError, Domain, Holding, Idle, Input, Invoice,
-    InvoiceDigest, LogEntry, Nonce32, Outgoing, Output, PaidInvoice, Path, Payee, Payer, Previous, Reserved,
-    Sequence, SignedInvoice, SignedRegistration, Timestamp, Transfer, Wallet, WalletId, WalletLog,
+    InvoiceDigest, LogEntry, MAX_HOLDINGS, MAX_PAYMENT_BYTES, MAX_TRANSFERS, Nonce32, Outgoing, Output,
+    PaidInvoice, Path, Payee, Payer, Previous, Reserved, Sequence, SignedInvoice, SignedRegistration,
+    Timestamp, Transfer, Wallet, WalletId, WalletLog,
 };
 
-/// Most coins and fragments of a wallet.
-const MAX_HOLDINGS: usize = 1 << 16;
-/// Most transfers of a wallet.
-const MAX_SPENT: usize = 1 << 20;
-/// Most bytes of a wallet's file.
-const MAX_STATE_BYTES: usize = 1 << 28;
+/// Most inputs that a wallet has spent.
+const MAX_SPENT: usize = MAX_TRANSFERS as usize;
+/// Most bytes of what is saved: [`MAX_HOLDINGS`] payments, and as much again for all else.
+const MAX_STATE_BYTES: usize = 2 * MAX_HOLDINGS * MAX_PAYMENT_BYTES;
 
 const IDLE: u64 = 0;
 const RESERVED: u64 = 1;
