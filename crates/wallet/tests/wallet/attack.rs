@@ -406,3 +406,31 @@ async fn per_payee_loss_bound() {
     assert_eq!(held(&mut b).await, 6);
     assert_eq!(payment.path.fragment(&domain(), Output::Payee).value, Amount(6));
 }
+
+/// A payer that reserves and aborts for ever keeps nothing of the payee's from others: an invoice waits for whoever pays it,
+/// and costs the payee a line in its store, which it wrote because it asked.
+#[tokio::test]
+async fn attack_reserve_and_abort_for_ever() {
+    let a_home = Home::<MemoryStore>::in_memory(Kind::Software).await.unwrap();
+    let b_home = Home::<MemoryStore>::in_memory(Kind::Software).await.unwrap();
+    let c_home = Home::<MemoryStore>::in_memory(Kind::Software).await.unwrap();
+    let (mut a, mut b, mut c) = (a_home.start().await, b_home.start().await, c_home.start().await);
+    for (wallet, home) in [(&mut a, &a_home), (&mut c, &c_home)] {
+        wallet.import(&home.coin(1_000_000)).await.unwrap();
+    }
+    let (books_of_a, books_of_b) = (a.wallet().await.unwrap(), b.wallet().await.unwrap());
+    // All that the payee's limit leaves room for, each time.
+    let all = Amount(1_000_000);
+    let mut invoices = Vec::new();
+    for _ in 0..100 {
+        let invoice = sent(&b.invoice(ETHER, all).await.unwrap());
+        a.reserve(&invoice).await.unwrap();
+        a.abort().await.unwrap();
+        invoices.push(invoice);
+    }
+    assert_eq!(a.wallet().await.unwrap(), books_of_a);
+    assert_eq!(b.wallet().await.unwrap(), books_of_b);
+    let payment = c.pay(&invoices[0]).await.unwrap();
+    b.receive(&payment.path).await.unwrap();
+    assert_eq!(held(&mut b).await, all.0);
+}
