@@ -13,44 +13,9 @@ use crate::typed_data;
 
 static RECEIPT_TYPEHASH: LazyLock<B256> = LazyLock::new(typed_data::typehash::<Receipt>);
 
-/// One deployed `PaymentChannel`: chain and address, and the separator that both make.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Domain {
-    chain_id: u64,
-    contract: Address,
-    separator: B256,
-}
+typed_data::domain!("PaymentChannel", "Micropay Channel");
 
 impl Domain {
-    /// Name in the EIP-712 domain.
-    pub const NAME: &str = "Micropay Channel";
-    /// Version in the EIP-712 domain.
-    pub const VERSION: &str = "1";
-
-    /// The domain of the contract at `contract` on the chain with this id.
-    pub fn new(chain_id: u64, contract: Address) -> Self {
-        Self {
-            chain_id,
-            contract,
-            separator: typed_data::separator(Self::NAME, Self::VERSION, chain_id, contract),
-        }
-    }
-
-    /// The chain's id.
-    pub fn chain_id(&self) -> u64 {
-        self.chain_id
-    }
-
-    /// The contract's address.
-    pub fn contract(&self) -> Address {
-        self.contract
-    }
-
-    /// The EIP-712 domain separator.
-    pub fn separator(&self) -> B256 {
-        self.separator
-    }
-
     /// The name of the channel from `client` to `vendor` with this salt.
     pub fn channel_id(&self, client: Address, vendor: Address, salt: B256) -> ChannelId {
         let mut words = [0; 5 * 32];
@@ -92,10 +57,6 @@ impl Domain {
             index: index.0,
         };
         self.typed_data_hash(close.eip712_hash_struct())
-    }
-
-    fn typed_data_hash(&self, struct_hash: B256) -> B256 {
-        typed_data::digest(self.separator, struct_hash)
     }
 }
 

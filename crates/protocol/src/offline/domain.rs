@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use alloy_primitives::{Address, B256, U256, keccak256};
+use alloy_primitives::{B256, U256, keccak256};
 use alloy_sol_types::SolStruct;
 use bindings::offline as sol;
 
@@ -13,13 +13,7 @@ use super::{
 };
 use crate::typed_data;
 
-/// One deployed `OfflineVault`: chain and address, and the separator that both make.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Domain {
-    chain_id: u64,
-    contract: Address,
-    separator: B256,
-}
+typed_data::domain!("OfflineVault", "Micropay Offline Vault");
 
 macro_rules! typehash {
     ($name:ident, $type:expr) => {
@@ -43,35 +37,6 @@ typehash!(
 );
 
 impl Domain {
-    /// Name in the EIP-712 domain.
-    pub const NAME: &str = "Micropay Offline Vault";
-    /// Version in the EIP-712 domain.
-    pub const VERSION: &str = "1";
-
-    /// The domain of the contract at `contract` on the chain with this id.
-    pub fn new(chain_id: u64, contract: Address) -> Self {
-        Self {
-            chain_id,
-            contract,
-            separator: typed_data::separator(Self::NAME, Self::VERSION, chain_id, contract),
-        }
-    }
-
-    /// The chain's id.
-    pub fn chain_id(&self) -> u64 {
-        self.chain_id
-    }
-
-    /// The contract's address.
-    pub fn contract(&self) -> Address {
-        self.contract
-    }
-
-    /// The EIP-712 domain separator.
-    pub fn separator(&self) -> B256 {
-        self.separator
-    }
-
     /// The name of a deposit.
     pub fn coin_id(&self, coin: &Coin) -> CoinId {
         CoinId(keccak256(
@@ -167,7 +132,7 @@ impl Domain {
     }
 
     fn typed(&self, message: &impl SolStruct) -> B256 {
-        typed_data::digest(self.separator, message.eip712_hash_struct())
+        self.typed_data_hash(message.eip712_hash_struct())
     }
 
     fn digest(&self, words: &[B256]) -> B256 {
@@ -175,7 +140,7 @@ impl Domain {
         for word in words {
             bytes.extend_from_slice(word.as_slice());
         }
-        typed_data::digest(self.separator, keccak256(bytes))
+        self.typed_data_hash(keccak256(bytes))
     }
 }
 

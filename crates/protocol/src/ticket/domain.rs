@@ -13,44 +13,9 @@ use crate::typed_data;
 static TICKET_TYPEHASH: LazyLock<B256> = LazyLock::new(typed_data::typehash::<Ticket>);
 static COIN_COMMITMENT_TYPEHASH: LazyLock<B256> = LazyLock::new(typed_data::typehash::<CoinCommitment>);
 
-/// One deployed `TicketEscrow`: chain and address, and the separator that both make.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Domain {
-    chain_id: u64,
-    contract: Address,
-    separator: B256,
-}
+typed_data::domain!("TicketEscrow", "Micropay Ticket Escrow");
 
 impl Domain {
-    /// Name in the EIP-712 domain.
-    pub const NAME: &str = "Micropay Ticket Escrow";
-    /// Version in the EIP-712 domain.
-    pub const VERSION: &str = "1";
-
-    /// The domain of the contract at `contract` on the chain with this id.
-    pub fn new(chain_id: u64, contract: Address) -> Self {
-        Self {
-            chain_id,
-            contract,
-            separator: typed_data::separator(Self::NAME, Self::VERSION, chain_id, contract),
-        }
-    }
-
-    /// The chain's id.
-    pub fn chain_id(&self) -> u64 {
-        self.chain_id
-    }
-
-    /// The contract's address.
-    pub fn contract(&self) -> Address {
-        self.contract
-    }
-
-    /// The EIP-712 domain separator.
-    pub fn separator(&self) -> B256 {
-        self.separator
-    }
-
     /// What the escrow key signs to pay. Equals `TicketEscrow.ticketDigest`.
     pub fn ticket_digest(&self, ticket: &Ticket) -> B256 {
         let mut words = [0u8; 8 * 32];
@@ -78,10 +43,6 @@ impl Domain {
     /// `TicketEscrow.openingDigest`.
     pub fn opening_digest(&self, opening: &Opening) -> B256 {
         self.typed_data_hash(opening.eip712_hash_struct())
-    }
-
-    fn typed_data_hash(&self, struct_hash: B256) -> B256 {
-        typed_data::digest(self.separator, struct_hash)
     }
 }
 
