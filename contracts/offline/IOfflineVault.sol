@@ -350,7 +350,9 @@ interface IOfflineVault is ILedger {
 
     // ───────────────────────────── Owner ─────────────────────────────
 
-    /// @notice Registers a wallet, or renews its registration. Only `registration.owner`. Value sent along is collateral.
+    /// @notice Registers a wallet, only by `registration.owner`; or renews its registration, by anyone: payees that were paid
+    /// under a renewal need not wait for the owner to submit it. Value sent along is collateral. (So a registrar can keep a
+    /// wallet's collateral here by renewing again and again: who pledges trusts it so far.)
     /// @param key The wallet's.
     /// @param registrar Whose signature `vouched` is.
     /// @param possession The wallet's own signature on the registration's digest, so that nobody can put a wallet under

@@ -179,7 +179,6 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
         Signature calldata possession
     ) external payable nonReentrant {
         // Check.
-        require(msg.sender == registration.owner, NotOwner(msg.sender, registration.owner));
         bytes32 wallet = _checkKey(key, registration.wallet);
         bytes32 digest = _hashTypedDataV4(OfflineHash.registration(registration));
         (address recovered,,) = ECDSA.tryRecover(digest, vouched.v, vouched.r, vouched.s);
@@ -195,6 +194,7 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
         if (record_.owner != address(0)) {
             _renew(registration, registrar);
         } else {
+            require(msg.sender == registration.owner, NotOwner(msg.sender, registration.owner));
             require(_verify(digest, possession.r, possession.s, key.x, key.y), BadSignature(digest, wallet));
             uint32 classId = _classIdOf(registrar, registration.class);
             uint32 killedAt = _classes[classId].killedAt;
