@@ -13,7 +13,7 @@ import {ILedger} from "../shared/ILedger.sol";
 ///
 /// ```text
 /// wallet   NONE ── register ──▶ REGISTERED ── revoke, killClass, proveEquivocation, proveFork ──▶ STOPPED
-///                                 └ renew ┘        (its transfers of before count for GRACE more)
+///                                 └ renew ┘        (its payments of before, and its exits, count for GRACE more)
 ///
 /// coin     NONE ── deposit ──▶ LIVE ── settleBy + GRACE ──▶ OVER ── reclaim ──▶ (nothing left)
 ///                               └ redeem, compensate ┘
@@ -67,7 +67,7 @@ interface IOfflineVault is ILedger {
     /// @param owner Whose credit the wallet's exits are.
     /// @param class The registrar's number for components of this sort.
     /// @param log keccak256 of the name of the TPM's log index; 0: the wallet is of the SIGNATURE kind.
-    /// @param validUntil Last second of transfers.
+    /// @param validUntil Last second of its payments. It may leave with what it holds as long as the coin lasts.
     struct Registration {
         bytes32 wallet;
         address owner;
@@ -228,7 +228,7 @@ interface IOfflineVault is ILedger {
         uint256 fromCoin,
         uint256 fromCollateral
     );
-    /// @notice Transfers that the wallet issues after `since` do not count, and older ones for {GRACE} more.
+    /// @notice Payments that the wallet issues after `since` do not count; older ones, and its exits, for {GRACE} more.
     event Revoked(bytes32 indexed wallet, uint64 since);
     /// @notice The same of all wallets of a class.
     event ClassKilled(address indexed registrar, uint32 indexed class, uint64 since);
@@ -304,9 +304,9 @@ interface IOfflineVault is ILedger {
     error AmountAboveInput(uint256 amount, uint256 input);
     /// @notice No such wallet. `validUntil` is 0.
     error NotRegistered(bytes32 wallet, uint256 validUntil);
-    /// @notice The transfer was issued after the wallet's registration ended.
+    /// @notice The payment was issued after the wallet's registration ended. Not of an exit.
     error IssuedTooLate(uint256 issuedAt, uint256 validUntil);
-    /// @notice The transfer was issued after its wallet was stopped.
+    /// @notice The payment was issued after its wallet was stopped. Not of an exit.
     error IssuedAfterStop(uint256 issuedAt, uint256 stoppedAt);
     /// @notice The wallet was stopped more than {GRACE} ago.
     error GraceOver(uint256 nowAt, uint256 deadline);
@@ -435,7 +435,7 @@ interface IOfflineVault is ILedger {
 
     // ───────────────────────────── Registrar ─────────────────────────────
 
-    /// @notice Stops a wallet from now on. Only the registrar of its class. Emits {Revoked}.
+    /// @notice Stops a wallet from now on: it may no more pay, and has {GRACE} to leave with what it holds. Only the registrar of its class. Emits {Revoked}.
     function revoke(bytes32 wallet) external;
 
     /// @notice Stops all wallets of a class of the caller, those registered and those to come. Emits {ClassKilled}.

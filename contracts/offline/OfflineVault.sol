@@ -662,7 +662,7 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
             uint256 tag;
             (tag, place) = _readHop(walk, hops, place, index);
             if (walk.reason != 0) return;
-            _checkWallet(walk, tag & EVIDENCE);
+            _checkWallet(walk, tag);
             if (walk.reason != 0) return;
             if (walk.purpose == Purpose.COMPENSATE && index == walk.offenderHop) {
                 require(walk.equivocated, NotEquivocated(walk.wallet, index));
@@ -746,18 +746,20 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
     }
 
     /// @dev Whether the wallet at hand may have issued the transfer at hand. Time opens and closes windows here; it orders
-    /// nothing.
-    function _checkWallet(Walk memory walk, uint256 evidence) private view {
+    /// nothing. An exit may be issued at any time: it pays nobody else, and what is stopped or over is paying others. (Who has
+    /// a leaked key could put an earlier time into it anyway.)
+    function _checkWallet(Walk memory walk, uint256 tag) private view {
         WalletRecord storage slot = _wallets[walk.wallet];
         (address owner, uint256 validUntil, uint256 revokedAt, uint256 classAndMarks) =
             (slot.owner, slot.validUntil, slot.revokedAt, slot.classAndMarks);
-        uint256 issuedAt = walk.hop.issuedAt;
+        uint256 issuedAt = tag & EXIT == 0 ? walk.hop.issuedAt : 0;
         if (owner == address(0)) return _refuse(walk, NotRegistered.selector, uint256(walk.wallet), 0);
         if (issuedAt > validUntil) return _refuse(walk, IssuedTooLate.selector, issuedAt, validUntil);
         if (revokedAt != 0) _checkStop(walk, issuedAt, revokedAt);
         uint256 killedAt = _classes[classAndMarks >> MARK_BITS].killedAt;
         if (killedAt != 0) _checkStop(walk, issuedAt, killedAt);
         uint256 needed = classAndMarks & LOGGED != 0 ? LOG : SIGNATURE;
+        uint256 evidence = tag & EVIDENCE;
         if (evidence != needed && evidence != RECORDED) _refuse(walk, WrongEvidence.selector, evidence, needed);
         walk.owner = owner;
         walk.equivocated = classAndMarks & EQUIVOCATED != 0;

@@ -205,7 +205,7 @@ contract RegisterTest is OfflineFixture {
         else vault.revoke(devices[A].id);
         assertEq(vault.classKilledAt(registrar, CLASS), class ? at : 0);
         vm.warp(at + 1);
-        Trip memory late = exit(begin(second));
+        Trip memory late = exit(pay(begin(second), B, AMOUNT));
         refused(late.path, IOfflineVault.IssuedAfterStop.selector, at + 1, at);
         vm.warp(at + GRACE);
         vault.redeem(before.path);
