@@ -316,9 +316,10 @@ interface IOfflineVault is ILedger {
     error BadSignature(bytes32 digest, bytes32 wallet);
     /// @notice Nothing, or another transfer, is recorded for the input.
     error NotRecorded(bytes32 recorded, bytes32 transfer);
-    /// @notice Another transfer spent the input before: it is recorded, or an earlier entry of the log.
+    /// @notice Another transfer spent the input before: it is recorded, or an earlier entry of the log. A record does not count
+    /// against the log of a proven fork, but when recording.
     error InputSpent(bytes32 before, bytes32 transfer);
-    /// @notice The log does not start where the contract left it.
+    /// @notice The log does not start where the contract left it. That of a proven fork may, but when recording.
     error WrongBase(bytes32 base, bytes32 head);
     /// @notice The log is empty, or ends with another entry. Values are digests of transfers.
     error WrongLastEntry(bytes32 got, bytes32 transfer);
@@ -421,13 +422,14 @@ interface IOfflineVault is ILedger {
 
     /// @notice Proves that a wallet of the LOG kind has two logs: both stretches start from `base`, any head, and their first
     /// entries differ. (A certified head is the end of a hash chain, so its last entries prove themselves.) Otherwise as
-    /// {proveEquivocation}.
+    /// {proveEquivocation}. From then on the log shows what the wallet signed, and no more what it spent first: a path may show
+    /// either branch, from any base, and the first exit of a part has it. What is recorded stays.
     function proveFork(Key calldata key, bytes32 base, Stretch calldata one, Stretch calldata other) external;
 
     /// @notice Credits the owner of an exit that was double-spent: what is free of its part of the coin (until `settleBy +
     /// GRACE`), and the rest from the collateral, in the coin's asset, of the wallet that double-spent it. Anyone may send it,
     /// once for an exit, until and including `settleBy + 2 × GRACE`. Emits {Compensated}.
-    /// @param path As for {redeem}; the offender's log may start from any base.
+    /// @param path As for {redeem}.
     /// @param offender Which hop's wallet equivocated, from 0.
     /// @param paid The exits paid of the exit's wallet and group of sequences, in their order; shows that this one is not
     /// among them. Not read if none with its sequence was paid.

@@ -814,11 +814,12 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
     function _proveLogged(Walk memory walk, bytes32 base, bytes calldata shown) private view {
         (bytes32 input, bytes32 digest) = (walk.hop.input, walk.digest);
         LogRecord memory log = _logs[walk.wallet];
-        // A forked log's losing branch starts where it likes: only its own owner vouched for it, and pays for it.
-        bool loser = walk.purpose == Purpose.COMPENSATE && walk.equivocated;
-        if (!loser) {
-            bytes32 recorded = _spentBy[walk.wallet][input];
-            if (recorded == digest) return; // someone settled the log in the meantime
+        // When a fork is proven, neither branch orders anything: each starts where it likes, and exits compete for their
+        // parts, as those of a wallet that signs. But no branch is recorded over the other.
+        bool forked = walk.equivocated && walk.purpose != Purpose.RECORD;
+        bytes32 recorded = _spentBy[walk.wallet][input];
+        if (recorded == digest) return; // someone settled the log in the meantime
+        if (!forked) {
             if (recorded != 0) return _refuse(walk, InputSpent.selector, uint256(recorded), uint256(digest));
             if (base != log.head) return _refuse(walk, WrongBase.selector, uint256(base), uint256(log.head));
         }
