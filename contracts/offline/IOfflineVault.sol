@@ -261,6 +261,8 @@ interface IOfflineVault is ILedger {
     error AmountOutOfRange(uint256 got, uint256 low, uint256 high);
     /// @notice A coin's `settleBy` is not ahead, or beyond {MAX_COIN_LIFE}.
     error SettleByOutOfRange(uint64 got, uint64 low, uint64 high);
+    /// @notice The wallet's registration ended at that time.
+    error RegistrationEnded(bytes32 wallet, uint64 validUntil);
     /// @notice The time has not come.
     error TooEarly(uint256 nowAt, uint256 after_);
     /// @notice Nothing is left to give back.
@@ -378,7 +380,8 @@ interface IOfflineVault is ILedger {
 
     // ───────────────────────────── Depositor ─────────────────────────────
 
-    /// @notice Makes a coin of what arrives of `amount`, for a registered wallet that is not stopped. Anyone.
+    /// @notice Makes a coin of what arrives of `amount`, for a wallet that is not stopped and whose registration has not ended.
+    /// Anyone.
     /// Emits {Deposited}. Requires a `settleBy` ahead, by {MAX_COIN_LIFE} at most.
     function deposit(bytes32 wallet, address asset, uint128 amount, uint64 settleBy)
         external

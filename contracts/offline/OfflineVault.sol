@@ -245,7 +245,8 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
         returns (bytes32 coin)
     {
         // Check.
-        _checkGoing(wallet);
+        uint32 validUntil = _checkGoing(wallet).validUntil;
+        require(block.timestamp <= validUntil, RegistrationEnded(wallet, validUntil));
         uint64 low = uint64(block.timestamp) + 1;
         uint64 high = uint64(block.timestamp) + MAX_COIN_LIFE;
         require(settleBy >= low && settleBy <= high, SettleByOutOfRange(settleBy, low, high));
@@ -546,8 +547,7 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
     /// @dev A later end for a wallet that is as it was, and not stopped.
     function _renew(Registration calldata registration, address registrar) private {
         bytes32 wallet = registration.wallet;
-        WalletRecord memory record_ = _wallets[wallet];
-        _checkGoing(wallet);
+        WalletRecord memory record_ = _checkGoing(wallet);
         ClassRecord memory class = _classes[record_.classAndMarks >> MARK_BITS];
         bytes32 got = keccak256(abi.encode(registration.owner, registrar, registration.class, registration.log));
         bytes32 expected = keccak256(abi.encode(record_.owner, class.registrar, class.class, _logs[wallet].name));
@@ -588,8 +588,8 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
     }
 
     /// @dev Registered, and not stopped.
-    function _checkGoing(bytes32 wallet) private view {
-        WalletRecord memory record_ = _wallets[wallet];
+    function _checkGoing(bytes32 wallet) private view returns (WalletRecord memory record_) {
+        record_ = _wallets[wallet];
         require(record_.owner != address(0), NotRegistered(wallet, 0));
         uint32 killedAt = _classes[record_.classAndMarks >> MARK_BITS].killedAt;
         uint32 stoppedAt = record_.revokedAt != 0 ? record_.revokedAt : killedAt;
