@@ -213,7 +213,7 @@ interface IOfflineVault is ILedger {
     /// @notice A path of a batch was left out. `reason` is the selector of the error that it reverts with alone, `got` and
     /// `limit` its values.
     event ItemSkipped(bytes32 indexed coin, bytes4 reason, uint256 got, uint256 limit);
-    /// @notice A wallet's log was followed to `head`. Of entries with one input the first counts.
+    /// @notice A wallet's log was followed to `head`. Of entries with one input the first counts, also if its digest is zero.
     event LogSettled(bytes32 indexed wallet, bytes32 head, bytes entries);
     /// @notice A wallet signed two transfers, or certified two heads, that exclude each other.
     event Equivocated(bytes32 indexed wallet, bytes32 one, bytes32 other);
@@ -458,7 +458,8 @@ interface IOfflineVault is ILedger {
     function collateralOf(bytes32 wallet, address asset) external view returns (uint256 amount);
     /// @notice When a registrar's class was killed; 0: it was not.
     function classKilledAt(address registrar, uint32 class) external view returns (uint64 since);
-    /// @notice The transfer by which `wallet` is recorded to have spent `input`; 0: none.
+    /// @notice The transfer by which `wallet` is recorded to have spent `input`; 0: none. 1: its log names the input with a
+    /// digest of zero, which spends it for nothing.
     function spentBy(bytes32 wallet, bytes32 input) external view returns (bytes32 transfer);
     /// @notice Whether an exit of the wallet with this sequence was paid.
     function isRedeemed(bytes32 wallet, uint64 sequence) external view returns (bool);

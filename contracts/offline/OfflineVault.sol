@@ -28,6 +28,9 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
     /// @inheritdoc IOfflineVault
     uint64 public constant COLLATERAL_DELAY = MAX_COIN_LIFE + 2 * GRACE;
 
+    /// @dev What spent the input of a log's entry whose digest is zero: no transfer has this one.
+    bytes32 private constant NO_TRANSFER = bytes32(uint256(1));
+
     /// @dev Half of the order of P-256: of the two signatures (r, s) and (r, n - s) the lower one counts.
     uint256 private constant HALF_N = 0x7fffffff800000007fffffffffffffffde737d56d38bcf4279dce5617e3192a8;
 
@@ -342,8 +345,10 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
         bytes calldata entries = stretch.entries;
         for (uint256 place; place < entries.length; place += OfflineHash.ENTRY_SIZE) {
             bytes32 input = _word(entries, place);
-            // Of two spends in one log the first counts.
-            if (spent[input] == 0) spent[input] = _word(entries, place + 32);
+            // Of two spends in one log the first counts, also one by nothing.
+            if (spent[input] != 0) continue;
+            bytes32 digest = _word(entries, place + 32);
+            spent[input] = digest == 0 ? NO_TRANSFER : digest;
         }
         emit LogSettled(wallet, head, entries);
     }
