@@ -217,8 +217,8 @@ interface IOfflineVault is ILedger {
     event LogSettled(bytes32 indexed wallet, bytes32 head, bytes entries);
     /// @notice A wallet signed two transfers, or certified two heads, that exclude each other.
     event Equivocated(bytes32 indexed wallet, bytes32 one, bytes32 other);
-    /// @notice `exit` was double-spent by `offender`: its owner was credited `fromCoin`, what was still free of the exit's
-    /// part of the coin (which begins at `low` and has `amount`), and `fromCollateral`.
+    /// @notice `exit` was double-spent: its owner was credited `fromCoin`, the lowest units that were still free of the exit's
+    /// part of the coin (which begins at `low` and has `amount`), and `fromCollateral` of the collateral of `offender`.
     event Compensated(
         bytes32 indexed coin,
         bytes32 indexed offender,
@@ -279,7 +279,7 @@ interface IOfflineVault is ILedger {
     error NotEquivocated(bytes32 wallet, uint256 hop);
     /// @notice The offender's own exits are not compensated.
     error OffenderIsPayee(bytes32 wallet);
-    /// @notice The exit was compensated before.
+    /// @notice The exit was compensated in full.
     error AlreadyCompensated(bytes32 exit);
     /// @notice The exit was paid, or the list does not show that it was not. Values: what the list hashes to, and what it must.
     error ExitPaid(uint160 got, uint160 paid);
@@ -347,8 +347,11 @@ interface IOfflineVault is ILedger {
     function GRACE() external view returns (uint64);
     /// @notice Latest `settleBy`, from the deposit: 90 days.
     function MAX_COIN_LIFE() external view returns (uint64);
-    /// @notice How long after the end of its registration a wallet's collateral stays: {MAX_COIN_LIFE} and twice {GRACE}, once
-    /// for redeeming and once for those whom that refuses.
+    /// @notice How far a payee's clock may be behind the chain's without its loss by it: 10 minutes. A payment that it took in
+    /// that time after a stop is void, but compensated.
+    function CLOCK_SKEW() external view returns (uint64);
+    /// @notice How long after the end of its registration a wallet's collateral stays: {MAX_COIN_LIFE} for the last coin that a
+    /// payee may have taken ({CLOCK_SKEW} later), and twice {GRACE}, once for redeeming and once for those whom that refuses.
     function COLLATERAL_DELAY() external view returns (uint64);
 
     // ───────────────────────────── Owner ─────────────────────────────
@@ -370,7 +373,7 @@ interface IOfflineVault is ILedger {
         Signature calldata possession
     ) external payable;
 
-    /// @notice Puts what arrives of `amount` behind a wallet. Anyone; it is the owner's when released.
+    /// @notice Puts what arrives of `amount`, below 2^104, behind a wallet. Anyone; it is the owner's when released.
     /// Emits {CollateralAdded}.
     function addCollateral(bytes32 wallet, address asset, uint256 amount) external payable;
 
@@ -430,8 +433,14 @@ interface IOfflineVault is ILedger {
     function proveFork(Key calldata key, bytes32 base, Stretch calldata one, Stretch calldata other) external;
 
     /// @notice Credits the owner of an exit that was double-spent: what is free of its part of the coin (until `settleBy +
-    /// GRACE`), and the rest from the collateral, in the coin's asset, of the wallet that double-spent it. Anyone may send it,
-    /// once for an exit, until and including `settleBy + 2 × GRACE`. Emits {Compensated}.
+    /// GRACE`; then that is the depositor's), and the rest from the collateral, in the coin's asset, of a wallet on its path
+    /// that is proven to double-spend. Anyone may send it, and again until the exit is paid in full: with another offender,
+    /// more collateral, or since a call visits 64 free parts of the coin and the collateral pays only after all of them.
+    /// Until and including `settleBy + 2 × GRACE`, and 2 × GRACE after a wallet on the path was stopped; a payment counts
+    /// that was issued up to {CLOCK_SKEW} after the stop. Emits {Compensated}.
+    ///
+    /// Which of several proven offenders on a path pays is the caller's choice: the one charged may have double-spent
+    /// something else. (If only the input counted that was proven, an offender would have itself proven on a worthless one.)
     /// @param path As for {redeem}.
     /// @param offender Which hop's wallet equivocated, from 0.
     /// @param paid The exits paid of the exit's wallet and group of sequences, in their order; shows that this one is not
@@ -466,8 +475,8 @@ interface IOfflineVault is ILedger {
     /// @notice The exits paid of a wallet whose sequences are in the group of 96 of this one: a bit for each, and the
     /// accumulator `paid' = uint160(uint256(keccak256(abi.encode(paid, exit))))` over them in their order.
     function redeemedOf(bytes32 wallet, uint64 sequence) external view returns (uint96 exits, uint160 paid);
-    /// @notice Whether an exit was compensated.
-    function isCompensated(bytes32 exit) external view returns (bool);
+    /// @notice What an exit was compensated with so far, atomic units of the coin's asset.
+    function compensatedOf(bytes32 exit) external view returns (uint256 amount);
     /// @notice Nonce of the next coin.
     function depositNonce() external view returns (uint256);
     /// @notice `keccak256(abi.encode(x, y))`.

@@ -26,7 +26,9 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
     /// @inheritdoc IOfflineVault
     uint64 public constant MAX_COIN_LIFE = 90 days;
     /// @inheritdoc IOfflineVault
-    uint64 public constant COLLATERAL_DELAY = MAX_COIN_LIFE + 2 * GRACE;
+    uint64 public constant CLOCK_SKEW = 10 minutes;
+    /// @inheritdoc IOfflineVault
+    uint64 public constant COLLATERAL_DELAY = MAX_COIN_LIFE + 2 * GRACE + CLOCK_SKEW;
 
     /// @dev What spent the input of a log's entry whose digest is zero: no transfer has this one.
     bytes32 private constant NO_TRANSFER = bytes32(uint256(1));
@@ -59,12 +61,14 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
 
     /// @dev An exit is the one of 96 of its group.
     uint256 private constant GROUP = 96;
-    /// @dev A coin below this leaves its slot room for two places in it and a time.
+    /// @dev A coin of no more than this leaves its slot room for two places in it and a time.
     uint256 private constant MOST_AMOUNT = type(uint104).max;
     /// @dev Free parts that {reclaim} and {compensate} visit in one call.
     uint256 private constant MOST_PARTS = 64;
     /// @dev Of a coin that was reclaimed to its end.
     uint256 private constant RECLAIMED = type(uint256).max;
+    /// @dev Of an exit whose part of the coin was compensated to its end.
+    uint128 private constant GATHERED = type(uint128).max;
 
     /// @dev One slot. Seconds in 32 bits last until 2106.
     struct WalletRecord {
@@ -108,6 +112,12 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
     struct Exits {
         uint96 bits;
         uint160 paid;
+    }
+
+    /// @dev What an exit was compensated with, and which free part of the coin comes next: 0 the first, {GATHERED} none.
+    struct Compensation {
+        uint128 paid;
+        uint128 next;
     }
 
     /// @dev What a path is walked for.
@@ -169,7 +179,7 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
     /// @dev By wallet and then input: a log may name inputs that are not its wallet's.
     mapping(bytes32 wallet => mapping(bytes32 input => bytes32 transfer)) private _spentBy;
     mapping(bytes32 wallet => mapping(uint256 group => Exits)) private _exits;
-    mapping(bytes32 exit => bool) private _compensated;
+    mapping(bytes32 exit => Compensation) private _compensations;
 
     // ───────────────────────────── Owner ─────────────────────────────
 
@@ -218,7 +228,8 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
     function addCollateral(bytes32 wallet, address asset, uint256 amount) external payable nonReentrant {
         require(_wallets[wallet].owner != address(0), NotRegistered(wallet, 0));
         uint256 received = _deposit(asset, amount);
-        require(received != 0, AmountOutOfRange(0, 1, type(uint256).max));
+        // What a token that lies makes up must not overflow an account's credit: that would stop a batch.
+        require(received != 0 && received <= MOST_AMOUNT, AmountOutOfRange(received, 1, MOST_AMOUNT));
         _pledge(wallet, asset, received);
     }
 
@@ -403,15 +414,17 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
         if (walk.reason != 0) _revert(walk);
         require(walk.offender != 0, NotEquivocated(0, offender));
         require(walk.offender != walk.wallet, OffenderIsPayee(walk.wallet));
-        require(!_compensated[walk.digest], AlreadyCompensated(walk.digest));
+        Compensation memory made = _compensations[walk.digest];
+        require(made.paid < walk.high - walk.low, AlreadyCompensated(walk.digest));
         _checkUnpaid(walk, paid);
         Free memory part = _find(walk.coinId, path.near, walk.low);
         require(walk.high > part.end, ExitNotDoubleSpent(walk.high, part.end));
 
         // Effect.
-        _compensated[walk.digest] = true;
-        bool open = block.timestamp <= settleBy + GRACE;
-        _compensate(walk, path.asset, open, part);
+        // After the coin's time what is free of it is the depositor's.
+        if (block.timestamp > settleBy + GRACE) made.next = GATHERED;
+        if (made.next != 0) part = _partAt(walk.coinId, made.next);
+        _compensate(walk, path.asset, made, part);
     }
 
     // ───────────────────────────── Registrar ─────────────────────────────
@@ -498,8 +511,8 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
     }
 
     /// @inheritdoc IOfflineVault
-    function isCompensated(bytes32 exit) external view returns (bool) {
-        return _compensated[exit];
+    function compensatedOf(bytes32 exit) external view returns (uint256) {
+        return _compensations[exit].paid;
     }
 
     /// @inheritdoc IOfflineVault
@@ -771,8 +784,12 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
     }
 
     function _checkStop(Walk memory walk, uint256 issuedAt, uint256 stoppedAt) private view {
-        if (issuedAt > stoppedAt) return _refuse(walk, IssuedAfterStop.selector, issuedAt, stoppedAt);
-        uint256 deadline = stoppedAt + GRACE;
+        // Whom a wallet cheated could not know of a stop that its clock did not show yet, and has until GRACE after the last
+        // exit that may stand in its way.
+        bool cheated = walk.purpose == Purpose.COMPENSATE;
+        uint256 last = cheated ? stoppedAt + CLOCK_SKEW : stoppedAt;
+        if (issuedAt > last) return _refuse(walk, IssuedAfterStop.selector, issuedAt, last);
+        uint256 deadline = stoppedAt + (cheated ? 2 * GRACE : GRACE);
         if (block.timestamp > deadline) _refuse(walk, GraceOver.selector, block.timestamp, deadline);
     }
 
@@ -940,28 +957,34 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
         require(!listed && folded == slot.paid, ExitPaid(folded, slot.paid));
     }
 
-    /// @dev Takes what is free of the walk's part, while the coin is open, and the rest from the offender's collateral.
-    function _compensate(Walk memory walk, address asset, bool open, Free memory part) private {
-        uint256 free;
-        uint256 above;
-        for (uint256 i; i < MOST_PARTS; ++i) {
+    /// @dev Takes what is free of the exit's part of the coin, from `part` up; and when that is done, the rest from the
+    /// offender's collateral, which must not pay for what the coin still has.
+    function _compensate(Walk memory walk, address asset, Compensation memory made, Free memory part) private {
+        uint256 fromCoin;
+        uint256 next = made.next;
+        for (uint256 i; i < MOST_PARTS && next != GATHERED; ++i) {
             uint256 low = part.start > walk.low ? part.start : walk.low;
             uint256 high = part.end < walk.high ? part.end : walk.high;
-            above = part.above;
+            next = part.above == 0 || part.above >= walk.high ? GATHERED : part.above;
             if (low < high) {
-                free += high - low;
-                if (open) _cut(walk.coinId, part, low, high);
+                fromCoin += high - low;
+                _cut(walk.coinId, part, low, high);
             }
-            if (above == 0 || above >= walk.high) break;
-            part = _partAt(walk.coinId, above);
+            if (next != GATHERED) part = _partAt(walk.coinId, next);
         }
         uint256 amount = walk.high - walk.low;
-        uint256 held = _collateral[walk.offender][asset];
-        uint256 fromCollateral = amount - free < held ? amount - free : held;
-        uint256 fromCoin = open ? free : 0;
-        require(fromCoin + fromCollateral != 0, NothingLeft(walk.offender));
-        _collateral[walk.offender][asset] = held - fromCollateral;
-        _credit(asset, walk.owner, fromCoin + fromCollateral);
+        uint256 fromCollateral;
+        if (next == GATHERED) {
+            uint256 held = _collateral[walk.offender][asset];
+            uint256 due = amount - made.paid - fromCoin; // parts of the coin are apart, and come first
+            fromCollateral = due < held ? due : held;
+            _collateral[walk.offender][asset] = held - fromCollateral;
+        }
+        uint256 sum = fromCoin + fromCollateral;
+        require(sum != 0 || next != GATHERED, NothingLeft(walk.offender));
+        // Casts are safe: no more than the exit holds, and a place in a coin or the mark.
+        _compensations[walk.digest] = Compensation(made.paid + uint128(sum), uint128(next));
+        _credit(asset, walk.owner, sum);
         emit Compensated(
             walk.coinId, walk.offender, walk.digest, uint128(walk.low), uint128(amount), fromCoin, fromCollateral
         );

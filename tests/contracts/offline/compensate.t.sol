@@ -140,6 +140,7 @@ contract CompensateTest is OfflineFixture {
         vm.prank(stranger);
         _compensate(other);
         assertEq(creditOf(C), AMOUNT, "the second payee is whole");
+        assertEq(vault.compensatedOf(other.digest), AMOUNT);
         assertEq(vault.collateralOf(devices[A].id, asset), 4 * AMOUNT);
         vm.expectRevert(abi.encodeWithSelector(IOfflineVault.AlreadyCompensated.selector, other.digest));
         _compensate(other);
@@ -256,7 +257,7 @@ contract CompensateTest is OfflineFixture {
         _proveBy(coin, image);
         vm.warp(coin.settleBy + 2 * GRACE);
         _compensate(other);
-        assertEq(creditOf(C), 700, "of the collateral what was double-spent, of the coin nothing more");
+        assertEq(creditOf(C), AMOUNT, "of the collateral all of it, of the coin nothing more");
         vm.warp(coin.settleBy + 2 * GRACE + 1);
         vm.expectPartialRevert(IOfflineVault.TooLate.selector);
         _compensate(other);

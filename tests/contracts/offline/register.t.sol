@@ -255,7 +255,7 @@ contract RegisterTest is OfflineFixture {
         bytes32 id = devices[A].id;
         assertEq(vault.collateralOf(id, asset), 111);
         uint256 last = vault.walletOf(id).validUntil + vault.COLLATERAL_DELAY();
-        assertEq(vault.COLLATERAL_DELAY(), 104 days);
+        assertEq(vault.COLLATERAL_DELAY(), 104 days + 10 minutes);
         vm.warp(last);
         vm.startPrank(devices[A].owner);
         vm.expectRevert(abi.encodeWithSelector(IOfflineVault.TooEarly.selector, last, last));
@@ -281,7 +281,7 @@ contract RegisterTest is OfflineFixture {
     function test_collateral_RevertWhen_NoWalletOrNothing() external {
         vm.expectRevert(abi.encodeWithSelector(IOfflineVault.NotRegistered.selector, bytes32("nobody"), 0));
         vault.addCollateral("nobody", NATIVE, 0);
-        vm.expectRevert(abi.encodeWithSelector(IOfflineVault.AmountOutOfRange.selector, 0, 1, type(uint256).max));
+        vm.expectRevert(abi.encodeWithSelector(IOfflineVault.AmountOutOfRange.selector, 0, 1, type(uint104).max));
         vault.addCollateral(devices[A].id, NATIVE, 0);
     }
 

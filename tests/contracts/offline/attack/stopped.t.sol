@@ -44,9 +44,7 @@ contract StoppedAttackTest is OfflineFixture {
         Trip memory held = pay(begin(coin), w, AMOUNT);
         uint256 end = vault.walletOf(devices[w].id).validUntil;
         vm.warp(coin.settleBy + GRACE);
-        refused(
-            exit(pay(held, C, 1)).path, IOfflineVault.IssuedTooLate.selector, coin.settleBy + GRACE, end
-        );
+        refused(exit(pay(held, C, 1)).path, IOfflineVault.IssuedTooLate.selector, coin.settleBy + GRACE, end);
         vault.redeem(exit(held).path);
         assertEq(creditOf(w), AMOUNT);
     }
