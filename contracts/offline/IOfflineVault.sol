@@ -175,7 +175,7 @@ interface IOfflineVault is ILedger {
     }
 
     // ───────────────────────────── Events ─────────────────────────────
-    // Together they rebuild every wallet, log, coin and collateral without reading state.
+    // Together they rebuild every wallet, log, coin, credit and collateral without reading state.
 
     /// @notice A wallet was registered; `digest` is what its chain of transfers and its log start with.
     event Registered(
@@ -217,10 +217,12 @@ interface IOfflineVault is ILedger {
     event LogSettled(bytes32 indexed wallet, bytes32 head, bytes entries);
     /// @notice A wallet signed two transfers, or certified two heads, that exclude each other.
     event Equivocated(bytes32 indexed wallet, bytes32 one, bytes32 other);
-    /// @notice `exit` was double-spent: its owner was credited `fromCoin`, the lowest units that were still free of the exit's
-    /// part of the coin (which begins at `low` and has `amount`), and `fromCollateral` of the collateral of `offender`.
+    /// @notice `exit`, of `wallet`, was double-spent: that wallet's owner was credited `fromCoin`, the lowest units that were
+    /// still free of the exit's part of the coin (which begins at `low` and has `amount`), and `fromCollateral` of the
+    /// collateral of `offender`.
     event Compensated(
         bytes32 indexed coin,
+        bytes32 indexed wallet,
         bytes32 indexed offender,
         bytes32 exit,
         uint128 low,

@@ -986,7 +986,14 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
         _compensations[walk.digest] = Compensation(made.paid + uint128(sum), uint128(next));
         _credit(asset, walk.owner, sum);
         emit Compensated(
-            walk.coinId, walk.offender, walk.digest, uint128(walk.low), uint128(amount), fromCoin, fromCollateral
+            walk.coinId,
+            walk.wallet,
+            walk.offender,
+            walk.digest,
+            uint128(walk.low),
+            uint128(amount),
+            fromCoin,
+            fromCollateral
         );
     }
 

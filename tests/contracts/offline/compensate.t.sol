@@ -136,7 +136,7 @@ contract CompensateTest is OfflineFixture {
         _compensate(other);
         _prove();
         vm.expectEmit(address(vault));
-        emit IOfflineVault.Compensated(coin.id, devices[A].id, other.digest, 0, AMOUNT, 0, AMOUNT);
+        emit IOfflineVault.Compensated(coin.id, devices[C].id, devices[A].id, other.digest, 0, AMOUNT, 0, AMOUNT);
         vm.prank(stranger);
         _compensate(other);
         assertEq(creditOf(C), AMOUNT, "the second payee is whole");
