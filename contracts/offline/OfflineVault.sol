@@ -4,10 +4,10 @@ pragma solidity ^0.8.30;
 import {Ledger} from "../shared/Ledger.sol";
 import {IOfflineVault} from "./IOfflineVault.sol";
 import {OfflineHash} from "./OfflineHash.sol";
+import {OfflineSignature} from "./OfflineSignature.sol";
 import {TransientSlot} from "@openzeppelin/contracts/utils/TransientSlot.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
-import {P256} from "@openzeppelin/contracts/utils/cryptography/P256.sol";
 
 /// @title OfflineVault
 /// @notice See {IOfflineVault}. Each function reads: check, effect, interaction. Deposits of money come first instead, since
@@ -32,9 +32,6 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
 
     /// @dev What spent the input of a log's entry whose digest is zero: no transfer has this one.
     bytes32 private constant NO_TRANSFER = bytes32(uint256(1));
-
-    /// @dev Half of the order of P-256: of the two signatures (r, s) and (r, n - s) the lower one counts.
-    uint256 private constant HALF_N = 0x7fffffff800000007fffffffffffffffde737d56d38bcf4279dce5617e3192a8;
 
     // A hop's tag.
     uint256 private constant EVIDENCE = 0x03;
@@ -208,7 +205,9 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
             _renew(registration, registrar);
         } else {
             require(msg.sender == registration.owner, NotOwner(msg.sender, registration.owner));
-            require(_verify(digest, possession.r, possession.s, key.x, key.y), BadSignature(digest, wallet));
+            require(
+                OfflineSignature.verify(digest, possession.r, possession.s, key.x, key.y), BadSignature(digest, wallet)
+            );
             uint32 classId = _classIdOf(registrar, registration.class);
             uint32 killedAt = _classes[classId].killedAt;
             require(killedAt == 0, Stopped(wallet, killedAt));
@@ -381,8 +380,14 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
             digest != second && (one.input == other.input || one.sequence == other.sequence),
             NotEquivocation(digest, second)
         );
-        require(_verify(digest, signatureOfOne.r, signatureOfOne.s, key.x, key.y), BadSignature(digest, wallet));
-        require(_verify(second, signatureOfOther.r, signatureOfOther.s, key.x, key.y), BadSignature(second, wallet));
+        require(
+            OfflineSignature.verify(digest, signatureOfOne.r, signatureOfOne.s, key.x, key.y),
+            BadSignature(digest, wallet)
+        );
+        require(
+            OfflineSignature.verify(second, signatureOfOther.r, signatureOfOther.s, key.x, key.y),
+            BadSignature(second, wallet)
+        );
 
         // Effect.
         _equivocated(wallet, digest, second);
@@ -825,7 +830,7 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
         if (batch && proven.tload()) return next;
         if (evidence == LOG) {
             _proveLogged(walk, _word(hops, place), hops[entries:next]);
-        } else if (!_verify(digest, _word(hops, place), _word(hops, place + 32), walk.x, walk.y)) {
+        } else if (!OfflineSignature.verify(digest, _word(hops, place), _word(hops, place + 32), walk.x, walk.y)) {
             _refuse(walk, BadSignature.selector, uint256(digest), uint256(walk.wallet));
         }
         if (batch && walk.reason == 0) proven.tstore(true);
@@ -874,7 +879,7 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
         if (got != needed) return _refuse(walk, WrongExtraData.selector, uint256(got), uint256(needed));
         got = OfflineHash.certifiedHead(certificate);
         if (got != head) return _refuse(walk, WrongHead.selector, uint256(got), uint256(head));
-        if (!_verifyHash(sha256(certificate), r, s, walk.x, walk.y)) {
+        if (!OfflineSignature.verifyHash(sha256(certificate), r, s, walk.x, walk.y)) {
             _refuse(walk, BadSignature.selector, uint256(walk.digest), uint256(walk.wallet));
         }
     }
@@ -1035,31 +1040,6 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
     }
 
     // ───────────────────────────── Helpers ─────────────────────────────
-
-    /// @dev ES256 over a digest.
-    function _verify(bytes32 digest, bytes32 r, bytes32 s, bytes32 x, bytes32 y) private view returns (bool) {
-        return _verifyHash(OfflineHash.sha(digest), r, s, x, y);
-    }
-
-    /// @dev P-256, by the precompile if it says yes, and else by OpenZeppelin's library: it knows a missing precompile from a
-    /// bad signature, and has the Solidity for one. In assembly, and beside the library, because every hop pays for it: of
-    /// what the library checks first, the precompile checks all but the half of `s` (EIP-7951); 450 gas less.
-    function _verifyHash(bytes32 hash, bytes32 r, bytes32 s, bytes32 x, bytes32 y) private view returns (bool) {
-        if (uint256(s) > HALF_N) return false;
-        uint256 valid;
-        assembly ("memory-safe") {
-            let input := mload(0x40) // used up before anything else can want it, so not allocated
-            mstore(input, hash)
-            mstore(add(input, 0x20), r)
-            mstore(add(input, 0x40), s)
-            mstore(add(input, 0x60), x)
-            mstore(add(input, 0x80), y)
-            mstore(0x00, 0) // a missing precompile answers nothing
-            pop(staticcall(gas(), 0x100, input, 0xa0, 0x00, 0x20))
-            valid := mload(0x00)
-        }
-        return valid == 1 || P256.verify(hash, r, s, x, y);
-    }
 
     /// @dev The word at a place in a byte string, which the caller knows to reach so far, or cuts what it does not. In assembly
     /// because every hop reads ten: a slice checks its bounds again each time.
