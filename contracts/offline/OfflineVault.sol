@@ -681,7 +681,8 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
     /// @dev Goes down the path, hop by hop.
     function _walk(Walk memory walk, bytes calldata hops) private {
         uint256 place = KEY_SIZE;
-        for (uint256 index;; ++index) {
+        uint256 index;
+        while (true) {
             uint256 tag;
             (tag, place) = _readHop(walk, hops, place, index);
             if (walk.reason != 0) return;
@@ -691,7 +692,10 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
                 require(walk.equivocated, NotEquivocated(walk.wallet, index));
                 walk.offender = walk.wallet;
             }
-            uint256 keyAt = place - KEY_SIZE; // of the payee, if that pays the next hop
+            uint256 keyAt; // of the payee, if that pays the next hop
+            unchecked {
+                keyAt = place - KEY_SIZE; // a hop's head and terms are longer
+            }
             place = _prove(walk, hops, place, tag & EVIDENCE);
             if (walk.reason != 0) return;
             if (walk.purpose == Purpose.RECORD) {
@@ -707,6 +711,9 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
                 return;
             }
             _follow(walk, hops, tag, keyAt);
+            unchecked {
+                ++index; // at most MAX_HOPS
+            }
         }
     }
 
@@ -775,12 +782,13 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
         WalletRecord storage slot = _wallets[walk.wallet];
         (address owner, uint256 validUntil, uint256 revokedAt, uint256 classAndMarks) =
             (slot.owner, slot.validUntil, slot.revokedAt, slot.classAndMarks);
-        uint256 issuedAt = tag & EXIT == 0 ? walk.hop.issuedAt : 0;
         if (owner == address(0)) return _refuse(walk, NotRegistered.selector, uint256(walk.wallet), 0);
-        if (issuedAt > validUntil) return _refuse(walk, IssuedTooLate.selector, issuedAt, validUntil);
-        if (revokedAt != 0) _checkStop(walk, issuedAt, revokedAt);
+        if (walk.hop.issuedAt > validUntil && tag & EXIT == 0) {
+            return _refuse(walk, IssuedTooLate.selector, walk.hop.issuedAt, validUntil);
+        }
+        if (revokedAt != 0) _checkStop(walk, tag, revokedAt);
         uint256 killedAt = _classes[classAndMarks >> MARK_BITS].killedAt;
-        if (killedAt != 0) _checkStop(walk, issuedAt, killedAt);
+        if (killedAt != 0) _checkStop(walk, tag, killedAt);
         uint256 needed = classAndMarks & LOGGED != 0 ? LOG : SIGNATURE;
         uint256 evidence = tag & EVIDENCE;
         if (evidence != needed && evidence != RECORDED) _refuse(walk, WrongEvidence.selector, evidence, needed);
@@ -788,12 +796,13 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
         walk.equivocated = classAndMarks & EQUIVOCATED != 0;
     }
 
-    function _checkStop(Walk memory walk, uint256 issuedAt, uint256 stoppedAt) private view {
+    function _checkStop(Walk memory walk, uint256 tag, uint256 stoppedAt) private view {
         // Whom a wallet cheated could not know of a stop that its clock did not show yet, and has until GRACE after the last
         // exit that may stand in its way.
         bool cheated = walk.purpose == Purpose.COMPENSATE;
         uint256 last = cheated ? stoppedAt + CLOCK_SKEW : stoppedAt;
-        if (issuedAt > last) return _refuse(walk, IssuedAfterStop.selector, issuedAt, last);
+        uint256 issuedAt = walk.hop.issuedAt;
+        if (issuedAt > last && tag & EXIT == 0) return _refuse(walk, IssuedAfterStop.selector, issuedAt, last);
         uint256 deadline = stoppedAt + (cheated ? 2 * GRACE : GRACE);
         if (block.timestamp > deadline) _refuse(walk, GraceOver.selector, block.timestamp, deadline);
     }
@@ -809,16 +818,19 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
             if (recorded != digest) _refuse(walk, NotRecorded.selector, uint256(recorded), uint256(digest));
             return place;
         }
-        next = place + SIGNATURE_SIZE;
         uint256 entries;
-        if (evidence == LOG) {
-            entries = place + BASE_SIZE;
-            if (entries > hops.length) {
-                _refuse(walk, PathTruncated.selector, entries, hops.length);
-                return next;
+        unchecked {
+            // No sum here exceeds the path's length by more than 2^16 entries.
+            next = place + SIGNATURE_SIZE;
+            if (evidence == LOG) {
+                entries = place + BASE_SIZE;
+                if (entries > hops.length) {
+                    _refuse(walk, PathTruncated.selector, entries, hops.length);
+                    return next;
+                }
+                uint256 count = uint256(_word(hops, place + 32)) >> 240;
+                next = entries + count * OfflineHash.ENTRY_SIZE + OfflineHash.CERTIFICATE_SIZE + SIGNATURE_SIZE;
             }
-            uint256 count = uint256(_word(hops, place + 32)) >> 240;
-            next = entries + count * OfflineHash.ENTRY_SIZE + OfflineHash.CERTIFICATE_SIZE + SIGNATURE_SIZE;
         }
         if (next > hops.length) {
             _refuse(walk, PathTruncated.selector, next, hops.length);
