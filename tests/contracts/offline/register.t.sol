@@ -4,7 +4,7 @@ pragma solidity ^0.8.30;
 import {OfflineFixture} from "./OfflineFixture.sol";
 import {IOfflineVault} from "contracts/offline/IOfflineVault.sol";
 
-/// @notice {register}, with renewal; what becomes of a wallet: {revoke} and {killClass}; and its collateral.
+/// @notice {register}, with renewal; what becomes of a wallet: {revoke} and {killClass}.
 contract RegisterTest is OfflineFixture {
     struct Call {
         IOfflineVault.Registration r;
@@ -245,44 +245,6 @@ contract RegisterTest is OfflineFixture {
         vault.redeem(exit(begin(depositOf(A, AMOUNT))).path);
         assertEq(vault.classKilledAt(stranger, CLASS), vm.getBlockTimestamp());
         assertEq(vault.classKilledAt(registrar, CLASS), 0);
-    }
-
-    // ── collateral ──
-
-    function test_collateral_GoesBackToTheOwnerAtTheEnd() external eachAsset {
-        pledge(A, 100);
-        pledge(A, 11);
-        bytes32 id = devices[A].id;
-        assertEq(vault.collateralOf(id, asset), 111);
-        uint256 last = vault.walletOf(id).validUntil + vault.COLLATERAL_DELAY();
-        assertEq(vault.COLLATERAL_DELAY(), 104 days + 10 minutes);
-        vm.warp(last);
-        vm.startPrank(devices[A].owner);
-        vm.expectRevert(abi.encodeWithSelector(IOfflineVault.TooEarly.selector, last, last));
-        vault.releaseCollateral(id, asset);
-        vm.warp(last + 1);
-        vm.expectEmit(address(vault));
-        emit IOfflineVault.CollateralReleased(id, asset, 111);
-        vault.releaseCollateral(id, asset);
-        vm.expectRevert(abi.encodeWithSelector(IOfflineVault.NothingLeft.selector, id));
-        vault.releaseCollateral(id, asset);
-        vm.stopPrank();
-        assertEq(creditOf(A), 111);
-    }
-
-    function test_collateral_RevertWhen_CallerIsNotTheOwner() external {
-        pledge(A, 100);
-        vm.warp(vm.getBlockTimestamp() + 1000 days);
-        vm.expectRevert(abi.encodeWithSelector(IOfflineVault.NotOwner.selector, stranger, devices[A].owner));
-        vm.prank(stranger);
-        vault.releaseCollateral(devices[A].id, NATIVE);
-    }
-
-    function test_collateral_RevertWhen_NoWalletOrNothing() external {
-        vm.expectRevert(abi.encodeWithSelector(IOfflineVault.NotRegistered.selector, bytes32("nobody"), 0));
-        vault.addCollateral("nobody", NATIVE, 0);
-        vm.expectRevert(abi.encodeWithSelector(IOfflineVault.AmountOutOfRange.selector, 0, 1, type(uint104).max));
-        vault.addCollateral(devices[A].id, NATIVE, 0);
     }
 
     // ── helpers ──
