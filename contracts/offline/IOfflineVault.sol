@@ -451,7 +451,8 @@ interface IOfflineVault is ILedger {
 
     // ───────────────────────────── Registrar ─────────────────────────────
 
-    /// @notice Stops a wallet from now on: it may no more pay, and has {GRACE} to leave with what it holds. Only the registrar of its class. Emits {Revoked}.
+    /// @notice Stops a wallet from now on: it may no more pay, and has {GRACE} to leave with what it holds. Only the registrar
+    /// of its class. Emits {Revoked}.
     function revoke(bytes32 wallet) external;
 
     /// @notice Stops all wallets of a class of the caller, those registered and those to come. Emits {ClassKilled}.

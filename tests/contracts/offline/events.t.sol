@@ -92,6 +92,7 @@ contract EventsTest is OfflineFixture {
         paths[1] = IOfflineVault.Path(asset, 1, 1, 0, "");
         vault.redeemBatch(paths);
         vault.record(pay(begin(depositOf(Q, UNITS)), P, 7).path);
+        devices[R].entries = bytes.concat(devices[R].entries, keccak256("void"), bytes32(0));
         pay(begin(depositOf(R, UNITS)), P, 8);
         settleLog(R);
     }
@@ -189,7 +190,7 @@ contract EventsTest is OfflineFixture {
 
     function _spend(bytes32 wallet, bytes32 input, bytes32 transfer) private {
         if (_spentBy[wallet][input] != 0) return;
-        _spentBy[wallet][input] = transfer;
+        _spentBy[wallet][input] = transfer == 0 ? bytes32(uint256(1)) : transfer;
         _spends.push(Spend(wallet, input));
     }
 
