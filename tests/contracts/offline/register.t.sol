@@ -121,6 +121,21 @@ contract RegisterTest is OfflineFixture {
         _refused(c, abi.encodeWithSelector(IOfflineVault.Stopped.selector, c.r.wallet, vm.getBlockTimestamp()));
     }
 
+    /// Nobody can pay for so many classes; were it so, the next is refused, and those that there are go on.
+    function test_register_RevertWhen_ThereIsNoRoomForAnotherClass() external {
+        uint256 most = type(uint32).max >> 2;
+        uint256 slot;
+        while (vm.load(address(vault), bytes32(slot)) != bytes32(uint256(1))) ++slot; // their number: one so far
+        vm.store(address(vault), bytes32(slot), bytes32(most - 1));
+        vm.startPrank(stranger);
+        vault.killClass(1);
+        vm.expectRevert(abi.encodeWithSelector(IOfflineVault.TooManyClasses.selector, most + 1, most));
+        vault.killClass(2);
+        vm.stopPrank();
+        assertEq(vault.classKilledAt(stranger, 1), vm.getBlockTimestamp());
+        register(addDevice("of a class that there is", false));
+    }
+
     // ── renew ──
 
     function test_renew_MovesTheEndAndNothingElse() external {
