@@ -229,6 +229,24 @@ contract RegisterTest is OfflineFixture {
         refused(atStop.path, IOfflineVault.GraceOver.selector, at + GRACE + 1, at + GRACE);
     }
 
+    /// Of two stops each has its own end, and what is refused by both is refused by the first that is looked at.
+    function test_stop_OfAWalletAndItsClass() external eachAsset {
+        Trip memory t = exit(begin(depositOf(A, AMOUNT)));
+        Trip memory early = exit(begin(depositOf(A, AMOUNT)));
+        uint256 at = vm.getBlockTimestamp();
+        vm.startPrank(registrar);
+        vault.killClass(CLASS);
+        vm.warp(at + 1 days);
+        vault.revoke(devices[A].id);
+        vm.stopPrank();
+        vm.warp(at + GRACE);
+        vault.redeem(early.path);
+        vm.warp(at + GRACE + 1);
+        refused(t.path, IOfflineVault.GraceOver.selector, at + GRACE + 1, at + GRACE);
+        vm.warp(at + 1 days + GRACE + 1);
+        refused(t.path, IOfflineVault.GraceOver.selector, at + 1 days + GRACE + 1, at + 1 days + GRACE);
+    }
+
     function test_revoke_RevertWhen_CallerIsNotItsRegistrar() external {
         vm.expectRevert(abi.encodeWithSelector(IOfflineVault.NotRegistrar.selector, stranger, registrar));
         vm.prank(stranger);
