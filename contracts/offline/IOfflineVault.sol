@@ -13,7 +13,7 @@ import {ILedger} from "../shared/ILedger.sol";
 ///
 /// ```text
 /// wallet   NONE ── register ──▶ REGISTERED ── revoke, killClass, proveEquivocation, proveFork ──▶ STOPPED
-///                                 └ renew ┘        (its transfers of before count for GRACE more)
+///                                 └ renew ┘        (its payments of before, and its exits, count for GRACE more)
 ///
 /// coin     NONE ── deposit ──▶ LIVE ── settleBy + GRACE ──▶ OVER ── reclaim ──▶ (nothing left)
 ///                               └ redeem, compensate ┘
@@ -67,7 +67,7 @@ interface IOfflineVault is ILedger {
     /// @param owner Whose credit the wallet's exits are.
     /// @param class The registrar's number for components of this sort.
     /// @param log keccak256 of the name of the TPM's log index; 0: the wallet is of the SIGNATURE kind.
-    /// @param validUntil Last second of transfers.
+    /// @param validUntil Last second of its payments. It may leave with what it holds as long as the coin lasts.
     struct Registration {
         bytes32 wallet;
         address owner;
@@ -175,7 +175,7 @@ interface IOfflineVault is ILedger {
     }
 
     // ───────────────────────────── Events ─────────────────────────────
-    // Together they rebuild every wallet, log, coin and collateral without reading state.
+    // Together they rebuild every wallet, log, coin, credit and collateral without reading state.
 
     /// @notice A wallet was registered; `digest` is what its chain of transfers and its log start with.
     event Registered(
@@ -213,14 +213,16 @@ interface IOfflineVault is ILedger {
     /// @notice A path of a batch was left out. `reason` is the selector of the error that it reverts with alone, `got` and
     /// `limit` its values.
     event ItemSkipped(bytes32 indexed coin, bytes4 reason, uint256 got, uint256 limit);
-    /// @notice A wallet's log was followed to `head`. Of entries with one input the first counts.
+    /// @notice A wallet's log was followed to `head`. Of entries with one input the first counts, also if its digest is zero.
     event LogSettled(bytes32 indexed wallet, bytes32 head, bytes entries);
     /// @notice A wallet signed two transfers, or certified two heads, that exclude each other.
     event Equivocated(bytes32 indexed wallet, bytes32 one, bytes32 other);
-    /// @notice `exit` was double-spent by `offender`: its owner was credited `fromCoin`, what was still free of the exit's
-    /// part of the coin (which begins at `low` and has `amount`), and `fromCollateral`.
+    /// @notice `exit`, of `wallet`, was double-spent: that wallet's owner was credited `fromCoin`, the lowest units that were
+    /// still free of the exit's part of the coin (which begins at `low` and has `amount`), and `fromCollateral` of the
+    /// collateral of `offender`.
     event Compensated(
         bytes32 indexed coin,
+        bytes32 indexed wallet,
         bytes32 indexed offender,
         bytes32 exit,
         uint128 low,
@@ -228,7 +230,7 @@ interface IOfflineVault is ILedger {
         uint256 fromCoin,
         uint256 fromCollateral
     );
-    /// @notice Transfers that the wallet issues after `since` do not count, and older ones for {GRACE} more.
+    /// @notice Payments that the wallet issues after `since` do not count; older ones, and its exits, for {GRACE} more.
     event Revoked(bytes32 indexed wallet, uint64 since);
     /// @notice The same of all wallets of a class.
     event ClassKilled(address indexed registrar, uint32 indexed class, uint64 since);
@@ -261,6 +263,8 @@ interface IOfflineVault is ILedger {
     error AmountOutOfRange(uint256 got, uint256 low, uint256 high);
     /// @notice A coin's `settleBy` is not ahead, or beyond {MAX_COIN_LIFE}.
     error SettleByOutOfRange(uint64 got, uint64 low, uint64 high);
+    /// @notice The wallet's registration ended at that time.
+    error RegistrationEnded(bytes32 wallet, uint64 validUntil);
     /// @notice The time has not come.
     error TooEarly(uint256 nowAt, uint256 after_);
     /// @notice Nothing is left to give back.
@@ -277,7 +281,7 @@ interface IOfflineVault is ILedger {
     error NotEquivocated(bytes32 wallet, uint256 hop);
     /// @notice The offender's own exits are not compensated.
     error OffenderIsPayee(bytes32 wallet);
-    /// @notice The exit was compensated before.
+    /// @notice The exit was compensated in full.
     error AlreadyCompensated(bytes32 exit);
     /// @notice The exit was paid, or the list does not show that it was not. Values: what the list hashes to, and what it must.
     error ExitPaid(uint160 got, uint160 paid);
@@ -304,9 +308,9 @@ interface IOfflineVault is ILedger {
     error AmountAboveInput(uint256 amount, uint256 input);
     /// @notice No such wallet. `validUntil` is 0.
     error NotRegistered(bytes32 wallet, uint256 validUntil);
-    /// @notice The transfer was issued after the wallet's registration ended.
+    /// @notice The payment was issued after the wallet's registration ended. Not of an exit.
     error IssuedTooLate(uint256 issuedAt, uint256 validUntil);
-    /// @notice The transfer was issued after its wallet was stopped.
+    /// @notice The payment was issued after its wallet was stopped. Not of an exit.
     error IssuedAfterStop(uint256 issuedAt, uint256 stoppedAt);
     /// @notice The wallet was stopped more than {GRACE} ago.
     error GraceOver(uint256 nowAt, uint256 deadline);
@@ -316,9 +320,10 @@ interface IOfflineVault is ILedger {
     error BadSignature(bytes32 digest, bytes32 wallet);
     /// @notice Nothing, or another transfer, is recorded for the input.
     error NotRecorded(bytes32 recorded, bytes32 transfer);
-    /// @notice Another transfer spent the input before: it is recorded, or an earlier entry of the log.
+    /// @notice Another transfer spent the input before: it is recorded, or an earlier entry of the log. A record does not count
+    /// against the log of a proven fork, but when recording.
     error InputSpent(bytes32 before, bytes32 transfer);
-    /// @notice The log does not start where the contract left it.
+    /// @notice The log does not start where the contract left it. That of a proven fork may, but when recording.
     error WrongBase(bytes32 base, bytes32 head);
     /// @notice The log is empty, or ends with another entry. Values are digests of transfers.
     error WrongLastEntry(bytes32 got, bytes32 transfer);
@@ -344,13 +349,18 @@ interface IOfflineVault is ILedger {
     function GRACE() external view returns (uint64);
     /// @notice Latest `settleBy`, from the deposit: 90 days.
     function MAX_COIN_LIFE() external view returns (uint64);
-    /// @notice How long after the end of its registration a wallet's collateral stays: {MAX_COIN_LIFE} and twice {GRACE}, once
-    /// for redeeming and once for those whom that refuses.
+    /// @notice How far a payee's clock may be behind the chain's without its loss by it: 10 minutes. A payment that it took in
+    /// that time after a stop is void, but compensated.
+    function CLOCK_SKEW() external view returns (uint64);
+    /// @notice How long after the end of its registration a wallet's collateral stays: {MAX_COIN_LIFE} for the last coin that a
+    /// payee may have taken ({CLOCK_SKEW} later), and twice {GRACE}, once for redeeming and once for those whom that refuses.
     function COLLATERAL_DELAY() external view returns (uint64);
 
     // ───────────────────────────── Owner ─────────────────────────────
 
-    /// @notice Registers a wallet, or renews its registration. Only `registration.owner`. Value sent along is collateral.
+    /// @notice Registers a wallet, only by `registration.owner`; or renews its registration, by anyone: payees that were paid
+    /// under a renewal need not wait for the owner to submit it. Value sent along is collateral. (So a registrar can keep a
+    /// wallet's collateral here by renewing again and again: who pledges trusts it so far.)
     /// @param key The wallet's.
     /// @param registrar Whose signature `vouched` is.
     /// @param possession The wallet's own signature on the registration's digest, so that nobody can put a wallet under
@@ -365,7 +375,7 @@ interface IOfflineVault is ILedger {
         Signature calldata possession
     ) external payable;
 
-    /// @notice Puts what arrives of `amount` behind a wallet. Anyone; it is the owner's when released.
+    /// @notice Puts what arrives of `amount`, below 2^104, behind a wallet. Anyone; it is the owner's when released.
     /// Emits {CollateralAdded}.
     function addCollateral(bytes32 wallet, address asset, uint256 amount) external payable;
 
@@ -375,7 +385,8 @@ interface IOfflineVault is ILedger {
 
     // ───────────────────────────── Depositor ─────────────────────────────
 
-    /// @notice Makes a coin of what arrives of `amount`, for a registered wallet that is not stopped. Anyone.
+    /// @notice Makes a coin of what arrives of `amount`, for a wallet that is not stopped and whose registration has not ended.
+    /// Anyone.
     /// Emits {Deposited}. Requires a `settleBy` ahead, by {MAX_COIN_LIFE} at most.
     function deposit(bytes32 wallet, address asset, uint128 amount, uint64 settleBy)
         external
@@ -419,13 +430,20 @@ interface IOfflineVault is ILedger {
 
     /// @notice Proves that a wallet of the LOG kind has two logs: both stretches start from `base`, any head, and their first
     /// entries differ. (A certified head is the end of a hash chain, so its last entries prove themselves.) Otherwise as
-    /// {proveEquivocation}.
+    /// {proveEquivocation}. From then on the log shows what the wallet signed, and no more what it spent first: a path may show
+    /// either branch, from any base, and the first exit of a part has it. What is recorded stays.
     function proveFork(Key calldata key, bytes32 base, Stretch calldata one, Stretch calldata other) external;
 
     /// @notice Credits the owner of an exit that was double-spent: what is free of its part of the coin (until `settleBy +
-    /// GRACE`), and the rest from the collateral, in the coin's asset, of the wallet that double-spent it. Anyone may send it,
-    /// once for an exit, until and including `settleBy + 2 × GRACE`. Emits {Compensated}.
-    /// @param path As for {redeem}; the offender's log may start from any base.
+    /// GRACE`; then that is the depositor's), and the rest from the collateral, in the coin's asset, of a wallet on its path
+    /// that is proven to double-spend. Anyone may send it, and again until the exit is paid in full: with another offender,
+    /// more collateral, or since a call visits 64 free parts of the coin and the collateral pays only after all of them.
+    /// Until and including `settleBy + 2 × GRACE`, and 2 × GRACE after a wallet on the path was stopped; a payment counts
+    /// that was issued up to {CLOCK_SKEW} after the stop. Emits {Compensated}.
+    ///
+    /// Which of several proven offenders on a path pays is the caller's choice: the one charged may have double-spent
+    /// something else. (If only the input counted that was proven, an offender would have itself proven on a worthless one.)
+    /// @param path As for {redeem}.
     /// @param offender Which hop's wallet equivocated, from 0.
     /// @param paid The exits paid of the exit's wallet and group of sequences, in their order; shows that this one is not
     /// among them. Not read if none with its sequence was paid.
@@ -433,7 +451,8 @@ interface IOfflineVault is ILedger {
 
     // ───────────────────────────── Registrar ─────────────────────────────
 
-    /// @notice Stops a wallet from now on. Only the registrar of its class. Emits {Revoked}.
+    /// @notice Stops a wallet from now on: it may no more pay, and has {GRACE} to leave with what it holds. Only the registrar
+    /// of its class. Emits {Revoked}.
     function revoke(bytes32 wallet) external;
 
     /// @notice Stops all wallets of a class of the caller, those registered and those to come. Emits {ClassKilled}.
@@ -451,15 +470,16 @@ interface IOfflineVault is ILedger {
     function collateralOf(bytes32 wallet, address asset) external view returns (uint256 amount);
     /// @notice When a registrar's class was killed; 0: it was not.
     function classKilledAt(address registrar, uint32 class) external view returns (uint64 since);
-    /// @notice The transfer by which `wallet` is recorded to have spent `input`; 0: none.
+    /// @notice The transfer by which `wallet` is recorded to have spent `input`; 0: none. 1: its log names the input with a
+    /// digest of zero, which spends it for nothing.
     function spentBy(bytes32 wallet, bytes32 input) external view returns (bytes32 transfer);
     /// @notice Whether an exit of the wallet with this sequence was paid.
     function isRedeemed(bytes32 wallet, uint64 sequence) external view returns (bool);
     /// @notice The exits paid of a wallet whose sequences are in the group of 96 of this one: a bit for each, and the
     /// accumulator `paid' = uint160(uint256(keccak256(abi.encode(paid, exit))))` over them in their order.
     function redeemedOf(bytes32 wallet, uint64 sequence) external view returns (uint96 exits, uint160 paid);
-    /// @notice Whether an exit was compensated.
-    function isCompensated(bytes32 exit) external view returns (bool);
+    /// @notice What an exit was compensated with so far, atomic units of the coin's asset.
+    function compensatedOf(bytes32 exit) external view returns (uint256 amount);
     /// @notice Nonce of the next coin.
     function depositNonce() external view returns (uint256);
     /// @notice `keccak256(abi.encode(x, y))`.

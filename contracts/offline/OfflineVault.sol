@@ -4,10 +4,10 @@ pragma solidity ^0.8.30;
 import {Ledger} from "../shared/Ledger.sol";
 import {IOfflineVault} from "./IOfflineVault.sol";
 import {OfflineHash} from "./OfflineHash.sol";
+import {OfflineSignature} from "./OfflineSignature.sol";
 import {TransientSlot} from "@openzeppelin/contracts/utils/TransientSlot.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
-import {P256} from "@openzeppelin/contracts/utils/cryptography/P256.sol";
 
 /// @title OfflineVault
 /// @notice See {IOfflineVault}. Each function reads: check, effect, interaction. Deposits of money come first instead, since
@@ -26,10 +26,12 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
     /// @inheritdoc IOfflineVault
     uint64 public constant MAX_COIN_LIFE = 90 days;
     /// @inheritdoc IOfflineVault
-    uint64 public constant COLLATERAL_DELAY = MAX_COIN_LIFE + 2 * GRACE;
+    uint64 public constant CLOCK_SKEW = 10 minutes;
+    /// @inheritdoc IOfflineVault
+    uint64 public constant COLLATERAL_DELAY = MAX_COIN_LIFE + 2 * GRACE + CLOCK_SKEW;
 
-    /// @dev Half of the order of P-256: of the two signatures (r, s) and (r, n - s) the lower one counts.
-    uint256 private constant HALF_N = 0x7fffffff800000007fffffffffffffffde737d56d38bcf4279dce5617e3192a8;
+    /// @dev What spent the input of a log's entry whose digest is zero: no transfer has this one.
+    bytes32 private constant NO_TRANSFER = bytes32(uint256(1));
 
     // A hop's tag.
     uint256 private constant EVIDENCE = 0x03;
@@ -56,12 +58,14 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
 
     /// @dev An exit is the one of 96 of its group.
     uint256 private constant GROUP = 96;
-    /// @dev A coin below this leaves its slot room for two places in it and a time.
+    /// @dev A coin of no more than this leaves its slot room for two places in it and a time.
     uint256 private constant MOST_AMOUNT = type(uint104).max;
     /// @dev Free parts that {reclaim} and {compensate} visit in one call.
     uint256 private constant MOST_PARTS = 64;
     /// @dev Of a coin that was reclaimed to its end.
     uint256 private constant RECLAIMED = type(uint256).max;
+    /// @dev Of an exit whose part of the coin was compensated to its end.
+    uint128 private constant GATHERED = type(uint128).max;
 
     /// @dev One slot. Seconds in 32 bits last until 2106.
     struct WalletRecord {
@@ -105,6 +109,12 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
     struct Exits {
         uint96 bits;
         uint160 paid;
+    }
+
+    /// @dev What an exit was compensated with, and which free part of the coin comes next: 0 the first, {GATHERED} none.
+    struct Compensation {
+        uint128 paid;
+        uint128 next;
     }
 
     /// @dev What a path is walked for.
@@ -166,7 +176,7 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
     /// @dev By wallet and then input: a log may name inputs that are not its wallet's.
     mapping(bytes32 wallet => mapping(bytes32 input => bytes32 transfer)) private _spentBy;
     mapping(bytes32 wallet => mapping(uint256 group => Exits)) private _exits;
-    mapping(bytes32 exit => bool) private _compensated;
+    mapping(bytes32 exit => Compensation) private _compensations;
 
     // ───────────────────────────── Owner ─────────────────────────────
 
@@ -179,7 +189,6 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
         Signature calldata possession
     ) external payable nonReentrant {
         // Check.
-        require(msg.sender == registration.owner, NotOwner(msg.sender, registration.owner));
         bytes32 wallet = _checkKey(key, registration.wallet);
         bytes32 digest = _hashTypedDataV4(OfflineHash.registration(registration));
         (address recovered,,) = ECDSA.tryRecover(digest, vouched.v, vouched.r, vouched.s);
@@ -195,7 +204,10 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
         if (record_.owner != address(0)) {
             _renew(registration, registrar);
         } else {
-            require(_verify(digest, possession.r, possession.s, key.x, key.y), BadSignature(digest, wallet));
+            require(msg.sender == registration.owner, NotOwner(msg.sender, registration.owner));
+            require(
+                OfflineSignature.verify(digest, possession.r, possession.s, key.x, key.y), BadSignature(digest, wallet)
+            );
             uint32 classId = _classIdOf(registrar, registration.class);
             uint32 killedAt = _classes[classId].killedAt;
             require(killedAt == 0, Stopped(wallet, killedAt));
@@ -215,7 +227,8 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
     function addCollateral(bytes32 wallet, address asset, uint256 amount) external payable nonReentrant {
         require(_wallets[wallet].owner != address(0), NotRegistered(wallet, 0));
         uint256 received = _deposit(asset, amount);
-        require(received != 0, AmountOutOfRange(0, 1, type(uint256).max));
+        // What a token that lies makes up must not overflow an account's credit: that would stop a batch.
+        require(received != 0 && received <= MOST_AMOUNT, AmountOutOfRange(received, 1, MOST_AMOUNT));
         _pledge(wallet, asset, received);
     }
 
@@ -245,7 +258,8 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
         returns (bytes32 coin)
     {
         // Check.
-        _checkGoing(wallet);
+        uint32 validUntil = _checkGoing(wallet).validUntil;
+        require(block.timestamp <= validUntil, RegistrationEnded(wallet, validUntil));
         uint64 low = uint64(block.timestamp) + 1;
         uint64 high = uint64(block.timestamp) + MAX_COIN_LIFE;
         require(settleBy >= low && settleBy <= high, SettleByOutOfRange(settleBy, low, high));
@@ -341,8 +355,10 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
         bytes calldata entries = stretch.entries;
         for (uint256 place; place < entries.length; place += OfflineHash.ENTRY_SIZE) {
             bytes32 input = _word(entries, place);
-            // Of two spends in one log the first counts.
-            if (spent[input] == 0) spent[input] = _word(entries, place + 32);
+            // Of two spends in one log the first counts, also one by nothing.
+            if (spent[input] != 0) continue;
+            bytes32 digest = _word(entries, place + 32);
+            spent[input] = digest == 0 ? NO_TRANSFER : digest;
         }
         emit LogSettled(wallet, head, entries);
     }
@@ -364,8 +380,14 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
             digest != second && (one.input == other.input || one.sequence == other.sequence),
             NotEquivocation(digest, second)
         );
-        require(_verify(digest, signatureOfOne.r, signatureOfOne.s, key.x, key.y), BadSignature(digest, wallet));
-        require(_verify(second, signatureOfOther.r, signatureOfOther.s, key.x, key.y), BadSignature(second, wallet));
+        require(
+            OfflineSignature.verify(digest, signatureOfOne.r, signatureOfOne.s, key.x, key.y),
+            BadSignature(digest, wallet)
+        );
+        require(
+            OfflineSignature.verify(second, signatureOfOther.r, signatureOfOther.s, key.x, key.y),
+            BadSignature(second, wallet)
+        );
 
         // Effect.
         _equivocated(wallet, digest, second);
@@ -397,15 +419,17 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
         if (walk.reason != 0) _revert(walk);
         require(walk.offender != 0, NotEquivocated(0, offender));
         require(walk.offender != walk.wallet, OffenderIsPayee(walk.wallet));
-        require(!_compensated[walk.digest], AlreadyCompensated(walk.digest));
+        Compensation memory made = _compensations[walk.digest];
+        require(made.paid < walk.high - walk.low, AlreadyCompensated(walk.digest));
         _checkUnpaid(walk, paid);
         Free memory part = _find(walk.coinId, path.near, walk.low);
         require(walk.high > part.end, ExitNotDoubleSpent(walk.high, part.end));
 
         // Effect.
-        _compensated[walk.digest] = true;
-        bool open = block.timestamp <= settleBy + GRACE;
-        _compensate(walk, path.asset, open, part);
+        // After the coin's time what is free of it is the depositor's.
+        if (block.timestamp > settleBy + GRACE) made.next = GATHERED;
+        if (made.next != 0) part = _partAt(walk.coinId, made.next);
+        _compensate(walk, path.asset, made, part);
     }
 
     // ───────────────────────────── Registrar ─────────────────────────────
@@ -492,8 +516,8 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
     }
 
     /// @inheritdoc IOfflineVault
-    function isCompensated(bytes32 exit) external view returns (bool) {
-        return _compensated[exit];
+    function compensatedOf(bytes32 exit) external view returns (uint256) {
+        return _compensations[exit].paid;
     }
 
     /// @inheritdoc IOfflineVault
@@ -546,8 +570,7 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
     /// @dev A later end for a wallet that is as it was, and not stopped.
     function _renew(Registration calldata registration, address registrar) private {
         bytes32 wallet = registration.wallet;
-        WalletRecord memory record_ = _wallets[wallet];
-        _checkGoing(wallet);
+        WalletRecord memory record_ = _checkGoing(wallet);
         ClassRecord memory class = _classes[record_.classAndMarks >> MARK_BITS];
         bytes32 got = keccak256(abi.encode(registration.owner, registrar, registration.class, registration.log));
         bytes32 expected = keccak256(abi.encode(record_.owner, class.registrar, class.class, _logs[wallet].name));
@@ -588,8 +611,8 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
     }
 
     /// @dev Registered, and not stopped.
-    function _checkGoing(bytes32 wallet) private view {
-        WalletRecord memory record_ = _wallets[wallet];
+    function _checkGoing(bytes32 wallet) private view returns (WalletRecord memory record_) {
+        record_ = _wallets[wallet];
         require(record_.owner != address(0), NotRegistered(wallet, 0));
         uint32 killedAt = _classes[record_.classAndMarks >> MARK_BITS].killedAt;
         uint32 stoppedAt = record_.revokedAt != 0 ? record_.revokedAt : killedAt;
@@ -658,17 +681,21 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
     /// @dev Goes down the path, hop by hop.
     function _walk(Walk memory walk, bytes calldata hops) private {
         uint256 place = KEY_SIZE;
-        for (uint256 index;; ++index) {
+        uint256 index;
+        while (true) {
             uint256 tag;
             (tag, place) = _readHop(walk, hops, place, index);
             if (walk.reason != 0) return;
-            _checkWallet(walk, tag & EVIDENCE);
+            _checkWallet(walk, tag);
             if (walk.reason != 0) return;
             if (walk.purpose == Purpose.COMPENSATE && index == walk.offenderHop) {
                 require(walk.equivocated, NotEquivocated(walk.wallet, index));
                 walk.offender = walk.wallet;
             }
-            uint256 keyAt = place - KEY_SIZE; // of the payee, if that pays the next hop
+            uint256 keyAt; // of the payee, if that pays the next hop
+            unchecked {
+                keyAt = place - KEY_SIZE; // a hop's head and terms are longer
+            }
             place = _prove(walk, hops, place, tag & EVIDENCE);
             if (walk.reason != 0) return;
             if (walk.purpose == Purpose.RECORD) {
@@ -684,6 +711,9 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
                 return;
             }
             _follow(walk, hops, tag, keyAt);
+            unchecked {
+                ++index; // at most MAX_HOPS
+            }
         }
     }
 
@@ -746,26 +776,34 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
     }
 
     /// @dev Whether the wallet at hand may have issued the transfer at hand. Time opens and closes windows here; it orders
-    /// nothing.
-    function _checkWallet(Walk memory walk, uint256 evidence) private view {
+    /// nothing. An exit may be issued at any time: it pays nobody else, and what is stopped or over is paying others. (Who has
+    /// a leaked key could put an earlier time into it anyway.)
+    function _checkWallet(Walk memory walk, uint256 tag) private view {
         WalletRecord storage slot = _wallets[walk.wallet];
         (address owner, uint256 validUntil, uint256 revokedAt, uint256 classAndMarks) =
             (slot.owner, slot.validUntil, slot.revokedAt, slot.classAndMarks);
-        uint256 issuedAt = walk.hop.issuedAt;
         if (owner == address(0)) return _refuse(walk, NotRegistered.selector, uint256(walk.wallet), 0);
-        if (issuedAt > validUntil) return _refuse(walk, IssuedTooLate.selector, issuedAt, validUntil);
-        if (revokedAt != 0) _checkStop(walk, issuedAt, revokedAt);
+        if (walk.hop.issuedAt > validUntil && tag & EXIT == 0) {
+            return _refuse(walk, IssuedTooLate.selector, walk.hop.issuedAt, validUntil);
+        }
+        if (revokedAt != 0) _checkStop(walk, tag, revokedAt);
         uint256 killedAt = _classes[classAndMarks >> MARK_BITS].killedAt;
-        if (killedAt != 0) _checkStop(walk, issuedAt, killedAt);
+        if (killedAt != 0) _checkStop(walk, tag, killedAt);
         uint256 needed = classAndMarks & LOGGED != 0 ? LOG : SIGNATURE;
+        uint256 evidence = tag & EVIDENCE;
         if (evidence != needed && evidence != RECORDED) _refuse(walk, WrongEvidence.selector, evidence, needed);
         walk.owner = owner;
         walk.equivocated = classAndMarks & EQUIVOCATED != 0;
     }
 
-    function _checkStop(Walk memory walk, uint256 issuedAt, uint256 stoppedAt) private view {
-        if (issuedAt > stoppedAt) return _refuse(walk, IssuedAfterStop.selector, issuedAt, stoppedAt);
-        uint256 deadline = stoppedAt + GRACE;
+    function _checkStop(Walk memory walk, uint256 tag, uint256 stoppedAt) private view {
+        // Whom a wallet cheated could not know of a stop that its clock did not show yet, and has until GRACE after the last
+        // exit that may stand in its way.
+        bool cheated = walk.purpose == Purpose.COMPENSATE;
+        uint256 last = cheated ? stoppedAt + CLOCK_SKEW : stoppedAt;
+        uint256 issuedAt = walk.hop.issuedAt;
+        if (issuedAt > last && tag & EXIT == 0) return _refuse(walk, IssuedAfterStop.selector, issuedAt, last);
+        uint256 deadline = stoppedAt + (cheated ? 2 * GRACE : GRACE);
         if (block.timestamp > deadline) _refuse(walk, GraceOver.selector, block.timestamp, deadline);
     }
 
@@ -780,16 +818,19 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
             if (recorded != digest) _refuse(walk, NotRecorded.selector, uint256(recorded), uint256(digest));
             return place;
         }
-        next = place + SIGNATURE_SIZE;
         uint256 entries;
-        if (evidence == LOG) {
-            entries = place + BASE_SIZE;
-            if (entries > hops.length) {
-                _refuse(walk, PathTruncated.selector, entries, hops.length);
-                return next;
+        unchecked {
+            // No sum here exceeds the path's length by more than 2^16 entries.
+            next = place + SIGNATURE_SIZE;
+            if (evidence == LOG) {
+                entries = place + BASE_SIZE;
+                if (entries > hops.length) {
+                    _refuse(walk, PathTruncated.selector, entries, hops.length);
+                    return next;
+                }
+                uint256 count = uint256(_word(hops, place + 32)) >> 240;
+                next = entries + count * OfflineHash.ENTRY_SIZE + OfflineHash.CERTIFICATE_SIZE + SIGNATURE_SIZE;
             }
-            uint256 count = uint256(_word(hops, place + 32)) >> 240;
-            next = entries + count * OfflineHash.ENTRY_SIZE + OfflineHash.CERTIFICATE_SIZE + SIGNATURE_SIZE;
         }
         if (next > hops.length) {
             _refuse(walk, PathTruncated.selector, next, hops.length);
@@ -801,7 +842,7 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
         if (batch && proven.tload()) return next;
         if (evidence == LOG) {
             _proveLogged(walk, _word(hops, place), hops[entries:next]);
-        } else if (!_verify(digest, _word(hops, place), _word(hops, place + 32), walk.x, walk.y)) {
+        } else if (!OfflineSignature.verify(digest, _word(hops, place), _word(hops, place + 32), walk.x, walk.y)) {
             _refuse(walk, BadSignature.selector, uint256(digest), uint256(walk.wallet));
         }
         if (batch && walk.reason == 0) proven.tstore(true);
@@ -812,11 +853,12 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
     function _proveLogged(Walk memory walk, bytes32 base, bytes calldata shown) private view {
         (bytes32 input, bytes32 digest) = (walk.hop.input, walk.digest);
         LogRecord memory log = _logs[walk.wallet];
-        // A forked log's losing branch starts where it likes: only its own owner vouched for it, and pays for it.
-        bool loser = walk.purpose == Purpose.COMPENSATE && walk.equivocated;
-        if (!loser) {
-            bytes32 recorded = _spentBy[walk.wallet][input];
-            if (recorded == digest) return; // someone settled the log in the meantime
+        // When a fork is proven, neither branch orders anything: each starts where it likes, and exits compete for their
+        // parts, as those of a wallet that signs. But no branch is recorded over the other.
+        bool forked = walk.equivocated && walk.purpose != Purpose.RECORD;
+        bytes32 recorded = _spentBy[walk.wallet][input];
+        if (recorded == digest) return; // someone settled the log in the meantime
+        if (!forked) {
             if (recorded != 0) return _refuse(walk, InputSpent.selector, uint256(recorded), uint256(digest));
             if (base != log.head) return _refuse(walk, WrongBase.selector, uint256(base), uint256(log.head));
         }
@@ -849,7 +891,7 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
         if (got != needed) return _refuse(walk, WrongExtraData.selector, uint256(got), uint256(needed));
         got = OfflineHash.certifiedHead(certificate);
         if (got != head) return _refuse(walk, WrongHead.selector, uint256(got), uint256(head));
-        if (!_verifyHash(sha256(certificate), r, s, walk.x, walk.y)) {
+        if (!OfflineSignature.verifyHash(sha256(certificate), r, s, walk.x, walk.y)) {
             _refuse(walk, BadSignature.selector, uint256(walk.digest), uint256(walk.wallet));
         }
     }
@@ -932,30 +974,43 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
         require(!listed && folded == slot.paid, ExitPaid(folded, slot.paid));
     }
 
-    /// @dev Takes what is free of the walk's part, while the coin is open, and the rest from the offender's collateral.
-    function _compensate(Walk memory walk, address asset, bool open, Free memory part) private {
-        uint256 free;
-        uint256 above;
-        for (uint256 i; i < MOST_PARTS; ++i) {
+    /// @dev Takes what is free of the exit's part of the coin, from `part` up; and when that is done, the rest from the
+    /// offender's collateral, which must not pay for what the coin still has.
+    function _compensate(Walk memory walk, address asset, Compensation memory made, Free memory part) private {
+        uint256 fromCoin;
+        uint256 next = made.next;
+        for (uint256 i; i < MOST_PARTS && next != GATHERED; ++i) {
             uint256 low = part.start > walk.low ? part.start : walk.low;
             uint256 high = part.end < walk.high ? part.end : walk.high;
-            above = part.above;
+            next = part.above == 0 || part.above >= walk.high ? GATHERED : part.above;
             if (low < high) {
-                free += high - low;
-                if (open) _cut(walk.coinId, part, low, high);
+                fromCoin += high - low;
+                _cut(walk.coinId, part, low, high);
             }
-            if (above == 0 || above >= walk.high) break;
-            part = _partAt(walk.coinId, above);
+            if (next != GATHERED) part = _partAt(walk.coinId, next);
         }
         uint256 amount = walk.high - walk.low;
-        uint256 held = _collateral[walk.offender][asset];
-        uint256 fromCollateral = amount - free < held ? amount - free : held;
-        uint256 fromCoin = open ? free : 0;
-        require(fromCoin + fromCollateral != 0, NothingLeft(walk.offender));
-        _collateral[walk.offender][asset] = held - fromCollateral;
-        _credit(asset, walk.owner, fromCoin + fromCollateral);
+        uint256 fromCollateral;
+        if (next == GATHERED) {
+            uint256 held = _collateral[walk.offender][asset];
+            uint256 due = amount - made.paid - fromCoin; // parts of the coin are apart, and come first
+            fromCollateral = due < held ? due : held;
+            _collateral[walk.offender][asset] = held - fromCollateral;
+        }
+        uint256 sum = fromCoin + fromCollateral;
+        require(sum != 0 || next != GATHERED, NothingLeft(walk.offender));
+        // Casts are safe: no more than the exit holds, and a place in a coin or the mark.
+        _compensations[walk.digest] = Compensation(made.paid + uint128(sum), uint128(next));
+        _credit(asset, walk.owner, sum);
         emit Compensated(
-            walk.coinId, walk.offender, walk.digest, uint128(walk.low), uint128(amount), fromCoin, fromCollateral
+            walk.coinId,
+            walk.wallet,
+            walk.offender,
+            walk.digest,
+            uint128(walk.low),
+            uint128(amount),
+            fromCoin,
+            fromCollateral
         );
     }
 
@@ -997,31 +1052,6 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
     }
 
     // ───────────────────────────── Helpers ─────────────────────────────
-
-    /// @dev ES256 over a digest.
-    function _verify(bytes32 digest, bytes32 r, bytes32 s, bytes32 x, bytes32 y) private view returns (bool) {
-        return _verifyHash(OfflineHash.sha(digest), r, s, x, y);
-    }
-
-    /// @dev P-256, by the precompile if it says yes, and else by OpenZeppelin's library: it knows a missing precompile from a
-    /// bad signature, and has the Solidity for one. In assembly, and beside the library, because every hop pays for it: of
-    /// what the library checks first, the precompile checks all but the half of `s` (EIP-7951); 450 gas less.
-    function _verifyHash(bytes32 hash, bytes32 r, bytes32 s, bytes32 x, bytes32 y) private view returns (bool) {
-        if (uint256(s) > HALF_N) return false;
-        uint256 valid;
-        assembly ("memory-safe") {
-            let input := mload(0x40) // used up before anything else can want it, so not allocated
-            mstore(input, hash)
-            mstore(add(input, 0x20), r)
-            mstore(add(input, 0x40), s)
-            mstore(add(input, 0x60), x)
-            mstore(add(input, 0x80), y)
-            mstore(0x00, 0) // a missing precompile answers nothing
-            pop(staticcall(gas(), 0x100, input, 0xa0, 0x00, 0x20))
-            valid := mload(0x00)
-        }
-        return valid == 1 || P256.verify(hash, r, s, x, y);
-    }
 
     /// @dev The word at a place in a byte string, which the caller knows to reach so far, or cuts what it does not. In assembly
     /// because every hop reads ten: a slice checks its bounds again each time.

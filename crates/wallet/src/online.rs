@@ -92,8 +92,8 @@ impl Online {
         self.sender.client()
     }
 
-    /// Step `register`, by the owner: a wallet that its registrar vouches for, or a renewal of it. `possession` is the
-    /// wallet's own signature on the registration's digest; `collateral` is in wei.
+    /// Step `register`: by the owner, a wallet that its registrar vouches for; by anyone, a renewal of it. `possession` is the
+    /// wallet's own signature on the registration's digest, which a renewal does not need; `collateral` is in wei.
     pub async fn register(
         &self,
         vouched: &VouchedRegistration,
@@ -273,7 +273,9 @@ impl Online {
     }
 
     /// Step `compensate`: an exit whose part of the coin went to somebody else, because the wallet at hop `offender`
-    /// double-spent. `paid` are the exits that were paid of the exit's group of sequences, in their order.
+    /// double-spent. `paid` are the exits that were paid of the exit's group of sequences, in their order. Says what this call
+    /// gave; while that and what was given before are less than the exit holds, further calls may give more: with another
+    /// offender, with collateral that was added, or since a call visits 64 free parts of the coin.
     pub async fn compensate(
         &self,
         path: &Path,

@@ -52,6 +52,20 @@ contract LyingToken is MintableToken {
     }
 }
 
+/// @notice Says that whatever was asked of anybody arrived.
+contract InflatingToken is MintableToken {
+    mapping(address account => uint256) private _said;
+
+    function transferFrom(address, address to, uint256 amount) public override returns (bool) {
+        _said[to] += amount;
+        return true;
+    }
+
+    function balanceOf(address account) public view override returns (uint256) {
+        return _said[account];
+    }
+}
+
 /// @notice Returns nothing from its transfers, as USDT does.
 contract NoReturnToken is MintableToken {
     function transfer(address to, uint256 amount) public override returns (bool) {

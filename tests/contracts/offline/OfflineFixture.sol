@@ -169,10 +169,14 @@ abstract contract OfflineFixture is Test {
 
     // ── coins ──
 
-    function depositOf(uint256 w, uint128 amount) internal returns (Coin memory coin) {
+    function depositOf(uint256 w, uint128 amount) internal returns (Coin memory) {
+        return depositFor(w, amount, LIFE);
+    }
+
+    function depositFor(uint256 w, uint128 amount, uint64 life) internal returns (Coin memory coin) {
         coin.wallet = devices[w].id;
         (coin.device, coin.asset, coin.amount, coin.nonce) = (w, asset, amount, vault.depositNonce());
-        coin.settleBy = uint64(vm.getBlockTimestamp()) + LIFE;
+        coin.settleBy = uint64(vm.getBlockTimestamp()) + life;
         vm.prank(depositor);
         coin.id = vault.deposit{value: asset == NATIVE ? amount : 0}(coin.wallet, asset, amount, coin.settleBy);
     }

@@ -122,13 +122,13 @@ contract BatchTest is OfflineFixture {
             register(w);
             t = begin(depositOf(w, AMOUNT));
             vm.warp(vm.getBlockTimestamp() + 1 days + 1);
-            return (exit(t).path, IOfflineVault.IssuedTooLate.selector);
+            return (exit(pay(t, C, 1)).path, IOfflineVault.IssuedTooLate.selector);
         }
         if (kind == 7) {
             vm.prank(registrar);
             vault.revoke(devices[B].id);
             vm.warp(vm.getBlockTimestamp() + 1);
-            return (exit(t).path, IOfflineVault.IssuedAfterStop.selector);
+            return (exit(pay(t, C, 1)).path, IOfflineVault.IssuedAfterStop.selector);
         }
         if (kind == 8) {
             path = exit(t).path;

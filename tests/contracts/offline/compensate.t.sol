@@ -4,57 +4,14 @@ pragma solidity ^0.8.30;
 import {OfflineFixture} from "./OfflineFixture.sol";
 import {IOfflineVault} from "contracts/offline/IOfflineVault.sol";
 
-/// @notice Broken components: {proveEquivocation}, {compensate}; and {record}, which no broken one can turn on others.
+/// @notice Broken components: {proveEquivocation} and {compensate}.
 contract CompensateTest is OfflineFixture {
-    // ── record ──
-
-    function test_record_SparesTheProof() external eachAsset {
-        Coin memory coin = depositOf(A, AMOUNT);
-        Trip memory t = pay(pay(begin(coin), B, AMOUNT), C, 400);
-        vm.expectEmit(address(vault));
-        emit IOfflineVault.Recorded(devices[A].id, coin.id, vault.spentBy(devices[A].id, 0) | _first(t));
-        vm.prank(stranger);
-        vault.record(t.path);
-        vault.record(t.path); // again: nothing
-        // The same path with nothing to prove but the exit.
-        Trip memory bare = begin(coin);
-        bare = _recorded(bare, t, 0);
-        bare = _recorded(bare, t, 1);
-        (bare.input, bare.value, bare.payer) = (t.input, t.value, t.payer);
-        bare = exit(bare);
-        vault.redeem(bare.path);
-        assertEq(creditOf(C), 400);
-    }
-
-    /// Of two transfers of one input the first that is recorded stays.
-    function test_record_RevertWhen_AnotherIsRecorded() external eachAsset {
-        (, Trip memory one, Trip memory other) = _doubleSpend();
-        vault.record(one.path);
-        bytes32 first = _first(one);
-        bytes32 second = _first(other);
-        vm.expectRevert(abi.encodeWithSelector(IOfflineVault.InputSpent.selector, first, second));
-        vault.record(other.path);
-    }
-
-    function test_record_RevertWhen_NoSuchCoinOrNoHops() external {
-        Trip memory t = pay(begin(depositOf(A, AMOUNT)), B, 1);
-        t.path.nonce += 1;
-        vm.expectPartialRevert(IOfflineVault.UnknownCoin.selector);
-        vault.record(t.path);
-        t = begin(depositOf(A, AMOUNT));
-        vm.expectPartialRevert(IOfflineVault.PathTruncated.selector);
-        vault.record(t.path);
-        t.path.hops = "";
-        vm.expectPartialRevert(IOfflineVault.PathTruncated.selector);
-        vault.record(t.path);
-    }
-
     // ── proveEquivocation ──
 
     function test_proveEquivocation_OneInput() external eachAsset {
-        (, Trip memory one, Trip memory other) = _doubleSpend();
+        _doubleSpend();
         vm.expectEmit(address(vault));
-        emit IOfflineVault.Equivocated(devices[A].id, _first(one), _first(other));
+        emit IOfflineVault.Equivocated(devices[A].id, transferDigest(_one), transferDigest(_other));
         vm.expectEmit(address(vault));
         emit IOfflineVault.Revoked(devices[A].id, uint64(vm.getBlockTimestamp()));
         _prove();
@@ -136,10 +93,11 @@ contract CompensateTest is OfflineFixture {
         _compensate(other);
         _prove();
         vm.expectEmit(address(vault));
-        emit IOfflineVault.Compensated(coin.id, devices[A].id, other.digest, 0, AMOUNT, 0, AMOUNT);
+        emit IOfflineVault.Compensated(coin.id, devices[C].id, devices[A].id, other.digest, 0, AMOUNT, 0, AMOUNT);
         vm.prank(stranger);
         _compensate(other);
         assertEq(creditOf(C), AMOUNT, "the second payee is whole");
+        assertEq(vault.compensatedOf(other.digest), AMOUNT);
         assertEq(vault.collateralOf(devices[A].id, asset), 4 * AMOUNT);
         vm.expectRevert(abi.encodeWithSelector(IOfflineVault.AlreadyCompensated.selector, other.digest));
         _compensate(other);
@@ -256,7 +214,7 @@ contract CompensateTest is OfflineFixture {
         _proveBy(coin, image);
         vm.warp(coin.settleBy + 2 * GRACE);
         _compensate(other);
-        assertEq(creditOf(C), 700, "of the collateral what was double-spent, of the coin nothing more");
+        assertEq(creditOf(C), AMOUNT, "of the collateral all of it, of the coin nothing more");
         vm.warp(coin.settleBy + 2 * GRACE + 1);
         vm.expectPartialRevert(IOfflineVault.TooLate.selector);
         _compensate(other);
@@ -375,37 +333,5 @@ contract CompensateTest is OfflineFixture {
 
     function _paid(bytes32 digest) private pure returns (uint160) {
         return uint160(uint256(keccak256(abi.encode(uint160(0), digest))));
-    }
-
-    /// @dev Digest of the first of two hops, of which the second spends what it paid, or of an exit after it.
-    function _first(Trip memory t) private view returns (bytes32) {
-        if (keccak256(abi.encode(_one)) != keccak256(abi.encode(_empty)) && t.payer == B) return transferDigest(_one);
-        if (keccak256(abi.encode(_one)) != keccak256(abi.encode(_empty))) return transferDigest(_other);
-        // Of a path of two payments: the second one's input is a part of it; told apart by what was recorded.
-        IOfflineVault.Transfer memory hop;
-        bytes memory hops = t.path.hops;
-        hop.input = t.coin;
-        hop.payee = devices[B].id;
-        hop.amount = AMOUNT;
-        uint256 terms = uint256(wordAt(hops, 64));
-        hop.sequence = uint64(terms >> 184);
-        hop.previous = wordAt(hops, 64 + 9);
-        hop.issuedAt = uint64(uint256(wordAt(hops, 64 + 41)) >> 192);
-        hop.invoice = wordAt(hops, 64 + 49 + 16);
-        return transferDigest(hop);
-    }
-
-    IOfflineVault.Transfer private _empty;
-
-    /// @dev The `index`-th hop of a path of payments to payees that go on, without its evidence.
-    function _recorded(Trip memory bare, Trip memory t, uint256 index) private pure returns (Trip memory) {
-        uint256 size = 49 + 48 + 64;
-        bytes memory hop = new bytes(size);
-        for (uint256 i; i < size; ++i) {
-            hop[i] = t.path.hops[64 + index * (size + 64) + i];
-        }
-        hop[0] = 0x00;
-        bare.path.hops = bytes.concat(bare.path.hops, hop);
-        return bare;
     }
 }

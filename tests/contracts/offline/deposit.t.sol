@@ -44,6 +44,18 @@ contract DepositTest is OfflineFixture {
         vault.deposit{value: 1}(b, NATIVE, 1, settleBy);
     }
 
+    /// Nobody could pay with such a coin; the depositor would wait for its money back.
+    function test_deposit_RevertWhen_TheRegistrationEnded() external eachAsset {
+        uint64 end = vault.walletOf(devices[A].id).validUntil;
+        vm.warp(end);
+        depositOf(A, AMOUNT);
+        vm.warp(end + 1);
+        bytes32 id = devices[A].id;
+        vm.expectRevert(abi.encodeWithSelector(IOfflineVault.RegistrationEnded.selector, id, end));
+        vm.prank(depositor);
+        vault.deposit{value: asset == NATIVE ? 1 : 0}(id, asset, 1, end + LIFE);
+    }
+
     function test_deposit_RevertWhen_SettleByIsOutOfRange() external {
         uint64 now_ = uint64(vm.getBlockTimestamp());
         uint64[3] memory times = [now_, now_ + 90 days + 1, type(uint64).max];

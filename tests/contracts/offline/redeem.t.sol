@@ -237,7 +237,7 @@ contract RedeemTest is OfflineFixture {
         Coin memory coin = depositOf(A, AMOUNT);
         Trip memory good = exit(begin(coin));
         vm.warp(end + 1);
-        Trip memory late = exit(begin(coin));
+        Trip memory late = exit(pay(begin(coin), B, AMOUNT));
         refused(late.path, IOfflineVault.IssuedTooLate.selector, end + 1, end);
         vault.redeem(good.path);
     }

