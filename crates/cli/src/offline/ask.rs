@@ -15,7 +15,7 @@ use crate::exit::{again, refused, usage};
 /// Longest wait for a connection, and for an answer.
 const LIMIT: Duration = Duration::from_secs(30);
 /// Pause between two questions whether something is final.
-const PAUSE: Duration = Duration::from_millis(500);
+pub(crate) const PAUSE: Duration = Duration::from_millis(500);
 
 /// Who answers at this address, as it says itself.
 pub(crate) async fn about(url: &Url) -> eyre::Result<RegistrarAnswer> {

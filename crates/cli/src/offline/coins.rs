@@ -155,7 +155,9 @@ async fn for_own(command: &Deposit, config: &Config, out: Output) -> eyre::Resul
         }
         known
     } else {
-        check_caps(&registrar, class, &asset, amount).await?;
+        if !sent.exists() {
+            check_caps(&registrar, class, &asset, amount).await?;
+        }
         let coin = send(&sender, &sent, wallet, command, amount).await?;
         CoinFile::new(domain, &coin, None).write(&made)?;
         coin
@@ -212,7 +214,9 @@ async fn for_other(command: &Deposit, to: WalletId, config: &Config, out: Output
         }
         coin
     } else {
-        check_caps(&registrar, Some(ClassId(known.class)), &asset, amount).await?;
+        if !sent.exists() {
+            check_caps(&registrar, Some(ClassId(known.class)), &asset, amount).await?;
+        }
         let coin = send(&sender, &sent, to, command, amount).await?;
         CoinFile::new(domain, &coin, None).write(file)?;
         coin

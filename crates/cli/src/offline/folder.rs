@@ -18,7 +18,7 @@ use trusted::tpm::transport::Place;
 use trusted::tpm::{LogIndex, Passwords};
 use trusted::{Software, Tpm, TrustedError, TrustedWallet};
 use url::Url;
-use wallet::{Device, Edges};
+use wallet::{Device, DeviceError, Edges};
 
 use crate::clock;
 use crate::exit::{refused, usage};
@@ -283,17 +283,23 @@ impl Folder {
 
     /// The wallet at work.
     pub(crate) async fn device(&self) -> eyre::Result<Wallet> {
-        if !self.is_registered() {
-            return Err(refused(format!(
+        let unregistered = || {
+            refused(format!(
                 "wallet {} is not registered: micropay offline register --wallet {} --from KEY",
                 self.id(),
                 self.path.display()
-            )));
+            ))
+        };
+        if !self.is_registered() {
+            return Err(unregistered());
         }
         // The component first: who has it has the folder.
         let component = self.component()?.into_dyn();
-        let device = Device::open(component, self.store().await?, self.config()).await;
-        Ok(device?)
+        match Device::open(component, self.store().await?, self.config()).await {
+            // A registration that was interrupted.
+            Err(DeviceError::NoBooks(_)) => Err(unregistered()),
+            opened => Ok(opened?),
+        }
     }
 
     /// What it is registered as.

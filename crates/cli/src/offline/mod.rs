@@ -13,6 +13,7 @@ mod ask;
 mod books;
 mod coins;
 mod folder;
+mod keep;
 mod message;
 mod pay;
 mod redeem;
@@ -52,7 +53,11 @@ pub(crate) enum Offline {
     /// Leave what a wallet holds, and redeem it; or redeem anybody's exits
     Redeem(redeem::Redeem),
     /// Take the newest revocation lists, and see what is settled
-    Sync(redeem::Sync),
+    Sync(keep::Sync),
+    /// Renew a registration, when half of its time is over
+    Renew(keep::Renew),
+    /// Have the contract follow a TPM's log, so that payees need not see all of it
+    Checkpoint(keep::Checkpoint),
     /// Take back what nobody redeemed of a coin, seven days after its time (depositor)
     Reclaim(coins::Reclaim),
     /// Withdraw a wallet or a class (registrar)
@@ -73,7 +78,9 @@ pub(crate) async fn run(command: &Offline, config: &Config, out: Output) -> eyre
         Offline::Reject(command) => pay::reject(command, out).await,
         Offline::Receipt(command) => books::receipt(command, out).await,
         Offline::Redeem(command) => redeem::run(command, config, out).await,
-        Offline::Sync(command) => redeem::sync(command, config, out).await,
+        Offline::Sync(command) => keep::sync(command, config, out).await,
+        Offline::Renew(command) => keep::renew(command, config, out).await,
+        Offline::Checkpoint(command) => keep::checkpoint(command, config, out).await,
         Offline::Reclaim(command) => coins::reclaim(command, config, out).await,
         Offline::Revoke(command) => registrar::revoke(command, config, out).await,
         Offline::Registrar(command) => registrar::run(command, config, out).await,

@@ -76,10 +76,6 @@ pub(crate) struct Reject {
 pub(super) async fn invoice(command: &Invoice, out: Output) -> eyre::Result<()> {
     let folder = command.at.open()?;
     let asset = folder.asset(command.token);
-    let amount = asset.parse(&command.amount)?;
-    if amount == Amount::ZERO {
-        return Err(usage("an invoice asks for more than 0"));
-    }
     if !folder
         .settings
         .accept
@@ -92,10 +88,16 @@ pub(super) async fn invoice(command: &Invoice, out: Output) -> eyre::Result<()> 
             asset.symbol
         )));
     }
+    let amount = asset.parse(&command.amount)?;
+    if amount == Amount::ZERO {
+        return Err(usage("an invoice asks for more than 0"));
+    }
     let mut device = folder.device().await?;
     let signed = device.invoice(command.token, amount).await?;
     let digest = folder.domain().invoice_digest(&signed.invoice);
     let until = device.timeout(&signed);
+    // Before the message leaves: whoever gets it may be the wallet's next command, in a pipe.
+    drop(device);
     let value = json!({
         "invoice": digest.0, "payee": signed.invoice.payee.0, "asset": command.token,
         "amount": amount.0.to_string(), "issuedAt": signed.invoice.issued_at.0, "waitsUntil": until.0,
@@ -122,7 +124,9 @@ pub(super) async fn pay(command: &Pay, out: Output) -> eyre::Result<()> {
                 outstanding.len()
             ))
         })?;
-        return released(command, &folder, payment, true, out).await;
+        let payment = payment.clone();
+        drop(device);
+        return released(command, &folder, &payment, true, out).await;
     }
     let message = command.read.message()?;
     if message.kind() != MessageType::Invoice {
@@ -163,6 +167,7 @@ pub(super) async fn pay(command: &Pay, out: Output) -> eyre::Result<()> {
         }
     }
     let payment = device.pay(&signed).await?;
+    drop(device);
     released(command, &folder, &payment, again, out).await
 }
 
@@ -252,6 +257,7 @@ async fn take(command: &Accept, folder: &Folder, payment: &Path, out: Output) ->
     };
     let acceptance = device.receive(payment).await?;
     let taken = Taken::of(&mut device, acceptance.acceptance.transfer).await?;
+    drop(device);
     let asset = folder.asset(taken.asset);
     let value = taken.value(again);
     let mut text = vec![
@@ -324,6 +330,7 @@ pub(super) async fn reject(command: &Reject, out: Output) -> eyre::Result<()> {
     let folder = command.at.open()?;
     let mut device = folder.device().await?;
     let rejection = device.reject(InvoiceDigest(command.invoice)).await?;
+    drop(device);
     let value = json!({ "invoice": command.invoice });
     let text = format!(
         "invoice {} is rejected: a payment of it that was made already is still taken, late",

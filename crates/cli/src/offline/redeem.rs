@@ -1,8 +1,8 @@
-//! `redeem` and `sync`: what is done online with what was received offline. A wallet leaves what it holds by exits, which it
+//! `redeem`: what is done online with what was received offline. A wallet leaves what it holds by exits, which it
 //! makes without a network; anybody can take an exit to the contract, which pays the wallet's owner and nobody else.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use alloy::primitives::{Address, B256, U256};
 use carry::{Message, MessageType, file};
@@ -16,9 +16,9 @@ use storage::offline::{OutgoingStage, WalletStore};
 use tracing::{info, warn};
 use wallet::{Online, OnlineError, Redeemed};
 
-use super::ask::take_lists;
+use super::ask::{PAUSE, take_lists};
 use super::coins::ensure_domain;
-use super::folder::{At, Folder, Wallet, replace};
+use super::folder::{Folder, Wallet, replace};
 use super::message::wrong_type;
 use super::pay::shown;
 use super::wait_of;
@@ -31,8 +31,6 @@ use crate::units::parse_span;
 
 /// Most paths of one transaction.
 const BATCH: usize = 50;
-/// Pause between two looks at the chain.
-const PAUSE: Duration = Duration::from_millis(500);
 
 /// What is redeemed.
 #[derive(Debug, Args)]
@@ -65,16 +63,9 @@ pub(crate) struct Redeem {
     wait: Seconds,
 }
 
-/// Which wallet.
-#[derive(Debug, Args)]
-pub(crate) struct Sync {
-    #[command(flatten)]
-    at: At,
-}
-
 /// An exit, as the contract knows it.
 #[derive(Clone)]
-struct Exit {
+pub(super) struct Exit {
     transfer: TransferDigest,
     wallet: WalletId,
     path: Path,
@@ -139,6 +130,8 @@ pub(super) async fn run(command: &Redeem, config: &Config, out: Output) -> eyre:
     );
     value["settled"] = json!(settled);
     value["unsettled"] = json!(left);
+    refuse(&outcome)?;
+    in_time(command, left)?;
     finish(out, &folder, &open, &value, &outcome, settled, left)
 }
 
@@ -159,7 +152,7 @@ async fn leave(command: &Redeem, folder: &Folder, device: &mut Wallet) -> eyre::
 }
 
 /// Exits that are not settled, for good.
-async fn open_exits(device: &Wallet, input: Option<B256>) -> eyre::Result<Vec<Exit>> {
+pub(super) async fn open_exits(device: &Wallet, input: Option<B256>) -> eyre::Result<Vec<Exit>> {
     let mut exits = Vec::new();
     for stage in [OutgoingStage::Released, OutgoingStage::Claimed] {
         for record in device.store().outgoings(Some(stage)).await? {
@@ -180,7 +173,11 @@ async fn open_exits(device: &Wallet, input: Option<B256>) -> eyre::Result<Vec<Ex
 }
 
 /// Marks what the chain has for good. How many that were.
-async fn settle(client: &Client<Vaults>, known: &OnChain, device: &mut Wallet) -> eyre::Result<usize> {
+pub(super) async fn settle(
+    client: &Client<Vaults>,
+    known: &OnChain,
+    device: &mut Wallet,
+) -> eyre::Result<usize> {
     let Some(block) = known.final_block().await? else {
         return Ok(0);
     };
@@ -314,13 +311,7 @@ async fn of_anybody(command: &Redeem, config: &Config, out: Output) -> eyre::Res
     let mut value = describe(&outcome);
     value["unsettled"] = json!(left + outcome.skipped.len());
     refuse(&outcome)?;
-    if left > 0 && command.wait.0 > 0 {
-        return Err(again(format!(
-            "{} not final within {} s; the same command again goes on",
-            count(left as u64, "exit"),
-            command.wait
-        )));
-    }
+    in_time(command, left)?;
     let text = format!(
         "{} redeemed for {} ({} were before){}",
         count(outcome.paid as u64, "exit"),
@@ -395,6 +386,18 @@ fn refuse(outcome: &Outcome) -> eyre::Result<()> {
     Err(refused(each.join("; ")))
 }
 
+/// Who waits wants it settled.
+fn in_time(command: &Redeem, left: usize) -> eyre::Result<()> {
+    if left == 0 || command.wait.0 == 0 {
+        return Ok(());
+    }
+    Err(again(format!(
+        "{} not final within {} s; the same command again goes on",
+        count(left as u64, "exit"),
+        command.wait
+    )))
+}
+
 fn finish(
     out: Output,
     folder: &Folder,
@@ -404,7 +407,6 @@ fn finish(
     settled: usize,
     left: usize,
 ) -> eyre::Result<()> {
-    refuse(outcome)?;
     let mut lines: Vec<String> = exits
         .iter()
         .filter_map(|exit| {
@@ -419,28 +421,4 @@ fn finish(
         spent(outcome)
     ));
     out.answer(value, lines.join("\n"))
-}
-
-/// Online once in a while: lists of who is withdrawn, and what became of exits that were sent.
-pub(super) async fn sync(command: &Sync, config: &Config, out: Output) -> eyre::Result<()> {
-    let folder = command.at.open()?;
-    let mut device = folder.device().await?;
-    device.resume().await?;
-    let lists = take_lists(&folder, &mut device).await?;
-    let mut settled = 0;
-    if !open_exits(&device, None).await?.is_empty() {
-        let client = config.connect_vault().await?;
-        ensure_domain(client.domain(), folder.domain())?;
-        let known = OnChain::connect(client.clone(), config.finality()?).await?;
-        settled = settle(&client, &known, &mut device).await?;
-    }
-    let value = json!({ "wallet": folder.id().0, "newLists": lists, "settled": settled });
-    out.answer(
-        &value,
-        format!(
-            "{} newer, {} settled",
-            count(lists as u64, "revocation list"),
-            count(settled as u64, "exit")
-        ),
-    )
 }
