@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use protocol::offline::{ClassId, Domain, Path};
+use alloy::primitives::Address;
+use protocol::offline::{ClassId, Domain, Evidence, Path, SignedInvoice, SoftwareKey};
 use serde_json::Value;
 
 use crate::support::wallets::{Market, Purse, arg, text, wei};
@@ -101,13 +102,29 @@ fn a_wrong_message_is_refused_and_changes_nothing() {
     refused(&ada, 2, &["pay"], text(&other), &["--yes"]);
     refused(&ada, 2, &["pay", "--yes", "--qr"], text(&invoice), &["--json"]);
 
-    let path = Path::decode(&domain(&market), &body(text(&paid))).unwrap();
-    // Made for another vault, or on another chain: nothing in it proves anything there.
-    let elsewhere = Domain::new(market.world.anvil.chain_id() + 1, domain(&market).contract());
-    let message = carry::Message::new(carry::MessageType::Payment, path.encode(&elsewhere)).unwrap();
-    let known = text(&paid) == carry::file::to_text(&message).trim_end();
-    let file = alone.path("elsewhere");
-    fs::write(&file, carry::file::to_bytes(&message)).unwrap();
+    // Signed for another vault, by the payer and by the payee.
+    let elsewhere = Domain::new(market.world.anvil.chain_id(), Address::repeat_byte(7));
+    let key = |purse: &Purse| {
+        let bytes = fs::read(purse.folder.join("software-key")).unwrap();
+        SoftwareKey::from_bytes(&bytes.try_into().unwrap()).unwrap()
+    };
+    let mut path = Path::decode(&domain(&market), &body(text(&paid))).unwrap();
+    let digest = elsewhere.transfer_digest(&path.hops[0].transfer);
+    path.hops[0].evidence = Evidence::Signature(key(&ada).sign(digest.0.as_slice()));
+    let message = carry::Message::new(carry::MessageType::Payment, path.encode(&domain(&market))).unwrap();
+    refused(&bob, 3, accept, &carry::file::to_text(&message), &["sign"]);
+    let mut asked = SignedInvoice::decode(&domain(&market), &body(text(&other))).unwrap();
+    let digest = elsewhere.invoice_digest(&asked.invoice);
+    asked.signature = key(&bob).sign(digest.0.as_slice());
+    let message = carry::Message::new(carry::MessageType::Invoice, asked.encode(&domain(&market))).unwrap();
+    refused(
+        &ada,
+        3,
+        pay,
+        &carry::file::to_text(&message),
+        &["is not signed by", &bob.id],
+    );
+    // Books of one chain, settings of another.
     let place = market.world.path("elsewhere-wallet");
     copy(&bob.folder, &place);
     let settings = fs::read_to_string(place.join("wallet.toml")).unwrap();
@@ -120,11 +137,8 @@ fn a_wrong_message_is_refused_and_changes_nothing() {
         folder: place,
         ..bob.clone()
     };
-    let error = alone.error(&moved, 1, &["accept", "--in", &file], "");
-    assert!(
-        error.contains("31337") && error.contains("31338"),
-        "{known} {error}"
-    );
+    let error = alone.error(&moved, 1, accept, text(&paid));
+    assert!(error.contains("31337") && error.contains("31338"), "{error}");
     // Every byte of a payment counts.
     let body = body(text(&paid));
     for at in (0..body.len()).step_by(29) {

@@ -1,21 +1,19 @@
 //! `deposit`, `wallet import` and `reclaim`: coins on their way into a wallet, and back to who deposited them. A deposit is
 //! sent once, whatever happens in between; it becomes a coin when it is final, and a wallet takes it once.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use alloy::primitives::{Address, B256, Bytes, U256};
+use alloy::primitives::{Address, B256, U256};
 use alloy::sol_types::SolCall;
 use bindings::erc20::IERC20;
 use bindings::offline::OfflineVault::{self, OfflineVaultEvents};
 use chain::{Mined, Sender, Vaults};
 use clap::Args;
-use eyre::{OptionExt, WrapErr, ensure};
+use eyre::{OptionExt, ensure};
 use protocol::offline::{
     Amount, ClassId, Coin, CoinId, DepositNonce, Domain, Seconds, SignedDeposit, WalletId,
 };
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use services::registrar::client::RegistrarClient;
 use storage::offline::WalletStore;
 use tracing::warn;
@@ -23,20 +21,20 @@ use url::Url;
 use wallet::Online;
 
 use super::ask::{about, check_vault, take_lists, until};
-use super::folder::{At, Folder, replace, show_class};
+use super::coin_file::CoinFile;
+use super::folder::{At, Folder, show_class};
 use super::sent::{Call, done, send_once};
 use super::wait_of;
 use super::wallet::parse_wallet;
 use crate::config::Config;
 use crate::exit::{refused, usage};
 use crate::output::{Output, ether, rows};
-use crate::units::{Asset, decimal, parse_span};
+use crate::units::{Asset, parse_span};
 use crate::{clock, keys};
 
-/// Says what the file is, for whoever finds it.
-const FORMAT: &str = "micropay-coin/1";
 /// A deposit that is under way, in the wallet's folder.
 const SENT: &str = "deposit.sent";
+/// Its coin, until it is imported.
 const MADE: &str = "deposit.json";
 
 /// How much, for whom, for how long.
@@ -46,7 +44,7 @@ pub(crate) struct Deposit {
     #[arg(long = "wallet", value_name = "DIR", env = "MICROPAY_WALLET")]
     folder: Option<PathBuf>,
     /// Id of somebody else's wallet, instead: its coin is written to --out
-    #[arg(long, value_name = "WALLET", value_parser = parse_wallet, requires_all = ["out", "registrar"], conflicts_with = "folder")]
+    #[arg(long, value_name = "WALLET", value_parser = parse_wallet, requires_all = ["out", "registrar"])]
     to: Option<WalletId>,
     /// Where that wallet's registrar answers
     #[arg(long, value_name = "URL", requires = "to")]
@@ -101,28 +99,12 @@ pub(crate) struct Reclaim {
     from: String,
 }
 
-/// A coin file.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct CoinFile {
-    format: String,
-    chain_id: u64,
-    vault: Address,
-    wallet: B256,
-    asset: Address,
-    #[serde(with = "decimal")]
-    amount: u128,
-    deposit_nonce: u64,
-    /// The registrar's word that it is final: CBOR.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    receipt: Option<Bytes>,
-}
-
 pub(super) async fn deposit(command: &Deposit, config: &Config, out: Output) -> eyre::Result<()> {
     match (&command.folder, command.to) {
+        // The environment may name one's own wallet all the same.
+        (_, Some(to)) => for_other(command, to, config, out).await,
         (Some(_), None) => for_own(command, config, out).await,
-        (None, Some(to)) => for_other(command, to, config, out).await,
-        _ => Err(usage(
+        (None, None) => Err(usage(
             "for whom? --wallet DIR for one's own wallet, --to WALLET for another's",
         )),
     }
@@ -458,55 +440,4 @@ fn coin_text(id: CoinId, asset: &Asset, receipt: &SignedDeposit, held: Amount) -
         ("settle by", crate::output::date(receipt.settle_by)),
         ("held now", asset.show(held)),
     ])
-}
-
-impl CoinFile {
-    fn new(domain: Domain, coin: &Coin, receipt: Option<&SignedDeposit>) -> Self {
-        Self {
-            format: FORMAT.to_owned(),
-            chain_id: domain.chain_id(),
-            vault: domain.contract(),
-            wallet: coin.wallet.0,
-            asset: coin.asset,
-            amount: coin.amount.0,
-            deposit_nonce: coin.deposit_nonce.0,
-            receipt: receipt.map(|receipt| receipt.encode(&domain).into()),
-        }
-    }
-
-    fn read(path: &Path) -> eyre::Result<Self> {
-        let named = || path.display().to_string();
-        let text = fs::read(path).wrap_err_with(named)?;
-        let file: Self = serde_json::from_slice(&text).wrap_err_with(named)?;
-        ensure!(
-            file.format == FORMAT,
-            "{}: the format is {:?}, known is {FORMAT:?}",
-            named(),
-            file.format
-        );
-        Ok(file)
-    }
-
-    fn write(&self, path: &Path) -> eyre::Result<()> {
-        let value: Value = serde_json::to_value(self)?;
-        replace(path, format!("{value:#}\n").as_bytes())
-    }
-
-    fn coin(&self, domain: Domain) -> eyre::Result<Coin> {
-        ensure_domain(Domain::new(self.chain_id, self.vault), domain)
-            .wrap_err("the coin file is of another vault")?;
-        Ok(Coin {
-            wallet: WalletId(self.wallet),
-            asset: self.asset,
-            amount: Amount(self.amount),
-            deposit_nonce: DepositNonce(self.deposit_nonce),
-        })
-    }
-
-    fn receipt(&self, domain: Domain) -> eyre::Result<Option<SignedDeposit>> {
-        let signed = self.receipt.as_ref();
-        Ok(signed
-            .map(|signed| SignedDeposit::decode(&domain, signed))
-            .transpose()?)
-    }
 }

@@ -11,6 +11,7 @@
 
 mod ask;
 mod books;
+mod coin_file;
 mod coins;
 mod folder;
 mod keep;
