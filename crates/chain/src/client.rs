@@ -291,10 +291,21 @@ impl<S: Scheme> Client<S> {
 
     /// The contract's events in the blocks `from..=to`, in chain order. A node may refuse a range that is too long.
     pub async fn events(&self, from: u64, to: u64) -> Result<Vec<ChainEvent<S>>, ChainError> {
+        self.events_about(&[], from, to).await
+    }
+
+    /// Of the contract's events in blocks `from` to `to` those with these topics; `None`: any.
+    pub(crate) async fn events_about(
+        &self,
+        topics: &[Option<B256>],
+        from: u64,
+        to: u64,
+    ) -> Result<Vec<ChainEvent<S>>, ChainError> {
         let filter = json!({
             "address": self.contract(),
             "fromBlock": U64::from(from),
             "toBlock": U64::from(to),
+            "topics": topics,
         });
         let logs: Vec<Log> = self.rpc("eth_getLogs", (filter,)).await?;
         let events = self.decode_all("eth_getLogs", logs)?;

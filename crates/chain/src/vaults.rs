@@ -4,13 +4,18 @@
 use std::convert::Infallible;
 
 use alloy::primitives::{Address, B256, Bytes};
+use alloy::sol_types::SolEvent;
 use bindings::offline::OfflineVault::{self, OfflineVaultErrors, OfflineVaultEvents};
 use bindings::offline::{Coin, Wallet};
 use protocol::offline::{
-    Amount, CoinId, Domain, Input, LogHead, Path, SettledHeads, TransferDigest, WalletId,
+    Amount, Coin as DepositedCoin, CoinId, DepositNonce, Domain, Input, LogHead, Path, Sequence,
+    SettledHeads, TransferDigest, WalletId,
 };
 
 use crate::{At, ChainError, Client, Records, Scheme};
+
+/// Most blocks that a node is asked about at once.
+const MOST_BLOCKS: u64 = 10_000;
 
 /// The offline scheme (`contracts/offline`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +64,60 @@ impl Client<Vaults> {
     pub async fn coin_of(&self, coin: CoinId, at: At) -> Result<Option<Coin>, ChainError> {
         let got = self.view(OfflineVault::coinOfCall { coin: coin.0 }, at).await?;
         Ok((got.settleBy != 0).then_some(got))
+    }
+
+    /// The deposits of a wallet's coins, the first one first, and who made them.
+    pub async fn deposits_of(&self, wallet: WalletId) -> Result<Vec<(DepositedCoin, Address)>, ChainError> {
+        self.deposits([
+            Some(OfflineVault::Deposited::SIGNATURE_HASH),
+            None,
+            Some(wallet.0),
+        ])
+        .await
+    }
+
+    /// The deposit of the coin of this name, and who made it; `None` if there is none.
+    pub async fn deposit_of(&self, coin: CoinId) -> Result<Option<(DepositedCoin, Address)>, ChainError> {
+        let found = self
+            .deposits([Some(OfflineVault::Deposited::SIGNATURE_HASH), Some(coin.0), None])
+            .await?;
+        Ok(found.into_iter().next())
+    }
+
+    async fn deposits(&self, topics: [Option<B256>; 3]) -> Result<Vec<(DepositedCoin, Address)>, ChainError> {
+        let (mut from, head) = (self.deployment_block().await?, self.head().await?.number);
+        let mut found = Vec::new();
+        while from <= head {
+            let to = head.min(from + MOST_BLOCKS - 1);
+            for event in self.events_about(&topics, from, to).await? {
+                let OfflineVaultEvents::Deposited(deposited) = event.event else {
+                    continue;
+                };
+                let coin = DepositedCoin {
+                    wallet: WalletId(deposited.wallet),
+                    asset: deposited.asset,
+                    amount: Amount(deposited.amount),
+                    deposit_nonce: DepositNonce(u64::try_from(deposited.nonce).unwrap_or(u64::MAX)),
+                };
+                found.push((coin, deposited.depositor));
+            }
+            from = to + 1;
+        }
+        Ok(found)
+    }
+
+    /// Whether an exit of a wallet with this sequence was paid. A component gives a sequence to one transfer.
+    pub async fn is_redeemed(
+        &self,
+        wallet: WalletId,
+        sequence: Sequence,
+        at: At,
+    ) -> Result<bool, ChainError> {
+        let call = OfflineVault::isRedeemedCall {
+            wallet: wallet.0,
+            sequence: sequence.0,
+        };
+        self.view(call, at).await
     }
 
     /// Where the free part of a coin begins that holds `place`, or the next one below.

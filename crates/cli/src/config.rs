@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use alloy::primitives::Address;
-use chain::{ChainClient, ChainConfig, ChainError, Channels, Client, Finality, Scheme, Tickets};
+use chain::{ChainClient, ChainConfig, ChainError, Channels, Client, Finality, Scheme, Tickets, Vaults};
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use protocol::channel;
@@ -32,6 +32,8 @@ pub(crate) struct Config {
     pub(crate) contract: Option<Address>,
     /// Address of the payment channel contract; the usual one (CREATE2) if absent.
     pub(crate) channel_contract: Option<Address>,
+    /// Address of the offline vault; the usual one (CREATE2) if absent.
+    pub(crate) offline_contract: Option<Address>,
     /// Blocks that make a block final, or `finalized` to ask the node.
     #[serde(deserialize_with = "text_or_number")]
     pub(crate) finality: String,
@@ -68,6 +70,10 @@ pub(crate) struct Overrides {
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "ADDRESS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     channel_contract: Option<Address>,
+    /// The offline vault [default: its CREATE2 address, the same on every chain]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "ADDRESS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offline_contract: Option<Address>,
     /// Blocks that make a block final, or "finalized" to ask the node [default: finalized]
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "N|finalized")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,6 +109,7 @@ impl Config {
             chain_id: None,
             contract: None,
             channel_contract: None,
+            offline_contract: None,
             finality: "finalized".into(),
             request_timeout_secs: 10,
             password_file: None,
@@ -131,6 +138,7 @@ impl Config {
             "chain_id",
             "contract",
             "channel_contract",
+            "offline_contract",
             "finality",
             "request_timeout_secs",
             "password_file",
@@ -176,6 +184,13 @@ impl Config {
         Ok(client)
     }
 
+    /// Connects to the node and makes sure of chain and offline vault.
+    pub(crate) async fn connect_vault(&self) -> eyre::Result<Client<Vaults>> {
+        let client = self.connect_vault_before_deploy().await?;
+        client.check_contract().await?;
+        Ok(client)
+    }
+
     /// Connects to the node and makes sure of the chain.
     pub(crate) async fn connect_before_deploy(&self) -> Result<ChainClient, ChainError> {
         self.client(self.domain().await?.contract()).await
@@ -184,6 +199,17 @@ impl Config {
     /// The same for the channel contract.
     pub(crate) async fn connect_channels_before_deploy(&self) -> Result<Client<Channels>, ChainError> {
         self.client(self.channel_domain().await?.contract()).await
+    }
+
+    /// The same for the offline vault.
+    pub(crate) async fn connect_vault_before_deploy(&self) -> Result<Client<Vaults>, ChainError> {
+        self.client(self.vault()).await
+    }
+
+    /// The offline vault.
+    pub(crate) fn vault(&self) -> Address {
+        self.offline_contract
+            .unwrap_or_else(chain::deploy::address::<Vaults>)
     }
 
     async fn client<S: Scheme>(&self, contract: Address) -> Result<Client<S>, ChainError> {

@@ -27,6 +27,9 @@ pub(crate) enum Credit {
         /// In the payment channel contract, where vendors and clients are paid [default: in the ticket escrow]
         #[arg(long)]
         channel: bool,
+        /// In the offline vault, where exits are paid
+        #[arg(long, conflicts_with = "channel")]
+        offline: bool,
     },
     /// Withdraw credit
     Withdraw {
@@ -45,15 +48,18 @@ pub(crate) enum Credit {
         /// From the payment channel contract [default: from the ticket escrow]
         #[arg(long)]
         channel: bool,
+        /// From the offline vault
+        #[arg(long, conflicts_with = "channel")]
+        offline: bool,
     },
 }
 
 pub(crate) async fn run(command: &Credit, config: &Config, out: Output) -> eyre::Result<()> {
-    let (Credit::Show { channel, .. } | Credit::Withdraw { channel, .. }) = command;
-    if *channel {
-        run_at(command, config, &config.connect_channels().await?, out).await
-    } else {
-        run_at(command, config, &config.connect().await?, out).await
+    let (Credit::Show { channel, offline, .. } | Credit::Withdraw { channel, offline, .. }) = command;
+    match (channel, offline) {
+        (_, true) => run_at(command, config, &config.connect_vault().await?, out).await,
+        (true, false) => run_at(command, config, &config.connect_channels().await?, out).await,
+        (false, false) => run_at(command, config, &config.connect().await?, out).await,
     }
 }
 
@@ -128,14 +134,18 @@ pub(crate) async fn withdraw<S: Scheme>(
 #[cfg(test)]
 mod tests {
     use bindings::channel::PaymentChannel;
+    use bindings::offline::OfflineVault;
 
     use super::*;
 
     #[test]
-    fn both_contracts_give_credit_out_alike() {
+    fn every_contract_gives_credit_out_alike() {
         assert_eq!(
-            TicketEscrow::withdrawCreditCall::SELECTOR,
-            PaymentChannel::withdrawCreditCall::SELECTOR
+            [
+                PaymentChannel::withdrawCreditCall::SELECTOR,
+                OfflineVault::withdrawCreditCall::SELECTOR
+            ],
+            [TicketEscrow::withdrawCreditCall::SELECTOR; 2]
         );
     }
 }

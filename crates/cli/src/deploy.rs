@@ -14,15 +14,19 @@ pub(crate) async fn run(from: &str, config: &Config, out: Output) -> eyre::Resul
         keys::account(config, from)?,
     );
     let channels = sender.of(config.connect_channels_before_deploy().await?);
+    let vault = sender.of(config.connect_vault_before_deploy().await?);
     let tickets = deploy::deploy(&sender).await?;
     let channels = deploy::deploy(&channels).await?;
+    let vault = deploy::deploy(&vault).await?;
     let mut value = describe(&tickets);
     value["channel"] = describe(&channels);
+    value["offline"] = describe(&vault);
     out.answer(
         &value,
         rows(&[
             ("ticket escrow", said(&tickets)),
             ("payment channel", said(&channels)),
+            ("offline vault", said(&vault)),
         ]),
     )
 }

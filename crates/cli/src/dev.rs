@@ -5,7 +5,7 @@ use std::path::Path;
 
 use alloy::primitives::Address;
 use chain::anvil::{Anvil, AnvilOptions};
-use chain::{ChainClient, ChainConfig, Channels, Client, Sender, deploy};
+use chain::{ChainClient, ChainConfig, Channels, Client, Sender, Vaults, deploy};
 use clap::Args;
 use eyre::{OptionExt, WrapErr};
 use payer::ticket::{EscrowSteps, Opening};
@@ -56,9 +56,12 @@ pub(crate) async fn run(dev: &Dev, config: &Config, out: Output) -> eyre::Result
     let client = ChainClient::connect_before_deploy(anvil.url(), ChainConfig::new(anvil.chain_id())).await?;
     let channels =
         Client::<Channels>::connect_before_deploy(anvil.url(), ChainConfig::new(anvil.chain_id())).await?;
+    let vault =
+        Client::<Vaults>::connect_before_deploy(anvil.url(), ChainConfig::new(anvil.chain_id())).await?;
     let deployer = Sender::new(client.clone(), Anvil::key(9));
     deploy::deploy(&deployer).await?;
     deploy::deploy(&deployer.of(channels.clone())).await?;
+    deploy::deploy(&deployer.of(vault.clone())).await?;
 
     let folder = tempfile::Builder::new()
         .prefix("micropay-dev-")
@@ -81,7 +84,7 @@ pub(crate) async fn run(dev: &Dev, config: &Config, out: Output) -> eyre::Result
 
     let value = json!({
         "rpc_url": anvil.url(), "chain_id": anvil.chain_id(), "contract": client.contract(),
-        "channel_contract": channels.contract(), "bank": bank.address, "bank_url": bank.url,
+        "channel_contract": channels.contract(), "offline_contract": vault.contract(), "bank": bank.address, "bank_url": bank.url,
         "home": folder.path(), "password_file": own.password_file, "finality": FINALITY,
         "seller": seller, "escrow": escrows[0], "escrows": escrows, "balance": opening.balance.to_string(),
     });

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io::Write;
 use std::process::ExitCode;
 
+use carry::CarryError;
 use chain::ChainError;
 use gateway::client::ClientError;
 use merchant::channel::{CloseStepError, WatchError};
@@ -12,10 +13,14 @@ use merchant::follow::FollowError;
 use merchant::ticket::{ClaimStepError, StartError};
 use payer::channel::{self, OpenError, RecoverError};
 use payer::ticket::{ApiError, EscrowError, PayError};
+use protocol::offline::{PayError as OfflinePayError, Refusal};
 use serde_json::json;
 use services::CallError;
 use services::bank::client::ClientError as BankError;
+use services::registrar::client::ClientError as RegistrarClientError;
 use storage::StoreError;
+use trusted::TrustedError;
+use wallet::{DeviceError, OnlineError};
 
 use crate::output::Output;
 
@@ -159,7 +164,7 @@ fn known(cause: &(dyn Error + 'static)) -> Option<u8> {
             ClientError::Unreadable { .. } | ClientError::TooManyRedirects { .. } => FAILED,
         });
     }
-    if let Some(code) = of_channel(cause) {
+    if let Some(code) = of_channel(cause).or_else(|| of_offline(cause)) {
         return Some(code);
     }
     if let Some(error) = cause.downcast_ref() {
@@ -222,6 +227,66 @@ fn of_channel(cause: &(dyn Error + 'static)) -> Option<u8> {
         WatchError::OtherContract { .. } => USAGE,
         WatchError::UnknownChannel { .. } => REFUSED,
     })
+}
+
+/// The same for the steps of an offline wallet.
+fn of_offline(cause: &(dyn Error + 'static)) -> Option<u8> {
+    if let Some(error) = cause.downcast_ref() {
+        return Some(device(error));
+    }
+    if let Some(error) = cause.downcast_ref() {
+        return Some(component(error));
+    }
+    if cause.is::<Refusal>() || cause.is::<OfflinePayError>() {
+        return Some(REFUSED);
+    }
+    if let Some(error) = cause.downcast_ref() {
+        return Some(match error {
+            OnlineError::Chain(error) => chain(error),
+            _ => FAILED,
+        });
+    }
+    if let Some(error) = cause.downcast_ref() {
+        return Some(match error {
+            _ if RegistrarClientError::retry(error) => RETRY,
+            RegistrarClientError::Call(CallError::Refused(_)) => REFUSED,
+            RegistrarClientError::Call(CallError::BadAddress(_)) => USAGE,
+            RegistrarClientError::Component(error) => component(error),
+            _ => FAILED,
+        });
+    }
+    Some(match cause.downcast_ref()? {
+        CarryError::WrongType { .. } => USAGE,
+        _ => FAILED,
+    })
+}
+
+fn device(error: &DeviceError) -> u8 {
+    match error {
+        DeviceError::Store(error) => store(error),
+        DeviceError::Component(error) => component(error),
+        DeviceError::Pay(_)
+        | DeviceError::Refused(_)
+        | DeviceError::LogSetBack { .. }
+        | DeviceError::SequenceSetBack { .. }
+        | DeviceError::LogTooLong { .. }
+        | DeviceError::PaymentTooLarge { .. }
+        | DeviceError::UnderWay { .. }
+        | DeviceError::NothingReserved { .. }
+        | DeviceError::UnknownInvoice(_)
+        | DeviceError::UnknownTransfer(_)
+        | DeviceError::NotAnExit(_)
+        | DeviceError::PaidAlready { .. } => REFUSED,
+        _ => FAILED,
+    }
+}
+
+fn component(error: &TrustedError) -> u8 {
+    match error {
+        // Another process has the wallet, or the TPM is not there now.
+        TrustedError::InUse(_) | TrustedError::Transport { .. } => RETRY,
+        _ => FAILED,
+    }
 }
 
 fn open(error: &OpenError) -> u8 {

@@ -241,6 +241,12 @@ pub(crate) fn signing_key(config: &Config, name: &str) -> eyre::Result<Key> {
     Ok(Key::from_bytes(&*secret(config, name)?)?)
 }
 
+/// Opens a key file as one of P-256, which authorises the beginnings of TPMs' logs. (Its file names an account all the same.)
+pub(crate) fn p256_key(config: &Config, name: &str) -> eyre::Result<p256::ecdsa::SigningKey> {
+    let secret = secret(config, name)?;
+    p256::ecdsa::SigningKey::from_slice(&*secret).map_err(|_| eyre::eyre!("key {name:?} is no key of P-256"))
+}
+
 /// The address of the key of this name, which is made if there is none; and whether it was.
 pub(crate) fn take_or_make(config: &Config, name: &str) -> eyre::Result<(bool, Address)> {
     if path(config, name)?.exists() {

@@ -15,6 +15,7 @@ mod exit;
 mod get;
 mod keys;
 mod merchant;
+mod offline;
 mod output;
 mod picture;
 mod serve;
@@ -84,6 +85,9 @@ enum Command {
     /// Channels: many payments to one seller over one deposit
     #[command(subcommand)]
     Channel(Box<channel::Channel>),
+    /// Payments between two wallets without a network
+    #[command(subcommand)]
+    Offline(Box<offline::Offline>),
     /// What a merchant does besides selling
     #[command(subcommand)]
     Merchant(merchant::MerchantCommand),
@@ -139,6 +143,7 @@ async fn run(cli: &Cli) -> eyre::Result<ExitCode> {
         Command::Deploy { from } => deploy::run(from, &config, out).await?,
         Command::Escrow(command) => escrow::run(command, &config, out).await?,
         Command::Channel(command) => return channel::run(command, &config, out).await,
+        Command::Offline(command) => offline::run(command, &config, out).await?,
         Command::Merchant(command) => merchant::run(command, &config, out).await?,
         Command::Serve(serve) => serve::run(serve, &config, out).await?,
         Command::Get(get) => return get::run(get, &config, out).await,

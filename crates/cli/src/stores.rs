@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use alloy::primitives::Address;
 use clap::Args;
 use eyre::WrapErr;
-use protocol::channel;
 use protocol::ticket::Domain;
+use protocol::{channel, offline};
 use storage::channel::ChannelDomainStore;
 use storage::{PostgresStore, SqliteStore, StoreIdentity};
 
@@ -79,6 +79,16 @@ pub(crate) async fn bank(home: &Path, domain: channel::Domain, bank: Address) ->
     let store = open(&file, StoreIdentity::bank(chain_id, contract, bank)).await?;
     store.use_channels(domain).await?;
     Ok(store)
+}
+
+/// The file of a registrar's store.
+pub(crate) fn registrar_file(
+    home: &Path,
+    domain: offline::Domain,
+    registrar: Address,
+) -> eyre::Result<PathBuf> {
+    let folder = folder(home, domain.chain_id(), domain.contract())?;
+    Ok(folder.join(format!("registrar-{registrar:x}.sqlite")))
 }
 
 /// A merchant's store.

@@ -129,6 +129,21 @@ pub(crate) fn parse_span(text: &str) -> Result<protocol::ticket::Seconds, String
         .ok_or_else(|| format!("the span {text:?} is too long"))
 }
 
+/// Numbers that JSON and TOML do not hold exactly, as decimal text.
+pub(crate) mod decimal {
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(crate) fn serialize<S: Serializer>(number: &u128, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(number)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u128, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse()
+            .map_err(|_| de::Error::custom(format_args!("{text:?} is no decimal number")))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,4 +1,4 @@
-//! What the README and docs/gateway.md say, typed as they say it, on the chain of `micropay dev`.
+//! What the README, docs/gateway.md and docs/offline.md say, typed as they say it, on the chain of `micropay dev`.
 
 use std::fs;
 use std::path::Path;
@@ -161,6 +161,44 @@ fn the_readmes_channel_works_as_it_is_typed() {
     // The channel is over, and still the only one that can be meant.
     let shown = run(dev.micropay(&["--json", "channel", "show"])).json();
     assert_eq!(shown["chain"]["status"], "closed");
+}
+
+#[test]
+fn two_terminals_pay_each_other_as_it_is_typed() {
+    let dev = Dev::start();
+    let blocks = blocks(&document("docs/offline.md"), "## Two terminals");
+    let [registrar, online, offline, settle] = &blocks[..] else {
+        panic!("a registrar, wallets, payments, settlement: {blocks:?}");
+    };
+    let [init, serve] = &registrar[..] else {
+        panic!("init, serve: {registrar:?}");
+    };
+    let typed = |line: &str| {
+        let said = dev.shell(line);
+        assert_eq!(said.code, 0, "{line}: {said:?}");
+        said
+    };
+    typed(init);
+    let mut words: Vec<_> = serve.split_whitespace().skip(1).collect();
+    words.extend(["--listen", "127.0.0.1:0"]);
+    let mut command = dev.micropay(&["--json", "-v"]);
+    command.args(words);
+    let mut service = Gateway::start(command);
+    let at = format!("http://{}", service.address());
+    for line in online {
+        typed(&line.replace("http://127.0.0.1:8406", &at));
+    }
+    assert_eq!(service.stop(), Some(0));
+    for line in offline {
+        typed(&format!("export MICROPAY_RPC_URL=http://127.0.0.1:9; {line}"));
+    }
+    // What bob was paid is his, to the wei.
+    for line in settle {
+        typed(line);
+    }
+    let show = ["--json", "offline", "wallet", "balance", "--wallet", "bob"];
+    let balance = run(dev.micropay(&show)).json();
+    assert_eq!(balance["assets"][0]["settled"], "200000000000000000", "{balance}");
 }
 
 #[test]

@@ -224,6 +224,21 @@ pub trait TrustedWallet: Send {
     }
 }
 
+/// A component that is chosen at run time.
+impl<T: TrustedWallet + ?Sized> TrustedWallet for Box<T> {
+    fn public_key(&self) -> PublicKey {
+        (**self).public_key()
+    }
+
+    fn sign(&mut self, message: MessageDigest) -> Result<Signature> {
+        (**self).sign(message)
+    }
+
+    fn transfers(&mut self) -> Transfers<'_> {
+        (**self).transfers()
+    }
+}
+
 /// The part of a component that makes evidence for transfers.
 pub enum Transfers<'a> {
     /// By signature.

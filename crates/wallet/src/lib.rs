@@ -30,6 +30,7 @@ mod exposure;
 #[cfg(feature = "online")]
 mod online;
 mod pay;
+mod receipt;
 mod receive;
 mod settle;
 
@@ -38,3 +39,4 @@ pub use error::{DeviceError, Result};
 #[cfg(feature = "online")]
 pub use online::{Compensated, Online, OnlineError, Redeemed};
 pub use pay::{Payment, Resumed};
+pub use receipt::{RECEIPT_COLUMNS, Receipt, ReceiptState};

@@ -14,6 +14,8 @@ use protocol::channel::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::units::decimal;
+
 /// Says what the file is, for whoever finds it.
 const FORMAT: &str = "micropay-receipts/1";
 
@@ -219,18 +221,4 @@ impl ReceiptJson {
 /// Whose channel a file is about.
 pub(crate) fn channel_of(file: &ReceiptsFile) -> ChannelId {
     file.opener.channel
-}
-
-mod decimal {
-    use serde::{Deserialize, Deserializer, Serializer, de};
-
-    pub(super) fn serialize<S: Serializer>(number: &u128, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(number)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u128, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse()
-            .map_err(|_| de::Error::custom(format_args!("{text:?} is no decimal number")))
-    }
 }

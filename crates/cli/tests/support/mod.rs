@@ -2,8 +2,10 @@
 
 pub(crate) mod balancer;
 pub(crate) mod ledger;
+pub(crate) mod maker;
 pub(crate) mod node;
 pub(crate) mod upstream;
+pub(crate) mod wallets;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};

@@ -71,8 +71,12 @@ impl OnChain {
         })
     }
 
-    /// `None`: no block with the contract is final yet.
-    async fn final_block(&self) -> Result<Option<At>, ChainError> {
+    /// The newest block that is final; `None`: none with the contract is yet.
+    ///
+    /// # Errors
+    ///
+    /// The node's.
+    pub async fn final_block(&self) -> Result<Option<At>, ChainError> {
         let block = match self.finality {
             Finality::Finalized => self.client.finalized().await?,
             Finality::Depth(depth) => {
