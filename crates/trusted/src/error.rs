@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use tpm2_protocol::data::TpmRc;
 
+use crate::tpm::Name;
 use crate::{Head, TransferDigest};
 
 /// A TPM's answer that is not success, shown by the name that the specification gives it.
@@ -66,6 +67,27 @@ pub enum TrustedError {
         got: String,
         /// What it should be.
         expected: String,
+    },
+    /// An answer's HMAC is not the session's: the answer was changed on its way, is an old one, or answers something else. What
+    /// it says is not believed; the command may have been done.
+    #[error("{command}: the HMAC of the answer is {got}, expected {expected}: is somebody on the bus?")]
+    ForgedAnswer {
+        /// The command.
+        command: String,
+        /// The answer's, in hex.
+        got: String,
+        /// The session's, in hex.
+        expected: String,
+    },
+    /// The storage root that the TPM shows is not the one that was pinned when the wallet was made.
+    #[error(
+        "the TPM's storage root is {got}, pinned was {expected}: another TPM, a cleared one, or somebody on the bus"
+    )]
+    OtherRoot {
+        /// The Name of what the TPM shows.
+        got: Name,
+        /// The pinned Name.
+        expected: Name,
     },
     /// The log has another head than the caller believes.
     #[error("the log's head is {got}, expected {expected}")]

@@ -12,7 +12,7 @@ use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
 use p256::ecdsa::{Signature as Ecdsa, VerifyingKey};
 use sha2::{Digest as _, Sha256};
 
-use super::policy::Name;
+use super::policy::{Name, hex};
 use crate::{Certified, Head, PublicKey, Result, Signature, TransferDigest, TrustedError};
 
 /// Bytes of an attestation with SHA-256 Names and 32 bytes of qualifying data.
@@ -33,24 +33,35 @@ impl Certified {
     }
 
     fn check(&self, log: Name, head: Head, transfer: TransferDigest) -> Result<()> {
-        let field = |field, at: usize, expected: &[u8]| {
-            let got = &self.attest[at..at + expected.len()];
-            if got == expected {
-                return Ok(());
-            }
-            Err(TrustedError::CertificateMismatch {
-                field,
-                got: hex(got),
-                expected: hex(expected),
-            })
-        };
-        field("magic and type", 0, MAGIC_AND_TYPE)?;
-        field("length of qualifying data", 42, &[0x00, 0x20])?;
-        field("qualifying data", 44, &Sha256::digest(transfer.0))?;
-        field("length of the Name", 101, &[0x00, 0x22])?;
-        field("Name of the log", 103, &log.0)?;
-        field("offset and length of the head", 137, &[0x00, 0x00, 0x00, 0x20])?;
-        field("head", 141, &head.0)
+        self.field("magic and type", 0, MAGIC_AND_TYPE)?;
+        self.field("length of qualifying data", 42, &[0x00, 0x20])?;
+        self.field("qualifying data", 44, &Sha256::digest(transfer.0))?;
+        self.field("length of the Name", 101, &[0x00, 0x22])?;
+        self.field("Name of the log", 103, &log.0)?;
+        self.field("offset and length of the head", 137, &[0x00, 0x00, 0x00, 0x20])?;
+        self.field("head", 141, &head.0)
+    }
+
+    /// Checks, of a certificate that verifies, that the wallet key was made under the storage root of that Name: a TPM signs
+    /// under which parents its key is. Whoever showed the wallet another root cannot change that.
+    pub(super) fn check_signer(&self, root: Name, key: Name) -> Result<()> {
+        self.field(
+            "signer, under the pinned storage root,",
+            8,
+            &key.qualified(root).0,
+        )
+    }
+
+    fn field(&self, field: &'static str, at: usize, expected: &[u8]) -> Result<()> {
+        let got = &self.attest[at..at + expected.len()];
+        if got == expected {
+            return Ok(());
+        }
+        Err(TrustedError::CertificateMismatch {
+            field,
+            got: hex(got),
+            expected: hex(expected),
+        })
     }
 
     /// The head that is certified; unchecked.
@@ -92,8 +103,4 @@ pub(crate) fn key_bytes(key: &VerifyingKey) -> PublicKey {
     let mut bytes = [0; 64];
     bytes.copy_from_slice(&key.to_sec1_point(false).as_bytes()[1..]);
     PublicKey(bytes)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

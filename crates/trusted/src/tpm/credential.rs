@@ -32,13 +32,13 @@ pub struct Credential {
 pub fn make_credential(endorsement: EndorsementKey, wallet: Name, secret: [u8; 32]) -> Result<Credential> {
     let (seed, encrypted_seed) = shared_seed(endorsement.0, b"IDENTITY\0")?;
 
-    let storage = kdf_a(&seed, b"STORAGE\0", &wallet.0, 128);
+    let storage = kdf_a(seed.as_slice(), b"STORAGE\0", &[&wallet.0], 128);
     let mut key = Zeroizing::new([0; 16]);
     key.copy_from_slice(&storage[..16]);
     let mut identity = Writer::default().sized(&secret).done();
     cfb_mode::Encryptor::<Aes128>::new(&(*key).into(), &[0; 16].into()).encrypt(&mut identity);
 
-    let key = kdf_a(&seed, b"INTEGRITY\0", &[], 256);
+    let key = kdf_a(seed.as_slice(), b"INTEGRITY\0", &[], 256);
     let integrity = mac(key.as_slice(), &[&identity, &wallet.0]);
     Ok(Credential {
         blob: Writer::default().sized(&integrity).raw(&identity).done(),
@@ -71,11 +71,10 @@ pub(super) fn shared_seed(key: PublicKey, label: &[u8]) -> Result<(Zeroizing<[u8
 }
 
 /// KDFa with SHA-256, for up to 256 bits. `label` ends with its zero byte.
-fn kdf_a(key: &[u8; 32], label: &[u8], context: &[u8], bits: u32) -> Zeroizing<[u8; 32]> {
-    Zeroizing::new(mac(
-        key.as_slice(),
-        &[&1u32.to_be_bytes(), label, context, &bits.to_be_bytes()],
-    ))
+pub(super) fn kdf_a(key: &[u8], label: &[u8], context: &[&[u8]], bits: u32) -> Zeroizing<[u8; 32]> {
+    let (counter, bits) = (1u32.to_be_bytes(), bits.to_be_bytes());
+    let parts = [&[&counter, label], context, &[&bits]].concat();
+    Zeroizing::new(mac(key, &parts))
 }
 
 /// HMAC-SHA-256.

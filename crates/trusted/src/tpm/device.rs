@@ -1,17 +1,26 @@
-//! The commands that a wallet needs, one function each, over a [`Transport`].
+//! How a command is sent: handles, sessions, parameters in one frame, over a [`Transport`]. And the life of the one salted
+//! session that a wallet has.
+//!
+//! ```text
+//!   none ──first need──▶ open ──each command: a nonce from both sides──▶ open
+//!    ▲                    │
+//!    └──── any failure ───┘   who is ahead is not known then, so the next command begins a new one
+//! ```
+//!
+//! One session for all commands: to begin one costs a primary key and a point multiplication of the TPM, on a chip as much as
+//! the payment.
 
 use std::thread::sleep;
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
 use tpm2_protocol::data::{TpmAlgId, TpmCap, TpmCc, TpmRc, TpmRcBase, TpmRh, TpmSe, TpmSt};
 
-use super::credential::Credential;
-use super::policy::{Authorisation, Challenge, Name, POLICY_REF, hash, parent_template, public_point};
-use super::session::{Salt, Salted, Sent};
+use super::Passwords;
+use super::policy::{Name, hash, parent_template, public_point};
+use super::session::{Cover, Salt, Salted, Sent};
 use super::transport::Transport;
 use super::wire::{Reader, Writer};
-use crate::{PublicKey, ResponseCode, Result, Signature, TrustedError};
+use crate::{ResponseCode, Result, TrustedError};
 
 /// How often a command is sent again when the TPM is busy, and how much longer each pause is.
 const RETRIES: u32 = 20;
@@ -19,39 +28,81 @@ const PAUSE: Duration = Duration::from_millis(10);
 const TRANSIENT: u32 = 0x8000_0000;
 const LOADED_SESSIONS: u32 = 0x0200_0000;
 const SAVED_SESSIONS: u32 = 0x0300_0000;
-/// Every TPM reads and writes at least this much of an index at once.
-const NV_CHUNK: u16 = 512;
 
 #[derive(Clone, Copy)]
-pub(super) enum Auth<'a> {
-    Password(&'a [u8]),
-    /// A hierarchy's password: by salted session, so that it never is on the bus. An empty one is no secret.
-    Hierarchy(&'a [u8]),
-    /// No authorisation: the response's first parameter comes encrypted.
-    Encrypted,
+pub(super) enum Auth {
+    /// The empty password: what it opens is not closed by passwords.
+    Empty,
+    /// A hierarchy's password: by the session, so that it never is on the bus. An empty one is no secret.
+    Hierarchy(TpmRh),
+    /// The session, for something without a password, or for nothing but what it covers.
+    Session(Cover),
     /// A policy session; it ends with the command.
     Policy(u32),
 }
 
-const NO_PASSWORD: Auth<'static> = Auth::Password(&[]);
-
-pub(super) struct Device {
-    transport: Box<dyn Transport>,
-    /// Begun when it is needed.
-    salted: Option<Salted>,
+/// What a command is about. The session signs Names: a TPM that has something else at the handle refuses.
+#[derive(Clone, Copy)]
+pub(super) struct Handle {
+    value: u32,
+    name: Option<Name>,
 }
 
-pub(super) struct Created {
-    pub(super) private: Vec<u8>,
+impl Handle {
+    /// Hierarchies and sessions, which are their own Names; and what goes to no session.
+    pub(super) fn bare(value: u32) -> Self {
+        Self { value, name: None }
+    }
+
+    pub(super) fn named(value: u32, name: Name) -> Self {
+        let name = Some(name);
+        Self { value, name }
+    }
+
+    fn name(&self) -> Vec<u8> {
+        match &self.name {
+            Some(name) => name.0.to_vec(),
+            None => self.value.to_be_bytes().to_vec(),
+        }
+    }
+}
+
+/// A primary key, loaded.
+pub(super) struct Primary {
+    pub(super) handle: u32,
     pub(super) public: Vec<u8>,
 }
 
+impl Primary {
+    pub(super) fn name(&self) -> Name {
+        Name::of(&self.public)
+    }
+}
+
+pub(super) struct Device {
+    transport: Box<dyn Transport>,
+    passwords: Passwords,
+    /// The Name that the storage root must have. `None` until a new wallet has seen it.
+    root: Option<Name>,
+    /// Begun when it is needed.
+    salted: Option<Salted>,
+    /// Sessions that failed, and may be there or not: flushed before another is begun, as a TPM has room for three.
+    abandoned: Vec<u32>,
+}
+
 impl Device {
-    pub(super) fn new(transport: Box<dyn Transport>) -> Result<Self> {
+    pub(super) fn new(
+        transport: Box<dyn Transport>,
+        passwords: Passwords,
+        root: Option<Name>,
+    ) -> Result<Self> {
         let managed = transport.managed();
         let mut device = Self {
             transport,
+            passwords,
+            root,
             salted: None,
+            abandoned: Vec::new(),
         };
         if !managed {
             for kind in [TRANSIENT, LOADED_SESSIONS, SAVED_SESSIONS] {
@@ -68,40 +119,82 @@ impl Device {
         Ok(device)
     }
 
-    /// A response's handle, if there is one, and its parameters. For handles that are their own Names.
-    fn run(
+    /// A response's handle, if there is one, and its parameters.
+    pub(super) fn run(
         &mut self,
         command: TpmCc,
-        handles: &[u32],
-        auths: &[Auth<'_>],
+        handles: &[Handle],
+        auths: &[Auth],
         parameters: &[u8],
     ) -> Result<Vec<u8>> {
-        let names: Vec<[u8; 4]> = handles.iter().map(|handle| handle.to_be_bytes()).collect();
-        let names: Vec<&[u8]> = names.iter().map(<[u8; 4]>::as_slice).collect();
-        self.run_named(command, handles, &names, auths, parameters)
+        let mut parameters = parameters.to_vec();
+        let sent = self.begin(auths, &mut parameters)?;
+        let frame = self.frame(command, handles, auths, &parameters, sent.as_ref());
+        let answer = self
+            .exchange(command, &frame)
+            .and_then(|body| self.accept(command, auths, sent.as_ref(), body));
+        if sent.is_some() && answer.is_err() {
+            self.abandoned
+                .extend(self.salted.take().map(|salted| salted.handle()));
+        }
+        answer
     }
 
-    /// As [`Device::run`]; a salted session signs the Names.
-    fn run_named(
-        &mut self,
+    /// The session's part, if one of `auths` asks for it.
+    fn begin(&mut self, auths: &[Auth], parameters: &mut [u8]) -> Result<Option<Sent>> {
+        let Some((hierarchy, cover)) = auths.iter().find_map(|auth| self.session_for(auth)) else {
+            return Ok(None);
+        };
+        let salted = match self.salted.take() {
+            Some(salted) => salted,
+            None => self.start_salted()?,
+        };
+        let password = hierarchy.map_or(&[][..], |hierarchy| self.password(hierarchy));
+        let sent = salted.begin(password, cover, parameters);
+        self.salted = Some(salted);
+        sent.map(Some)
+    }
+
+    fn session_for(&self, auth: &Auth) -> Option<(Option<TpmRh>, Cover)> {
+        match *auth {
+            Auth::Hierarchy(hierarchy) if !self.password(hierarchy).is_empty() => {
+                Some((Some(hierarchy), Cover::Authorise))
+            }
+            Auth::Session(cover) => Some((None, cover)),
+            Auth::Hierarchy(_) | Auth::Empty | Auth::Policy(_) => None,
+        }
+    }
+
+    fn password(&self, hierarchy: TpmRh) -> &[u8] {
+        match hierarchy {
+            TpmRh::Owner => &self.passwords.owner,
+            TpmRh::Endorsement => &self.passwords.endorsement,
+            _ => &[],
+        }
+    }
+
+    fn frame(
+        &self,
         command: TpmCc,
-        handles: &[u32],
-        names: &[&[u8]],
-        auths: &[Auth<'_>],
+        handles: &[Handle],
+        auths: &[Auth],
         parameters: &[u8],
-    ) -> Result<Vec<u8>> {
+        sent: Option<&Sent>,
+    ) -> Vec<u8> {
         let mut body = handles
             .iter()
-            .fold(Writer::default(), |body, handle| body.u32(*handle));
-        let mut sent = Vec::new();
+            .fold(Writer::default(), |body, handle| body.u32(handle.value));
         if !auths.is_empty() {
-            let cp_hash = hash(&[&command.value().to_be_bytes(), &names.concat(), parameters]);
-            let mut area = Writer::default();
-            for auth in auths {
-                let (next, part) = self.authorise(area, auth, &cp_hash)?;
-                area = next;
-                sent.push(part);
-            }
+            let names: Vec<u8> = handles.iter().flat_map(Handle::name).collect();
+            let cp_hash = hash(&[&command.value().to_be_bytes(), &names, parameters]);
+            let area = auths.iter().fold(Writer::default(), |area, auth| {
+                match (auth, &self.salted, sent, self.session_for(auth)) {
+                    (_, Some(salted), Some(sent), Some(_)) => salted.entry(sent, area, &cp_hash),
+                    // No HMAC: the session has neither salt nor binding, and its policy asks for no password.
+                    (Auth::Policy(session), ..) => area.u32(*session).sized(&[]).u8(0).sized(&[]),
+                    _ => area.u32(TpmRh::Pw.value()).sized(&[]).u8(0).sized(&[]),
+                }
+            });
             let area = area.done();
             body = body.u32(u32::try_from(area.len()).unwrap_or(u32::MAX)).raw(&area);
         }
@@ -111,15 +204,23 @@ impl Device {
             TpmSt::Sessions
         };
         let body = body.raw(parameters).done();
-        let frame = Writer::default()
+        Writer::default()
             .u16(tag.value())
             .u32(u32::try_from(body.len() + 10).unwrap_or(u32::MAX))
             .u32(command.value())
             .raw(&body)
-            .done();
+            .done()
+    }
 
-        let body = self.exchange(command, &frame)?;
-        if sent.is_empty() {
+    /// Checks an answer's sessions, and gives its handle and parameters.
+    fn accept(
+        &mut self,
+        command: TpmCc,
+        auths: &[Auth],
+        sent: Option<&Sent>,
+        body: Vec<u8>,
+    ) -> Result<Vec<u8>> {
+        if auths.is_empty() {
             return Ok(body);
         }
         // Where sessions authorised the command, the parameters have a length, and after them come the sessions. A handle
@@ -131,9 +232,12 @@ impl Device {
         let mut parameters = reader
             .take(usize::try_from(length).unwrap_or(usize::MAX))?
             .to_vec();
-        for part in &sent {
-            match (part, &mut self.salted) {
-                (Some(sent), Some(salted)) => salted.accept(command, sent, &mut reader, &mut parameters)?,
+        for auth in auths {
+            let in_session = self.session_for(auth).is_some();
+            match (sent, &mut self.salted) {
+                (Some(sent), Some(salted)) if in_session => {
+                    salted.accept(command, sent, &mut reader, &mut parameters)?;
+                }
                 _ => {
                     reader.sized()?;
                     reader.u8()?;
@@ -145,51 +249,82 @@ impl Device {
         Ok([handle, &parameters].concat())
     }
 
-    /// Adds one entry to the authorisation area.
-    fn authorise(
-        &mut self,
-        area: Writer,
-        auth: &Auth<'_>,
-        cp_hash: &[u8; 32],
-    ) -> Result<(Writer, Option<Sent>)> {
-        let (password, encrypted): (&[u8], bool) = match *auth {
-            Auth::Password(password) => {
-                return Ok((area.u32(TpmRh::Pw.value()).sized(&[]).u8(0).sized(password), None));
-            }
-            Auth::Hierarchy([]) => return self.authorise(area, &NO_PASSWORD, cp_hash),
-            // No HMAC: the session has neither salt nor binding, and its policy asks for no password.
-            Auth::Policy(session) => return Ok((area.u32(session).sized(&[]).u8(0).sized(&[]), None)),
-            Auth::Hierarchy(password) => (password, false),
-            Auth::Encrypted => (&[], true),
-        };
-        let salted = match self.salted.take() {
-            Some(salted) => salted,
-            None => self.start_salted()?,
-        };
-        let (area, sent) = salted.authorise(area, cp_hash, password, encrypted);
-        self.salted = Some(salted);
-        Ok((area, Some(sent)))
+    /// The storage root, loaded, if it is the one that was pinned: without the session, which is made with it.
+    pub(super) fn storage_root(&mut self) -> Result<Primary> {
+        // The owner's password, too, must not be on the bus. Nothing that is pinned can be used before it is told, so it goes
+        // through a session of its own, with a key that the TPM makes up for it.
+        let first = self.salted.is_none() && !self.passwords.owner.is_empty();
+        if first {
+            let key = self.create_primary(TpmRh::Null, &parent_template())?;
+            self.salted = Some(self.salted_to(&key)?);
+            self.flush(key.handle)?;
+        }
+        let root = self.create_primary(TpmRh::Owner, &parent_template());
+        if first && let Some(salted) = self.salted.take() {
+            self.end_session(salted.handle())?;
+        }
+        let root = root?;
+        let (got, expected) = (root.name(), *self.root.get_or_insert(root.name()));
+        if got == expected {
+            return Ok(root);
+        }
+        self.flush(root.handle)?;
+        Err(TrustedError::OtherRoot { got, expected })
+    }
+
+    /// Begins the session while the storage root is loaded anyway.
+    pub(super) fn secure(&mut self, root: &Primary) -> Result<()> {
+        self.salted = Some(self.salted_to(root)?);
+        Ok(())
     }
 
     fn start_salted(&mut self) -> Result<Salted> {
-        let (primary, public) = self.create_primary(TpmRh::Null, &[], &parent_template())?;
-        let salt = Salt::draw(public_point(&public)?)?;
+        let root = self.storage_root()?;
+        let salted = self.salted_to(&root);
+        self.flush(root.handle)?;
+        salted
+    }
+
+    fn salted_to(&mut self, key: &Primary) -> Result<Salted> {
+        let salt = Salt::draw(public_point(&key.public)?)?;
+        let (handle, nonce_tpm) =
+            self.start_session(TpmSe::Hmac, key.handle, &salt.nonce, &salt.encrypted)?;
+        Ok(salt.session(handle, nonce_tpm))
+    }
+
+    /// Handle and nonce of a new policy session.
+    pub(super) fn start_policy(&mut self) -> Result<(u32, [u8; 32])> {
+        // A TPM's nonce is as long as the caller's.
+        self.start_session(TpmSe::Policy, TpmRh::Null.value(), &rand::random(), &[])
+    }
+
+    fn start_session(
+        &mut self,
+        kind: TpmSe,
+        salt_key: u32,
+        nonce: &[u8; 32],
+        encrypted_salt: &[u8],
+    ) -> Result<(u32, [u8; 32])> {
+        while let Some(handle) = self.abandoned.last() {
+            self.end_session(*handle)?;
+            self.abandoned.pop();
+        }
         let parameters = Writer::default()
-            .sized(&salt.nonce)
-            .sized(&salt.encrypted)
-            .u8(TpmSe::Hmac.value())
-            .u16(TpmAlgId::Aes.value())
-            .u16(128)
-            .u16(TpmAlgId::Cfb.value())
-            .u16(TpmAlgId::Sha256.value())
-            .done();
-        let handles = [primary, TpmRh::Null.value()];
-        let response = self.run(TpmCc::StartAuthSession, &handles, &[], &parameters);
-        self.flush(primary)?;
-        let response = response?;
+            .sized(nonce)
+            .sized(encrypted_salt)
+            .u8(kind.value());
+        let parameters = match kind {
+            TpmSe::Hmac => parameters
+                .u16(TpmAlgId::Aes.value())
+                .u16(128)
+                .u16(TpmAlgId::Cfb.value()),
+            _ => parameters.u16(TpmAlgId::Null.value()),
+        };
+        let parameters = parameters.u16(TpmAlgId::Sha256.value()).done();
+        let handles = [salt_key, TpmRh::Null.value()].map(Handle::bare);
+        let response = self.run(TpmCc::StartAuthSession, &handles, &[], &parameters)?;
         let mut reader = Reader::new("StartAuthSession", &response);
-        let handle = reader.u32()?;
-        Ok(salt.session(handle, reader.scalar()?))
+        Ok((reader.u32()?, reader.scalar()?))
     }
 
     /// Sends a frame, again while the TPM is busy, and returns what follows the response's header.
@@ -236,6 +371,21 @@ impl Device {
         }
     }
 
+    /// What a session for each command would cost.
+    #[cfg(test)]
+    pub(super) fn begin_anew(&mut self) -> Result<()> {
+        self.abandoned
+            .extend(self.salted.take().map(|salted| salted.handle()));
+        self.salted = Some(self.start_salted()?);
+        Ok(())
+    }
+
+    /// A frame as it is, and its answer.
+    #[cfg(test)]
+    pub(super) fn raw(&mut self, frame: &[u8]) -> std::io::Result<Vec<u8>> {
+        self.transport.transact(frame)
+    }
+
     fn handles(&mut self, first: u32) -> Result<Vec<u32>> {
         let parameters = Writer::default()
             .u32(TpmCap::Handles.value())
@@ -263,290 +413,22 @@ impl Device {
         }
     }
 
-    /// Handle and public area.
-    pub(super) fn create_primary(
-        &mut self,
-        hierarchy: TpmRh,
-        auth: &[u8],
-        template: &[u8],
-    ) -> Result<(u32, Vec<u8>)> {
-        let handles = [hierarchy.value()];
-        let response = self.run(
-            TpmCc::CreatePrimary,
-            &handles,
-            &[Auth::Hierarchy(auth)],
-            &creation(template),
-        )?;
-        let mut reader = Reader::new("CreatePrimary", &response);
-        Ok((reader.u32()?, reader.sized()?.to_vec()))
+    /// Leaves a session whose command failed.
+    pub(super) fn abandon(&mut self, session: u32) {
+        self.abandoned.push(session);
     }
 
-    pub(super) fn create(&mut self, parent: u32, template: &[u8]) -> Result<Created> {
-        let response = self.run(TpmCc::Create, &[parent], &[NO_PASSWORD], &creation(template))?;
-        let mut reader = Reader::new("Create", &response);
-        Ok(Created {
-            private: reader.sized()?.to_vec(),
-            public: reader.sized()?.to_vec(),
-        })
-    }
-
-    pub(super) fn load(&mut self, parent: u32, key: &Created) -> Result<u32> {
-        let parameters = Writer::default().sized(&key.private).sized(&key.public).done();
-        let response = self.run(TpmCc::Load, &[parent], &[NO_PASSWORD], &parameters)?;
-        Reader::new("Load", &response).u32()
-    }
-
-    pub(super) fn load_external(&mut self, public: &[u8]) -> Result<u32> {
-        let parameters = Writer::default()
-            .sized(&[])
-            .sized(public)
-            .u32(TpmRh::Null.value())
-            .done();
-        let response = self.run(TpmCc::LoadExternal, &[], &[], &parameters)?;
-        Reader::new("LoadExternal", &response).u32()
-    }
-
-    /// ES256 over 32 bytes, hashed by the TPM; `None` if it gives no ticket, because they look like an attestation.
-    pub(super) fn sign(&mut self, key: u32, message: &[u8; 32]) -> Result<Option<Signature>> {
-        let parameters = Writer::default()
-            .sized(message)
-            .u16(TpmAlgId::Sha256.value())
-            .u32(TpmRh::Owner.value())
-            .done();
-        let response = self.run(TpmCc::Hash, &[], &[], &parameters)?;
-        let mut reader = Reader::new("Hash", &response);
-        let digest = reader.sized()?;
-        let tag = reader.u16()?;
-        let (hierarchy, ticket) = (reader.u32()?, reader.sized()?);
-        if ticket.is_empty() {
-            return Ok(None);
+    /// Leaves nothing behind in the TPM's few slots: neither `key`, nor a session.
+    pub(super) fn close(&mut self, key: u32) -> Result<()> {
+        if self.transport.managed() {
+            return Ok(());
         }
-        let parameters = Writer::default()
-            .sized(digest)
-            .u16(TpmAlgId::Null.value())
-            .u16(tag)
-            .u32(hierarchy)
-            .sized(ticket)
-            .done();
-        let response = self.run(TpmCc::Sign, &[key], &[NO_PASSWORD], &parameters)?;
-        signature(&mut Reader::new("Sign", &response)).map(Some)
-    }
-
-    /// Handle and nonce of a new policy session.
-    pub(super) fn start_policy(&mut self) -> Result<(u32, [u8; 32])> {
-        // A TPM's nonce is as long as the caller's.
-        let parameters = Writer::default()
-            .sized(&rand::random::<[u8; 32]>())
-            .sized(&[])
-            .u8(TpmSe::Policy.value())
-            .u16(TpmAlgId::Null.value())
-            .u16(TpmAlgId::Sha256.value())
-            .done();
-        let null = TpmRh::Null.value();
-        let response = self.run(TpmCc::StartAuthSession, &[null, null], &[], &parameters)?;
-        let mut reader = Reader::new("StartAuthSession", &response);
-        let handle = reader.u32()?;
-        Ok((handle, reader.scalar()?))
-    }
-
-    pub(super) fn policy_signed(
-        &mut self,
-        session: u32,
-        key: u32,
-        challenge: &Challenge,
-        authorisation: &Authorisation,
-    ) -> Result<()> {
-        let (r, s) = authorisation.signature.0.split_at(32);
-        let parameters = Writer::default()
-            .sized(&challenge.nonce)
-            .sized(&challenge.index.first_extend_hash(authorisation.genesis))
-            .sized(POLICY_REF)
-            .u32(authorisation.expiration.into())
-            .u16(TpmAlgId::Ecdsa.value())
-            .u16(TpmAlgId::Sha256.value())
-            .sized(r)
-            .sized(s)
-            .done();
-        self.run(TpmCc::PolicySigned, &[key, session], &[], &parameters)
-            .map(drop)
-    }
-
-    pub(super) fn policy_nv_written(&mut self, session: u32) -> Result<()> {
-        self.run(TpmCc::PolicyNvWritten, &[session], &[], &[1]).map(drop)
-    }
-
-    pub(super) fn policy_or(&mut self, session: u32, branches: &[[u8; 32]; 2]) -> Result<()> {
-        let parameters = branches
-            .iter()
-            .fold(Writer::default().u32(2), |list, branch| list.sized(branch))
-            .done();
-        self.run(TpmCc::PolicyOr, &[session], &[], &parameters).map(drop)
-    }
-
-    pub(super) fn policy_secret(&mut self, session: u32, hierarchy: TpmRh, auth: &[u8]) -> Result<()> {
-        let parameters = Writer::default().sized(&[]).sized(&[]).sized(&[]).u32(0).done();
-        let handles = [hierarchy.value(), session];
-        self.run(
-            TpmCc::PolicySecret,
-            &handles,
-            &[Auth::Hierarchy(auth)],
-            &parameters,
-        )
-        .map(drop)
-    }
-
-    pub(super) fn nv_define(&mut self, owner: &[u8], public: &[u8]) -> Result<()> {
-        let parameters = Writer::default().sized(&[]).sized(public).done();
-        let handles = [TpmRh::Owner.value()];
-        self.run(
-            TpmCc::NvDefineSpace,
-            &handles,
-            &[Auth::Hierarchy(owner)],
-            &parameters,
-        )
-        .map(drop)
-    }
-
-    pub(super) fn nv_undefine(&mut self, owner: &[u8], index: u32) -> Result<()> {
-        let (_, name) = self.nv_read_public(index)?;
-        let owner_handle = TpmRh::Owner.value();
-        self.run_named(
-            TpmCc::NvUndefineSpace,
-            &[owner_handle, index],
-            &[&owner_handle.to_be_bytes(), &name],
-            &[Auth::Hierarchy(owner)],
-            &[],
-        )
-        .map(drop)
-    }
-
-    /// The index becomes `SHA-256(index ‖ SHA-256(entry))`: the TPM itself hashes once only.
-    pub(super) fn nv_extend(&mut self, index: u32, session: u32, entry: &[u8]) -> Result<()> {
-        let parameters = Writer::default().sized(&Sha256::digest(entry)).done();
-        self.run(
-            TpmCc::NvExtend,
-            &[index, index],
-            &[Auth::Policy(session)],
-            &parameters,
-        )
-        .map(drop)
-    }
-
-    #[cfg(test)]
-    pub(super) fn set_password(&mut self, hierarchy: TpmRh, password: &[u8]) -> Result<()> {
-        let parameters = Writer::default().sized(password).done();
-        self.run(
-            TpmCc::HierarchyChangeAuth,
-            &[hierarchy.value()],
-            &[NO_PASSWORD],
-            &parameters,
-        )
-        .map(drop)
-    }
-
-    /// As anyone but the policy.
-    #[cfg(test)]
-    pub(super) fn nv_extend_as(&mut self, who: u32, index: u32, data: &[u8]) -> Result<()> {
-        let parameters = Writer::default().sized(data).done();
-        self.run(TpmCc::NvExtend, &[who, index], &[NO_PASSWORD], &parameters)
-            .map(drop)
-    }
-
-    pub(super) fn nv_read(&mut self, index: u32, size: u16, offset: u16) -> Result<Vec<u8>> {
-        let parameters = Writer::default().u16(size).u16(offset).done();
-        let response = self.run(TpmCc::NvRead, &[index, index], &[NO_PASSWORD], &parameters)?;
-        Ok(Reader::new("NV_Read", &response).sized()?.to_vec())
-    }
-
-    /// `TPMS_NV_PUBLIC` and Name.
-    pub(super) fn nv_read_public(&mut self, index: u32) -> Result<(Vec<u8>, Vec<u8>)> {
-        let response = self.run(TpmCc::NvReadPublic, &[index], &[], &[])?;
-        let mut reader = Reader::new("NV_ReadPublic", &response);
-        Ok((reader.sized()?.to_vec(), reader.sized()?.to_vec()))
-    }
-
-    /// The whole of an index that anyone may read.
-    pub(super) fn nv_read_all(&mut self, index: u32) -> Result<Vec<u8>> {
-        let (public, _) = self.nv_read_public(index)?;
-        let mut reader = Reader::new("NV public area", &public);
-        reader.take(10)?;
-        reader.sized()?;
-        let size = reader.u16()?;
-        let mut bytes = Vec::new();
-        for offset in (0..size).step_by(NV_CHUNK.into()) {
-            bytes.extend(self.nv_read(index, NV_CHUNK.min(size - offset), offset)?);
+        let sessions = self.salted.take().map(|salted| salted.handle());
+        self.abandoned.extend(sessions);
+        while let Some(session) = self.abandoned.pop() {
+            self.end_session(session)?;
         }
-        Ok(bytes)
-    }
-
-    /// Defines an index that anyone may read, and fills it.
-    #[cfg(feature = "swtpm")]
-    pub(super) fn nv_store(&mut self, index: u32, content: &[u8]) -> Result<()> {
-        use tpm2_protocol::data::TpmaNv;
-        let attributes = TpmaNv::OWNERWRITE | TpmaNv::AUTHREAD | TpmaNv::OWNERREAD | TpmaNv::NO_DA;
-        let size = u16::try_from(content.len()).unwrap_or(u16::MAX);
-        let public = Writer::default()
-            .u32(index)
-            .u16(TpmAlgId::Sha256.value())
-            .u32(attributes.bits())
-            .sized(&[])
-            .u16(size)
-            .done();
-        self.nv_define(&[], &public)?;
-        for (chunk, offset) in content
-            .chunks(NV_CHUNK.into())
-            .zip((0..size).step_by(NV_CHUNK.into()))
-        {
-            let parameters = Writer::default().sized(chunk).u16(offset).done();
-            let handles = [TpmRh::Owner.value(), index];
-            self.run(TpmCc::NvWrite, &handles, &[NO_PASSWORD], &parameters)?;
-        }
-        Ok(())
-    }
-
-    /// Attestation and signature.
-    pub(super) fn nv_certify(
-        &mut self,
-        key: u32,
-        index: u32,
-        qualifying: &[u8; 32],
-    ) -> Result<(Vec<u8>, Signature)> {
-        let parameters = Writer::default()
-            .sized(qualifying)
-            .u16(TpmAlgId::Null.value())
-            .u16(32)
-            .u16(0)
-            .done();
-        let handles = [key, index, index];
-        let response = self.run(
-            TpmCc::NvCertify,
-            &handles,
-            &[NO_PASSWORD, NO_PASSWORD],
-            &parameters,
-        )?;
-        let mut reader = Reader::new("NV_Certify", &response);
-        let attest = reader.sized()?.to_vec();
-        Ok((attest, signature(&mut reader)?))
-    }
-
-    pub(super) fn activate_credential(
-        &mut self,
-        [(key, key_name), (endorsement, endorsement_name)]: [(u32, Name); 2],
-        session: u32,
-        credential: &Credential,
-    ) -> Result<Vec<u8>> {
-        let parameters = Writer::default()
-            .sized(&credential.blob)
-            .sized(&credential.encrypted_seed)
-            .done();
-        let response = self.run_named(
-            TpmCc::ActivateCredential,
-            &[key, endorsement],
-            &[&key_name.0, &endorsement_name.0],
-            &[NO_PASSWORD, Auth::Policy(session), Auth::Encrypted],
-            &parameters,
-        )?;
-        Ok(Reader::new("ActivateCredential", &response).sized()?.to_vec())
+        self.flush(key)
     }
 }
 
@@ -558,29 +440,4 @@ fn is_busy(code: u32) -> bool {
         TpmRcBase::NvRate,
     ];
     TpmRc::try_from(code).is_ok_and(|code| busy.contains(&code.base()))
-}
-
-/// No password, a template, no outside data, no PCRs.
-fn creation(template: &[u8]) -> Vec<u8> {
-    let sensitive = Writer::default().sized(&[]).sized(&[]).done();
-    Writer::default()
-        .sized(&sensitive)
-        .sized(template)
-        .sized(&[])
-        .u32(0)
-        .done()
-}
-
-/// `TPMT_SIGNATURE` by ECDSA with SHA-256, its `s` made low: TPMs give either.
-fn signature(reader: &mut Reader<'_>) -> Result<Signature> {
-    reader.expect(TpmAlgId::Ecdsa.value())?;
-    reader.expect(TpmAlgId::Sha256.value())?;
-    let mut bytes = [0; 64];
-    bytes[..32].copy_from_slice(&reader.scalar()?);
-    bytes[32..].copy_from_slice(&reader.scalar()?);
-    let ecdsa = p256::ecdsa::Signature::from_slice(&bytes).map_err(|_| TrustedError::BadSignature {
-        signature: Signature(bytes),
-        key: PublicKey([0; 64]),
-    })?;
-    Ok(Signature(ecdsa.normalize_s().to_bytes().into()))
 }

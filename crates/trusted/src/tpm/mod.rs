@@ -25,11 +25,19 @@
 //! What a TPM cannot do: refuse to log an input twice, or an entry out of sequence. It makes the log visible to the payee and
 //! the contract, and they refuse. And a software TPM can be copied with its log; its endorsement is worth what its maker says.
 //!
-//! Between machine and chip, passwords and the activated secret go through a salted session: a probe on the bus neither reads
-//! nor changes them. Payments do not: entries are no secret, and what comes back is verified before it is used. A probe
-//! that changes an entry spoils the payment (and the wallet, whose log then has an entry that nobody knows), no more.
+//! Between machine and chip everything that matters goes through a salted session (`session.rs`): who is on the bus neither
+//! reads a password or an activated secret, nor changes, repeats or invents an entry, a head, a certificate or a signature
+//! unnoticed. The session's salt goes to the storage root, whose Name is pinned in the wallet's folder when the wallet is made:
+//! **trust on first use**, until the first certificate, in which the TPM itself says under which root the key is. So whoever
+//! showed another root is found out at registration, before the registrar signs ([`Tpm::certify_first`]).
+//!
+//! Who is on the bus can still spoil a wallet, as by cutting a wire: the free branch of the log's policy asks for no secret, so
+//! it may extend the log by what nobody knows. The wallet believes no answer without an HMAC, and refuses the head that it
+//! finds. And with an owner's password: that is told before the pinned root can be used, to a key that is not pinned. Who
+//! changes that key in transit sees an HMAC to guess the password by, so it should not be guessable.
 
 pub mod certificate;
+mod commands;
 pub mod credential;
 mod device;
 pub mod policy;
@@ -39,6 +47,8 @@ mod wire;
 
 #[cfg(test)]
 mod attack;
+#[cfg(test)]
+mod interposer;
 
 use std::path::Path;
 
@@ -51,8 +61,10 @@ use crate::{
     Certified, Entry, Genesis, Head, LogsTransfers, MessageDigest, PublicKey, Result, Signature,
     TransferDigest, Transfers, TrustedError, TrustedWallet,
 };
-use device::{Created, Device};
-use policy::{endorsement_template, parent_template, public_point, registrar_public, wallet_template};
+use commands::Created;
+use device::{Auth, Device, Handle, Primary};
+use policy::{endorsement_template, public_point, registrar_public, wallet_template};
+use session::Cover;
 use transport::Transport;
 use wire::{Reader, Writer};
 
@@ -60,7 +72,7 @@ pub use credential::{Credential, make_credential};
 pub use policy::{Authorisation, Challenge, EndorsementKey, IndexHandle, KeyArea, LogIndex, Name};
 
 const FILE: &str = "tpm-wallet";
-const MAGIC: &[u8; 8] = b"mptpm 1\n";
+const MAGIC: &[u8; 8] = b"mptpm 2\n";
 /// Where TPM makers put the certificate of the ECC P-256 endorsement key (TCG EK Credential Profile, low range).
 const ENDORSEMENT_CERTIFICATE: u32 = 0x01c0_000a;
 
@@ -76,13 +88,14 @@ pub struct Passwords {
 /// Plays the TPM's maker: puts a certificate where makers put it.
 #[cfg(feature = "swtpm")]
 pub(crate) fn install_certificate(transport: Box<dyn Transport>, certificate: &[u8]) -> Result<()> {
-    Device::new(transport)?.nv_store(ENDORSEMENT_CERTIFICATE, certificate)
+    Device::new(transport, Passwords::default(), None)?.nv_store(ENDORSEMENT_CERTIFICATE, certificate)
 }
 
 /// A wallet in a TPM. Kind LOG.
 pub struct Tpm {
     device: Device,
-    passwords: Passwords,
+    /// The Name of the storage root, pinned.
+    root: Name,
     key: KeyArea,
     key_handle: u32,
     index: LogIndex,
@@ -107,19 +120,19 @@ impl Tpm {
         index: LogIndex,
     ) -> Result<Self> {
         let lock = files::prepare(folder, FILE)?;
-        let mut device = Device::new(transport)?;
-        let (parent, _) = device.create_primary(TpmRh::Owner, &passwords.owner, &parent_template())?;
-        let created = device.create(parent, &wallet_template())?;
-        device.flush(parent)?;
+        let mut device = Device::new(transport, passwords, None)?;
+        let root = device.storage_root()?;
+        let created = device.create(&root, &wallet_template())?;
         let content = Writer::default()
             .raw(MAGIC)
             .u32(index.handle.0)
             .raw(&index.registrar.0)
+            .raw(&root.name().0)
             .sized(&created.public)
             .sized(&created.private)
             .done();
         files::replace(&folder.join(FILE), &content)?;
-        let mut wallet = Self::load(device, passwords, index, &created, lock)?;
+        let mut wallet = Self::load(device, &root, index, &created, lock)?;
         wallet.define()?;
         Ok(wallet)
     }
@@ -128,8 +141,8 @@ impl Tpm {
     ///
     /// # Errors
     ///
-    /// [`TrustedError::InUse`], [`TrustedError::File`], [`TrustedError::Malformed`]; [`TrustedError::Refused`] with
-    /// `TPM_RC_INTEGRITY` if the key is another TPM's, or this one was cleared.
+    /// [`TrustedError::InUse`], [`TrustedError::File`], [`TrustedError::Malformed`]; [`TrustedError::OtherRoot`] if the TPM is
+    /// another, or was cleared, or somebody between shows a key of its own.
     pub fn open(transport: Box<dyn Transport>, folder: &Path, passwords: Passwords) -> Result<Self> {
         let lock = files::lock(folder)?;
         let content = files::read(&folder.join(FILE))?;
@@ -146,31 +159,28 @@ impl Tpm {
             handle: IndexHandle(reader.u32()?),
             registrar: PublicKey(reader.array()?),
         };
+        let pinned = Name(reader.array()?);
         let (public, private) = (reader.sized()?.to_vec(), reader.sized()?.to_vec());
         reader.end()?;
-        Self::load(
-            Device::new(transport)?,
-            passwords,
-            index,
-            &Created { private, public },
-            lock,
-        )
+        let mut device = Device::new(transport, passwords, Some(pinned))?;
+        let root = device.storage_root()?;
+        Self::load(device, &root, index, &Created { private, public }, lock)
     }
 
     fn load(
         mut device: Device,
-        passwords: Passwords,
+        root: &Primary,
         index: LogIndex,
         created: &Created,
         lock: Lock,
     ) -> Result<Self> {
         let key = KeyArea::parse(&created.public)?;
-        let (parent, _) = device.create_primary(TpmRh::Owner, &passwords.owner, &parent_template())?;
-        let key_handle = device.load(parent, created)?;
-        device.flush(parent)?;
+        let key_handle = device.load(root, created)?;
+        device.secure(root)?;
+        device.flush(root.handle)?;
         Ok(Self {
             device,
-            passwords,
+            root: root.name(),
             key,
             key_handle,
             index,
@@ -195,8 +205,7 @@ impl Tpm {
     ///
     /// [`TrustedError::Refused`], as [`Tpm::create`].
     pub fn define(&mut self) -> Result<()> {
-        self.device
-            .nv_define(&self.passwords.owner, &self.index.definition())
+        self.device.nv_define(&self.index.definition())
     }
 
     /// Removes the log. **The wallet cannot pay again**: the registrar signs a log's beginning once.
@@ -205,8 +214,7 @@ impl Tpm {
     ///
     /// [`TrustedError::Refused`] with `TPM_RC_HANDLE` if there is none.
     pub fn undefine(&mut self) -> Result<()> {
-        self.device
-            .nv_undefine(&self.passwords.owner, self.index.handle.0)
+        self.device.nv_undefine(self.index.handle.0)
     }
 
     /// Begins the log: opens the session for its first entry, and returns what the registrar signs. The session is lost with
@@ -267,7 +275,8 @@ impl Tpm {
         self.begun = None;
         self.in_session(session, |device, index| {
             device.policy_or(session, &index.branches())?;
-            device.nv_extend(index.handle.0, session, data)
+            let unwritten = Handle::named(index.handle.0, index.unwritten_name());
+            device.nv_extend_first(unwritten, session, data)
         })
     }
 
@@ -277,19 +286,19 @@ impl Tpm {
         self.in_session(session, |device, index| {
             device.policy_nv_written(session)?;
             device.policy_or(session, &index.branches())?;
-            device.nv_extend(index.handle.0, session, data)
+            device.nv_extend(Handle::named(index.handle.0, index.name()), session, data)
         })
     }
 
-    /// A policy session ends with the command that it authorises; if that was refused, here.
+    /// A policy session ends with the command that it authorises. If that failed, it may be there still.
     fn in_session(
         &mut self,
         session: u32,
         act: impl FnOnce(&mut Device, LogIndex) -> Result<()>,
     ) -> Result<()> {
         let done = act(&mut self.device, self.index);
-        if matches!(done, Err(TrustedError::Refused { .. })) {
-            self.device.end_session(session)?;
+        if done.is_err() {
+            self.device.abandon(session);
         }
         done
     }
@@ -300,16 +309,14 @@ impl Tpm {
     ///
     /// [`TrustedError::Refused`] with `TPM_RC_BAD_AUTH` if the hierarchy has a password.
     pub fn endorsement_key(&mut self) -> Result<EndorsementKey> {
-        let (handle, public) = self.load_endorsement()?;
-        self.device.flush(handle)?;
-        public_point(&public).map(EndorsementKey)
+        let key = self.load_endorsement()?;
+        self.device.flush(key.handle)?;
+        public_point(&key.public).map(EndorsementKey)
     }
 
-    /// Handle and public area.
-    fn load_endorsement(&mut self) -> Result<(u32, Vec<u8>)> {
-        let password = &self.passwords.endorsement;
+    fn load_endorsement(&mut self) -> Result<Primary> {
         self.device
-            .create_primary(TpmRh::Endorsement, password, &endorsement_template())
+            .create_primary(TpmRh::Endorsement, &endorsement_template())
     }
 
     /// The maker's certificate of the endorsement key, X.509 DER (some makers pad it), or `None` where the chip has none.
@@ -333,9 +340,9 @@ impl Tpm {
     /// [`TrustedError::Refused`] with `TPM_RC_INTEGRITY` if it is for another wallet key, or damaged; with `TPM_RC_VALUE` or
     /// `TPM_RC_INTEGRITY` if it is for another TPM.
     pub fn activate_credential(&mut self, credential: &Credential) -> Result<Zeroizing<[u8; 32]>> {
-        let (endorsement, public) = self.load_endorsement()?;
-        let secret = self.activate((endorsement, Name::of(&public)), credential);
-        self.device.flush(endorsement)?;
+        let endorsement = self.load_endorsement()?;
+        let secret = self.activate(&endorsement, credential);
+        self.device.flush(endorsement.handle)?;
         let secret = Zeroizing::new(secret?);
         let length = secret.len();
         <[u8; 32]>::try_from(secret.as_slice())
@@ -347,17 +354,26 @@ impl Tpm {
             })
     }
 
-    fn activate(&mut self, endorsement: (u32, Name), credential: &Credential) -> Result<Vec<u8>> {
+    fn activate(&mut self, endorsement: &Primary, credential: &Credential) -> Result<Vec<u8>> {
         let (session, _) = self.device.start_policy()?;
         let mut secret = Vec::new();
-        let key = (self.key_handle, self.key.name());
-        let password = self.passwords.endorsement.clone();
+        let key = self.key_handle();
         self.in_session(session, |device, _| {
-            device.policy_secret(session, TpmRh::Endorsement, &password)?;
-            secret = device.activate_credential([key, endorsement], session, credential)?;
+            device.policy_secret(session, TpmRh::Endorsement)?;
+            secret = device.activate_credential(key, endorsement, session, credential)?;
             Ok(())
         })?;
         Ok(secret)
+    }
+
+    fn key_handle(&self) -> Handle {
+        Handle::named(self.key_handle, self.key.name())
+    }
+
+    fn read_head(&mut self, name: Name) -> Result<Head> {
+        let index = Handle::named(self.index.handle.0, name);
+        let head = self.device.nv_read(index, Auth::Session(Cover::Answer), 32, 0)?;
+        Reader::new("head", &head).array().map(Head)
     }
 
     /// The Name that the TPM itself gives the log now: [`LogIndex::unwritten_name`] before the first entry, and
@@ -367,8 +383,19 @@ impl Tpm {
     ///
     /// [`TrustedError::Refused`] with `TPM_RC_HANDLE` if there is no log.
     pub fn current_name(&mut self) -> Result<Name> {
-        let (_, name) = self.device.nv_read_public(self.index.handle.0)?;
-        Reader::new("Name of the index", &name).array().map(Name)
+        self.device
+            .nv_read_public(self.index.handle.0)
+            .map(|(_, name)| name)
+    }
+}
+
+impl Drop for Tpm {
+    fn drop(&mut self) {
+        // What cannot be told now, because the TPM is away, is cleared by who opens the wallet next.
+        if let Some((session, _)) = self.begun.take() {
+            self.device.abandon(session);
+        }
+        drop(self.device.close(self.key_handle));
     }
 }
 
@@ -378,7 +405,8 @@ impl TrustedWallet for Tpm {
     }
 
     fn sign(&mut self, message: MessageDigest) -> Result<Signature> {
-        let signature = self.device.sign(self.key_handle, &message.0)?;
+        let key = self.key_handle();
+        let signature = self.device.sign(key, &message.0)?;
         let signature = signature.ok_or(TrustedError::NotSignable(message))?;
         certificate::verify(self.public_key(), message.0, signature)?;
         Ok(signature)
@@ -391,8 +419,16 @@ impl TrustedWallet for Tpm {
 
 impl LogsTransfers for Tpm {
     fn head(&mut self) -> Result<Head> {
-        let head = self.device.nv_read(self.index.handle.0, 32, 0)?;
-        Reader::new("head", &head).array().map(Head)
+        match self.read_head(self.index.name()) {
+            // The session signs Names, and a log that has not begun has another: let the TPM say that it has no head.
+            Err(error)
+                if error.refusal().as_deref() == Some("TPM_RC_BAD_AUTH")
+                    && self.current_name()? == self.index.unwritten_name() =>
+            {
+                self.read_head(self.index.unwritten_name())
+            }
+            head => head,
+        }
     }
 
     fn extend(&mut self, base: Head, entry: Entry) -> Result<Head> {
@@ -407,9 +443,9 @@ impl LogsTransfers for Tpm {
 
     fn certify(&mut self, head: Head, transfer: TransferDigest) -> Result<Certified> {
         let qualifying = Sha256::digest(transfer.0).into();
-        let (attest, signature) =
-            self.device
-                .nv_certify(self.key_handle, self.index.handle.0, &qualifying)?;
+        let key = self.key_handle();
+        let index = Handle::named(self.index.handle.0, self.index.name());
+        let (attest, signature) = self.device.nv_certify(key, index, &qualifying)?;
         let length = attest.len();
         let attest = attest.try_into().map_err(|_| TrustedError::Malformed {
             what: "certificate",
@@ -425,6 +461,7 @@ impl LogsTransfers for Tpm {
         }
         // Nothing leaves that a payee would refuse, should the bus or the chip be faulty.
         certified.verify(self.public_key(), self.index.name(), head, transfer)?;
+        certified.check_signer(self.root, self.key.name())?;
         Ok(certified)
     }
 

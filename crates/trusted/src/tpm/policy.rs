@@ -13,7 +13,7 @@
 use p256::ecdsa::signature::hazmat::PrehashSigner as _;
 use p256::ecdsa::{Signature as Ecdsa, SigningKey};
 use sha2::{Digest as _, Sha256};
-use tpm2_protocol::data::{TpmAlgId, TpmCc, TpmEccCurve, TpmaNv, TpmaObject};
+use tpm2_protocol::data::{TpmAlgId, TpmCc, TpmEccCurve, TpmRh, TpmaNv, TpmaObject};
 
 use super::certificate::key_bytes;
 use super::wire::{Reader, Writer};
@@ -24,20 +24,30 @@ use crate::{Genesis, PublicKey, Result, Signature, TrustedError};
 pub struct Name(pub [u8; 34]);
 
 impl Name {
-    /// The Name of a `TPMS_NV_PUBLIC` or `TPMT_PUBLIC`.
+    /// The Name of a `TPMS_NV_PUBLIC` or `TPMT_PUBLIC`: of whatever these bytes are.
     pub(super) fn of(public: &[u8]) -> Self {
         let mut name = [0; 34];
         name[..2].copy_from_slice(&TpmAlgId::Sha256.value().to_be_bytes());
         name[2..].copy_from_slice(&Sha256::digest(public));
         Self(name)
     }
+
+    /// The qualified Name of the key with this Name, made under a primary key of the owner hierarchy.
+    pub(super) fn qualified(self, primary: Self) -> Self {
+        let primary = [&TpmRh::Owner.value().to_be_bytes(), primary.0.as_slice()].concat();
+        Self::of(&[Self::of(&primary).0, self.0].concat())
+    }
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
 }
 
 impl std::fmt::Debug for Name {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Name(")?;
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
-        f.write_str(")")
+        write!(f, "Name({self})")
     }
 }
 
@@ -251,7 +261,7 @@ pub(super) fn endorsement_template() -> Vec<u8> {
 
 /// `PolicySecret(endorsement hierarchy)`.
 fn endorsement_policy() -> [u8; 32] {
-    let hierarchy = tpm2_protocol::data::TpmRh::Endorsement.value().to_be_bytes();
+    let hierarchy = TpmRh::Endorsement.value().to_be_bytes();
     let policy = hash(&[&[0; 32], &TpmCc::PolicySecret.value().to_be_bytes(), &hierarchy]);
     hash(&[&policy])
 }
@@ -385,7 +395,7 @@ pub(super) fn hash(parts: &[&[u8]]) -> [u8; 32] {
         .into()
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
