@@ -20,7 +20,8 @@
 //! ```
 //!
 //! Safety needs: the TPM is what its endorsement certificate says, and the registrar signs the first entry of a log once
-//! ([`tpm`] says why). Liveness needs: the index is not undefined by who owns the machine; such a wallet is dead.
+//! ([`tpm`] says why). The wire to it is not trusted; nobody on it when the wallet is made ([`tpm`] says until when).
+//! Liveness needs: the index is not undefined by who owns the machine; such a wallet is dead.
 
 mod error;
 mod files;

@@ -29,7 +29,8 @@
 //! reads a password or an activated secret, nor changes, repeats or invents an entry, a head, a certificate or a signature
 //! unnoticed. The session's salt goes to the storage root, whose Name is pinned in the wallet's folder when the wallet is made:
 //! **trust on first use**, until the first certificate, in which the TPM itself says under which root the key is. So whoever
-//! showed another root is found out at registration, before the registrar signs ([`Tpm::certify_first`]).
+//! showed another root is found out at registration, before the registrar signs ([`Tpm::certify_first`]); that the key itself is
+//! a TPM's, the registrar has found out in step 2.
 //!
 //! Who is on the bus can still spoil a wallet, as by cutting a wire: the free branch of the log's policy asks for no secret, so
 //! it may extend the log by what nobody knows. The wallet believes no answer without an HMAC, and refuses the head that it
