@@ -20,6 +20,9 @@ use crate::{Progress, ResponseCode};
 /// What the interposer does with a command: it has the TPM, and gives the wallet an answer.
 type Act = Box<dyn FnMut(&mut dyn Transport, &[u8]) -> io::Result<Vec<u8>> + Send>;
 
+/// Commands and their answers.
+type Heard = Mutex<Vec<(Vec<u8>, Vec<u8>)>>;
+
 /// The hand on the line, kept by the test.
 #[derive(Clone)]
 struct Hand(Arc<Mutex<Act>>);
@@ -79,8 +82,8 @@ impl Hand {
     }
 
     /// Keeps what passes, from now on.
-    fn records(&self) -> Arc<Mutex<Vec<(Vec<u8>, Vec<u8>)>>> {
-        let seen = Arc::new(Mutex::new(Vec::new()));
+    fn records(&self) -> Arc<Heard> {
+        let seen = Arc::new(Heard::default());
         let kept = seen.clone();
         self.does(move |tpm, command| {
             let answer = tpm.transact(command)?;

@@ -7,7 +7,7 @@ fn attack_bus_interposer_replays() {
     let Some((_bench, mut wallet, hand, base)) = tapped() else {
         return;
     };
-    let last = |seen: &Mutex<Vec<(Vec<u8>, Vec<u8>)>>, kind| {
+    let last = |seen: &Heard, kind| {
         let seen = seen.lock().unwrap();
         seen.iter()
             .rfind(|(command, _)| is(kind, command))
@@ -102,7 +102,7 @@ fn secrets_do_not_cross_the_bus() {
         return;
     };
     let (owner, maker, secret) = (*b"the owner's password", *b"the maker's password", [0xa5; 32]);
-    let has = |seen: &Mutex<Vec<(Vec<u8>, Vec<u8>)>>, needle: &[u8]| {
+    let has = |seen: &Heard, needle: &[u8]| {
         let seen = seen.lock().unwrap();
         let frames = seen.iter().flat_map(|(command, answer)| [command, answer]);
         frames
