@@ -7,8 +7,8 @@
 //!    └──── any failure ───┘   who is ahead is not known then, so the next command begins a new one
 //! ```
 //!
-//! One session for all commands: to begin one costs a primary key and a point multiplication of the TPM, on a chip as much as
-//! the payment.
+//! One session for all commands: to begin one costs the TPM a primary key and a point multiplication, on a software TPM about as
+//! much time as a payment.
 
 use std::thread::sleep;
 use std::time::Duration;
