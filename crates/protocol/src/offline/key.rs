@@ -1,12 +1,16 @@
 //! ECDSA on P-256 as secure elements do it: the message is hashed with SHA-256 once more, `s` is in the lower half, a
-//! signature is the 64 bytes `r ‖ s` (§0, row 17 of §2). This file holds all use of crate p256. A public key is a point of
-//! the curve by construction.
+//! signature is the 64 bytes `r ‖ s` (§0, row 17 of §2). This file holds all use of the two curve libraries: p256 parses keys
+//! and signs (RFC 6979), ring verifies. A public key is a point of the curve by construction.
+//!
+//! Why two: ring verifies in a fraction of p256's time (`libraries_agree_on_p256` prints both), which is most of what a payment
+//! computes; but it signs with nonces of its own.
 
 use core::fmt;
 
 use alloy_primitives::{B256, U256, hex, keccak256};
-use p256::ecdsa::signature::hazmat::{PrehashSigner, PrehashVerifier};
+use p256::ecdsa::signature::hazmat::PrehashSigner;
 use p256::ecdsa::{SigningKey, VerifyingKey};
+use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -22,7 +26,6 @@ const HALF_ORDER: [u8; 32] = hex!("7fffffff800000007fffffffffffffffde737d56d38bc
 pub struct WalletKey {
     x: B256,
     y: B256,
-    key: VerifyingKey,
 }
 
 /// A well-formed signature by a wallet's key: both scalars are in range, `s` is at most n/2.
@@ -42,11 +45,11 @@ impl WalletKey {
 
     /// The key with these coordinates, if it is on the curve.
     pub fn new(x: B256, y: B256) -> Result<Self, WalletKeyError> {
-        let mut bytes = [4; 65];
-        bytes[1..33].copy_from_slice(x.as_slice());
-        bytes[33..].copy_from_slice(y.as_slice());
-        let key = VerifyingKey::from_sec1_bytes(&bytes).map_err(|_| WalletKeyError::NotOnCurve { x, y })?;
-        Ok(Self { x, y, key })
+        let key = Self { x, y };
+        match VerifyingKey::from_sec1_bytes(&key.to_uncompressed()) {
+            Ok(_) => Ok(key),
+            Err(_) => Err(WalletKeyError::NotOnCurve { x, y }),
+        }
     }
 
     /// Parses the compressed form: the parity of `y`, then `x`.
@@ -95,9 +98,16 @@ impl WalletKey {
 
     /// Whether this key signed `message`, whatever its length: ECDSA on its SHA-256.
     pub fn verify(&self, message: &[u8], signature: &WalletSignature) -> bool {
-        p256::ecdsa::Signature::from_slice(&signature.0)
-            .and_then(|parsed| self.key.verify_prehash(&Sha256::digest(message), &parsed))
+        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.to_uncompressed())
+            .verify(message, &signature.0)
             .is_ok()
+    }
+
+    fn to_uncompressed(&self) -> [u8; 65] {
+        let mut bytes = [4; 65];
+        bytes[1..33].copy_from_slice(self.x.as_slice());
+        bytes[33..].copy_from_slice(self.y.as_slice());
+        bytes
     }
 
     fn from_point(key: VerifyingKey) -> Self {
@@ -107,7 +117,6 @@ impl WalletKey {
         Self {
             x: B256::from_slice(&bytes[1..33]),
             y: B256::from_slice(&bytes[33..65]),
-            key,
         }
     }
 }

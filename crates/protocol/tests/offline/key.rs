@@ -1,5 +1,7 @@
 //! P-256 on hostile keys and signatures (row 17 of `offline.md` §2), and Wycheproof's vectors.
 
+use std::time::{Duration, Instant};
+
 use alloy_primitives::{B256, U256, hex};
 use micropay_protocol::offline::{
     SoftwareKey, WalletKey, WalletKeyError, WalletSignature, WalletSignatureError,
@@ -119,5 +121,37 @@ fn wycheproof_p256_sha256() {
     assert!(
         accepted > 50 && refused > 50 && high > 50,
         "{accepted} {refused} {high}"
+    );
+}
+
+/// What ring says of a signature, p256 says, too; and how long each takes.
+#[test]
+fn libraries_agree_on_p256() {
+    use p256::ecdsa::signature::Verifier;
+    let key = SoftwareKey::from_bytes(&[7; 32]).unwrap();
+    let public = key.public_key();
+    let theirs = p256::ecdsa::VerifyingKey::from_sec1_bytes(&public.to_compressed()).unwrap();
+    let (mut ring, mut p256) = (Duration::ZERO, Duration::ZERO);
+    for round in 0..300_u32 {
+        let message = round.to_be_bytes();
+        let mut bytes = key.sign(&message).to_bytes();
+        if round % 3 == 1 {
+            bytes[round as usize % 64] ^= 1 << (round % 8);
+        }
+        let Ok(signature) = WalletSignature::from_bytes(&bytes) else {
+            continue;
+        };
+        let start = Instant::now();
+        let ours = public.verify(&message, &signature);
+        ring += start.elapsed();
+        let start = Instant::now();
+        let parsed = p256::ecdsa::Signature::from_slice(&bytes).unwrap();
+        let verdict = theirs.verify(&message, &parsed).is_ok();
+        p256 += start.elapsed();
+        assert_eq!((ours, verdict), (round % 3 != 1, round % 3 != 1), "{round}");
+    }
+    println!(
+        "ring {ring:?}, p256 {p256:?}: {:.1} times",
+        p256.as_secs_f64() / ring.as_secs_f64()
     );
 }
