@@ -187,7 +187,7 @@ fn a_payee_takes_only_what_it_said() {
     market.json(&bob, &[&accept[..], &["--allow-dev", "--least", "0.01"]].concat());
 
     let ask = |amount: &str| alone.step(&bob, &["invoice", "--amount", amount], "");
-    let pay = |invoice: &Output| alone.step(&ada, &["pay", "--yes"], text(invoice));
+    let pay = |invoice: &Value| alone.step(&ada, &["pay", "--yes"], text(invoice));
     // Asked while there was room for either.
     let (first, second) = (ask("0.1"), ask("0.06"));
     alone.step(&bob, &["accept"], text(&pay(&first)));

@@ -1,6 +1,7 @@
 //! Kill -9 of every command of an offline wallet, at any moment: registration, deposit, invoice, payment, acceptance, exit.
 //! `MICROPAY_KILLS=2000` makes it deep, `MICROPAY_KILL_SEED` repeats a run (as far as a machine's timing repeats).
 
+use std::collections::HashSet;
 use std::env;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -157,11 +158,18 @@ impl Run<'_> {
             rounds: 0,
             payments: 0,
         };
+        let mut coins = HashSet::new();
         while self.goes_on() || pair.rounds == 0 {
             pair.rounds += 1;
             for purse in &pair.purses {
                 let deposit = ["deposit", "--amount", "0.1", "--from", purse.owner];
-                self.until_done(purse, &deposit, None, &mut random);
+                // Killed between its answer and its end, a deposit gives the same answer once more.
+                loop {
+                    let answer = self.until_done(purse, &deposit, None, &mut random);
+                    if coins.insert(answer["coin"].to_string()) {
+                        break;
+                    }
+                }
             }
             for number in 0..PAYMENTS {
                 let payer = random.gen_range(0..2);
@@ -232,10 +240,14 @@ impl Run<'_> {
                 }
                 if child.try_wait().unwrap().is_none() {
                     child.kill().unwrap();
-                    child.wait().unwrap();
+                    let said = Said::from(child.wait_with_output().unwrap());
                     self.kills.fetch_add(1, Ordering::SeqCst);
                     kills += 1;
-                    continue;
+                    // Whoever has the answer does not ask again.
+                    match serde_json::from_str(&said.out) {
+                        Ok(answer) => return answer,
+                        Err(_) => continue,
+                    }
                 }
             }
             let said = Said::from(child.wait_with_output().unwrap());

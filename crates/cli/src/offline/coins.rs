@@ -149,7 +149,6 @@ async fn for_own(command: &Deposit, config: &Config, out: Output) -> eyre::Resul
     let wait = wait_of(command.wait);
     let receipt = until("the deposit is final", wait, || registrar.receipt(&coin)).await?;
     let new = device.import(&receipt).await?;
-    done(&made)?;
     if let Err(error) = take_lists(&folder, &mut device).await {
         warn!(%error, "the coin is there, and a revocation list is not: micropay offline sync");
     }
@@ -158,7 +157,9 @@ async fn for_own(command: &Deposit, config: &Config, out: Output) -> eyre::Resul
         "wallet": wallet.0, "coin": id.0, "asset": asset.address, "amount": coin.amount.0.to_string(),
         "settleBy": receipt.settle_by.0, "imported": new, "held": held.0.to_string(),
     });
-    out.answer(&value, coin_text(id, &asset, &receipt, held))
+    out.answer(&value, coin_text(id, &asset, &receipt, held))?;
+    // Last of all: whoever does not see the answer asks again, and must not deposit again.
+    done(&made)
 }
 
 async fn for_other(command: &Deposit, to: WalletId, config: &Config, out: Output) -> eyre::Result<()> {
