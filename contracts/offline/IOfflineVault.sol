@@ -12,8 +12,10 @@ import {ILedger} from "../shared/ILedger.sol";
 /// from it; an *exit* is a transfer of a wallet to itself of all that a fragment holds, and the only thing that is redeemed.
 ///
 /// ```text
-/// wallet   NONE ── register ──▶ REGISTERED ── revoke, killClass, proveEquivocation, proveFork ──▶ STOPPED
-///                                 └ renew ┘        (its payments of before, and its exits, count for GRACE more)
+/// wallet   NONE ── register ──▶ REGISTERED ── revoke, killClass ──▶ STOPPED
+///                                 └ renew ┘    (its payments of before, and its exits, count for GRACE more)
+///          proveEquivocation, proveFork: no more coins and no renewal; what it pays is for its first payee, and then for
+///          its collateral
 ///
 /// coin     NONE ── deposit ──▶ LIVE ── settleBy + GRACE ──▶ OVER ── reclaim ──▶ (nothing left)
 ///                               └ redeem, compensate ┘
@@ -418,8 +420,8 @@ interface IOfflineVault is ILedger {
     function settleLog(Key calldata key, Stretch calldata stretch) external;
 
     /// @notice Proves that a wallet of the SIGNATURE kind signed two transfers with one input or one sequence. Anyone, once.
-    /// The wallet is revoked, and its collateral is for those whom it cheated. Emits {Equivocated}, and {Revoked} if it
-    /// was not.
+    /// Its collateral is for those whom it cheated, and it is neither renewed nor gets coins. It is not stopped: its payees
+    /// cannot know, and an owner could prove itself to void what it pays. Its registrar revokes it. Emits {Equivocated}.
     function proveEquivocation(
         Key calldata key,
         Transfer calldata one,

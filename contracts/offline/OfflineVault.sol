@@ -440,7 +440,8 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
         address registrar = _classes[record_.classAndMarks >> MARK_BITS].registrar;
         require(msg.sender == registrar, NotRegistrar(msg.sender, registrar));
         require(record_.revokedAt == 0, AlreadyStopped(record_.revokedAt));
-        _revoke(wallet);
+        record_.revokedAt = uint32(block.timestamp);
+        emit Revoked(wallet, uint64(block.timestamp));
     }
 
     /// @inheritdoc IOfflineVault
@@ -597,26 +598,22 @@ contract OfflineVault is IOfflineVault, Ledger, EIP712("Micropay Offline Vault",
 
     /// @dev From the second of this call on, and never from an earlier one: who could back-date could void honest payments
     /// (rule E8).
-    function _revoke(bytes32 wallet) private {
-        _wallets[wallet].revokedAt = uint32(block.timestamp);
-        emit Revoked(wallet, uint64(block.timestamp));
-    }
-
+    /// @dev Does not stop the wallet: an owner would prove itself to void what it pays, or to shorten its payees' time.
     function _equivocated(bytes32 wallet, bytes32 one, bytes32 other) private {
         WalletRecord storage record_ = _wallets[wallet];
         require(record_.classAndMarks & EQUIVOCATED == 0, AlreadyEquivocated(wallet));
         record_.classAndMarks |= EQUIVOCATED;
         emit Equivocated(wallet, one, other);
-        if (record_.revokedAt == 0) _revoke(wallet);
     }
 
-    /// @dev Registered, and not stopped.
+    /// @dev Registered, not stopped, and not proven to have equivocated.
     function _checkGoing(bytes32 wallet) private view returns (WalletRecord memory record_) {
         record_ = _wallets[wallet];
         require(record_.owner != address(0), NotRegistered(wallet, 0));
         uint32 killedAt = _classes[record_.classAndMarks >> MARK_BITS].killedAt;
         uint32 stoppedAt = record_.revokedAt != 0 ? record_.revokedAt : killedAt;
         require(stoppedAt == 0, Stopped(wallet, stoppedAt));
+        require(record_.classAndMarks & EQUIVOCATED == 0, AlreadyEquivocated(wallet));
     }
 
     function _checkKey(Key calldata key, bytes32 wallet) private pure returns (bytes32) {

@@ -66,6 +66,22 @@ impl Client<Vaults> {
         Ok((got.settleBy != 0).then_some(got))
     }
 
+    /// Wallets whose equivocation was proven in the blocks `from` to `to`.
+    pub async fn equivocated(&self, from: u64, to: u64) -> Result<Vec<WalletId>, ChainError> {
+        let topics = [Some(OfflineVault::Equivocated::SIGNATURE_HASH), None, None];
+        let (mut from, mut found) = (from, Vec::new());
+        while from <= to {
+            let last = to.min(from + MOST_BLOCKS - 1);
+            for event in self.events_about(&topics, from, last).await? {
+                if let OfflineVaultEvents::Equivocated(proven) = event.event {
+                    found.push(WalletId(proven.wallet));
+                }
+            }
+            from = last + 1;
+        }
+        Ok(found)
+    }
+
     /// The deposits of a wallet's coins, the first one first, and who made them.
     pub async fn deposits_of(&self, wallet: WalletId) -> Result<Vec<(DepositedCoin, Address)>, ChainError> {
         self.deposits([

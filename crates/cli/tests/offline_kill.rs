@@ -240,11 +240,11 @@ impl Run<'_> {
                 }
                 if child.try_wait().unwrap().is_none() {
                     child.kill().unwrap();
-                    let said = Said::from(child.wait_with_output().unwrap());
+                    let said = child.wait_with_output().unwrap().stdout;
                     self.kills.fetch_add(1, Ordering::SeqCst);
                     kills += 1;
                     // Whoever has the answer does not ask again.
-                    match serde_json::from_str(&said.out) {
+                    match serde_json::from_slice(&said) {
                         Ok(answer) => return answer,
                         Err(_) => continue,
                     }

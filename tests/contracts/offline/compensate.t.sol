@@ -12,8 +12,6 @@ contract CompensateTest is OfflineFixture {
         _doubleSpend();
         vm.expectEmit(address(vault));
         emit IOfflineVault.Equivocated(devices[A].id, transferDigest(_one), transferDigest(_other));
-        vm.expectEmit(address(vault));
-        emit IOfflineVault.Revoked(devices[A].id, uint64(vm.getBlockTimestamp()));
         _prove();
         assertTrue(vault.walletOf(devices[A].id).equivocated);
         vm.expectRevert(abi.encodeWithSelector(IOfflineVault.AlreadyEquivocated.selector, devices[A].id));

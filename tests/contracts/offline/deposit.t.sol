@@ -44,6 +44,19 @@ contract DepositTest is OfflineFixture {
         vault.deposit{value: 1}(b, NATIVE, 1, settleBy);
     }
 
+    function test_deposit_RevertWhen_TheWalletHasEquivocated() external {
+        Coin memory coin = depositOf(A, AMOUNT);
+        Device memory image = imageOf(A);
+        IOfflineVault.Transfer memory one = pay(begin(coin), B, 1).last;
+        restore(A, image);
+        equivocate(A, one, pay(begin(coin), C, 1).last);
+        bytes32 a = devices[A].id;
+        uint64 settleBy = uint64(vm.getBlockTimestamp()) + 1;
+        vm.expectRevert(abi.encodeWithSelector(IOfflineVault.AlreadyEquivocated.selector, a));
+        vm.prank(depositor);
+        vault.deposit{value: 1}(a, NATIVE, 1, settleBy);
+    }
+
     /// Nobody could pay with such a coin; the depositor would wait for its money back.
     function test_deposit_RevertWhen_TheRegistrationEnded() external eachAsset {
         uint64 end = vault.walletOf(devices[A].id).validUntil;

@@ -210,7 +210,8 @@ async fn registration<S: RegistrarStore, V: FinalDeposits + FinalWallets>(
     State(server): State<Server<S, V>>,
     path: WalletPath,
 ) -> Answer<SignedAnswer> {
-    let signed = server.registrar.registration(wallet(path)?).await?;
+    let now = (server.clock)();
+    let signed = server.registrar.registration(wallet(path)?, now).await?;
     Ok(Json(SignedAnswer {
         signed: signed.encode(server.registrar.domain()).into(),
     }))

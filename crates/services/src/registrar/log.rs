@@ -38,8 +38,10 @@ impl<S: RegistrarStore, V: FinalDeposits + FinalWallets> Registrar<S, V> {
         if let Some(stored) = self.store.receipt(id).await? {
             return self.deposit(&stored);
         }
-        let registration = self.confirmed(coin.wallet).await?;
+        let registration = self.confirmed(coin.wallet, now).await?;
         self.check_alive(coin.wallet, registration.class).await?;
+        self.check_alive_on_chain(coin.wallet, registration.class, now)
+            .await?;
         let class = self.known_class(registration.class)?;
         let cap = class
             .cap(coin.asset)
@@ -107,7 +109,7 @@ impl<S: RegistrarStore, V: FinalDeposits + FinalWallets> Registrar<S, V> {
                 limit: MAX_ENTRIES,
             });
         }
-        let registration = self.confirmed(wallet).await?;
+        let registration = self.confirmed(wallet, now).await?;
         if registration.kind() != Kind::Log {
             return Err(RegistrarError::NoLog { wallet });
         }

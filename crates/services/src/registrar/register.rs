@@ -311,6 +311,7 @@ impl<S: RegistrarStore, V: FinalDeposits + FinalWallets> Registrar<S, V> {
             });
         };
         self.check_alive(wallet, class.id).await?;
+        self.check_alive_on_chain(wallet, class.id, now).await?;
         if now.plus(Seconds(class.validity.0 / 2)) < Timestamp(registered.valid_until) {
             return vouched(&record);
         }
@@ -328,7 +329,7 @@ impl<S: RegistrarStore, V: FinalDeposits + FinalWallets> Registrar<S, V> {
     }
 
     /// The registration that payees take: signed when the contract has it for good.
-    pub async fn registration(&self, wallet: WalletId) -> Result<SignedRegistration> {
+    pub async fn registration(&self, wallet: WalletId, now: Timestamp) -> Result<SignedRegistration> {
         let record = self.known(wallet).await?;
         let registered = registered(&record)?;
         if registered.confirmed_until == Some(registered.valid_until) {
@@ -336,7 +337,7 @@ impl<S: RegistrarStore, V: FinalDeposits + FinalWallets> Registrar<S, V> {
         }
         self.check_alive(wallet, ClassId(record.class)).await?;
         let signed = self.signed(&record)?;
-        self.check_final(&signed, registered).await?;
+        self.check_final(&signed, registered, now).await?;
         let next = WalletRecord {
             stage: Stage::Registered(RegisteredRecord {
                 confirmed_until: Some(registered.valid_until),
@@ -350,21 +351,29 @@ impl<S: RegistrarStore, V: FinalDeposits + FinalWallets> Registrar<S, V> {
     }
 
     /// The registration of a wallet that the contract has for good, in this or a former version.
-    pub(super) async fn confirmed(&self, wallet: WalletId) -> Result<SignedRegistration> {
+    pub(super) async fn confirmed(&self, wallet: WalletId, now: Timestamp) -> Result<SignedRegistration> {
         let record = self.known(wallet).await?;
         match registered(&record)?.confirmed_until {
             Some(_) => self.signed(&record),
-            None => self.registration(wallet).await,
+            None => self.registration(wallet, now).await,
         }
     }
 
     /// Whether the contract has just this, from this registrar. The first time its log must be where this registration
     /// begins it: an owner could register with a renewal.
-    async fn check_final(&self, signed: &SignedRegistration, registered: &RegisteredRecord) -> Result<()> {
+    async fn check_final(
+        &self,
+        signed: &SignedRegistration,
+        registered: &RegisteredRecord,
+        now: Timestamp,
+    ) -> Result<()> {
         let wallet = signed.wallet();
         let Some(known) = self.vault.wallet(wallet).await? else {
             return Err(RegistrarError::NotRegistered { wallet });
         };
+        if !known.alive {
+            return Err(self.stopped_on_chain(wallet, signed.class, now).await?);
+        }
         let needed = signed.registration();
         let differs = |field, got: String, needed: String| match got == needed {
             true => Ok(()),

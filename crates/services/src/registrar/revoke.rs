@@ -3,6 +3,7 @@
 use alloy_primitives::B256;
 use protocol::offline::{ClassId, Seconds, SignedRevocationList, Timestamp, WalletId};
 use storage::offline::registrar::{ListRecord, RegistrarStore, RegistrarStoreError};
+use tracing::warn;
 
 use super::{FinalDeposits, FinalWallets, Registrar, RegistrarError, Result};
 
@@ -50,6 +51,7 @@ impl<S: RegistrarStore, V: FinalDeposits + FinalWallets> Registrar<S, V> {
     }
 
     async fn renew_list(&self, now: Timestamp) -> Result<SignedRevocationList> {
+        self.revoke_equivocated(now).await?;
         let revocations = self.store.revocations().await?;
         let stored = self.store.list().await?;
         // Newer than the one before, also within a second, or when the clock was set back.
@@ -81,6 +83,50 @@ impl<S: RegistrarStore, V: FinalDeposits + FinalWallets> Registrar<S, V> {
             }
             .into()
         })
+    }
+
+    /// Payees without a network hear from the list alone of what was proven on the chain. A node that does not answer keeps no
+    /// list back: what is known already is urgent, too.
+    async fn revoke_equivocated(&self, now: Timestamp) -> Result<()> {
+        let proven = match self.vault.equivocated().await {
+            Ok(proven) => proven,
+            Err(error) => {
+                warn!(%error, "the list says nothing of double spends that were proven since the last one");
+                return Ok(());
+            }
+        };
+        let revoked = self.store.revocations().await?.wallets;
+        for wallet in proven {
+            if revoked.iter().all(|(known, _)| *known != wallet) && self.known(wallet).await.is_ok() {
+                warn!(%wallet, "was proven to double-spend: revoked; send `revoke` to the contract, too");
+                self.store.revoke(wallet, now).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing is signed for what the contract has stopped. It is revoked here, too: an owner can have its own wallet stopped,
+    /// and its payees hear of it from the list alone.
+    pub(super) async fn check_alive_on_chain(
+        &self,
+        wallet: WalletId,
+        class: ClassId,
+        now: Timestamp,
+    ) -> Result<()> {
+        match self.vault.wallet(wallet).await? {
+            Some(known) if !known.alive => Err(self.stopped_on_chain(wallet, class, now).await?),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) async fn stopped_on_chain(
+        &self,
+        wallet: WalletId,
+        class: ClassId,
+        now: Timestamp,
+    ) -> Result<RegistrarError> {
+        let at = self.revoke(wallet, now).await?;
+        Ok(RegistrarError::Revoked { wallet, class, at })
     }
 
     /// Nothing is signed for what was withdrawn.

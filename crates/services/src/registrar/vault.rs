@@ -1,8 +1,15 @@
 //! What a registrar has to know of the chain: coins and wallets, final. [`OnChain`] asks a node.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use alloy_primitives::Address;
 use chain::{At, ChainError, Client, Finality, Vaults};
+use parking_lot::Mutex;
 use protocol::offline::{ClassId, Coin, LogHead, NameHash, Timestamp, WalletId};
+
+/// No reorganisation is deeper.
+const REORG: u64 = 128;
 
 /// The chain cannot be read.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -40,6 +47,8 @@ pub struct FinalWallet {
     pub valid_until: Timestamp,
     /// Where the contract has followed its log to.
     pub head: LogHead,
+    /// The contract lets it pay, and knows of no double spend by it.
+    pub alive: bool,
 }
 
 /// Wallets of the vault.
@@ -49,6 +58,9 @@ pub trait FinalWallets: Send + Sync + 'static {
         &self,
         wallet: WalletId,
     ) -> impl Future<Output = Result<Option<FinalWallet>, VaultError>> + Send;
+
+    /// All wallets that are proven to have double-spent, of every registrar. Not only in final blocks: a proof is one.
+    fn equivocated(&self) -> impl Future<Output = Result<Vec<WalletId>, VaultError>> + Send;
 }
 
 /// The vault at a node, at the newest block that is final.
@@ -58,6 +70,15 @@ pub struct OnChain {
     finality: Finality,
     /// The first block with the contract.
     deployed: u64,
+    proven: Arc<Mutex<Proven>>,
+}
+
+/// Double spends that were proven, as far as the chain was read. One that a reorganisation undoes is a proof all the same.
+#[derive(Debug, Default)]
+struct Proven {
+    wallets: BTreeSet<WalletId>,
+    /// Up to this block.
+    read: u64,
 }
 
 impl OnChain {
@@ -68,6 +89,7 @@ impl OnChain {
             client,
             finality,
             deployed,
+            proven: Arc::default(),
         })
     }
 
@@ -118,7 +140,19 @@ impl FinalWallets for OnChain {
             log: NameHash(known.log),
             valid_until: Timestamp(known.validUntil),
             head: LogHead(known.head),
+            alive: known.revokedAt == 0 && known.killedAt == 0 && !known.equivocated,
         }))
+    }
+
+    async fn equivocated(&self) -> Result<Vec<WalletId>, VaultError> {
+        let head = self.client.head().await?.number;
+        // The last blocks again: they may have become others.
+        let from = self.proven.lock().read.saturating_sub(REORG).max(self.deployed);
+        let found = self.client.equivocated(from, head).await?;
+        let mut proven = self.proven.lock();
+        proven.wallets.extend(found);
+        proven.read = proven.read.max(head);
+        Ok(proven.wallets.iter().copied().collect())
     }
 }
 

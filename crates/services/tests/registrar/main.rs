@@ -735,6 +735,62 @@ async fn attack_register_elsewhere_or_otherwise() {
     caller.receipt(&coin).await.unwrap();
 }
 
+/// An owner stops its wallet on the chain by itself, where payees without a network do not hear of it: the registrar signs
+/// nothing more for it, and its list says so.
+#[tokio::test]
+async fn attack_a_wallet_that_the_contract_has_stopped_goes_on_paying() {
+    let (folder, keys) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let maker = Maker::new("A maker of TPMs");
+    let chain = Chain::default();
+    let running = Running::start(folder.path(), &maker, &chain).await;
+    let caller = running.caller();
+    let (_, wallet) = dev_wallet(&running, keys.path()).await;
+    let coin = Coin {
+        wallet,
+        asset: Address::ZERO,
+        amount: Amount(7),
+        deposit_nonce: DepositNonce(0),
+    };
+    chain.deposit(&coin, NOW.plus(Seconds::DAY));
+    let class = ClassId::dev(1);
+    assert_eq!(
+        caller.revocations().await.unwrap().revoked_at(wallet, class),
+        None
+    );
+    chain.stop(wallet);
+    assert_eq!(rule(caller.receipt(&coin).await), "revoked");
+    let list = caller.revocations().await.unwrap();
+    assert!(list.revoked_at(wallet, class).is_some());
+}
+
+/// A double spend that anybody proved on the chain is in the next list, also when nobody asks for anything of that wallet.
+#[tokio::test]
+async fn double_spends_that_were_proven_are_in_the_list() {
+    let (folder, keys) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let maker = Maker::new("A maker of TPMs");
+    let chain = Chain::default();
+    let running = Running::start(folder.path(), &maker, &chain).await;
+    let caller = running.caller();
+    let (_, wallet) = dev_wallet(&running, keys.path()).await;
+    let foreign = WalletId(B256::repeat_byte(9));
+    let class = ClassId::dev(1);
+    caller.revocations().await.unwrap();
+    chain.prove(wallet);
+    chain.prove(foreign);
+    // A node that does not answer keeps no list back.
+    chain.set_down(true);
+    running.later(3_600);
+    assert_eq!(
+        caller.revocations().await.unwrap().revoked_at(wallet, class),
+        None
+    );
+    chain.set_down(false);
+    running.later(3_600);
+    let list = caller.revocations().await.unwrap();
+    assert!(list.revoked_at(wallet, class).is_some());
+    assert_eq!(list.revoked_at(foreign, class), None, "another registrar's");
+}
+
 #[tokio::test]
 async fn the_revocation_list_ages_and_is_signed_anew() {
     let folder = tempfile::tempdir().unwrap();

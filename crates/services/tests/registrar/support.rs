@@ -71,6 +71,7 @@ pub(crate) struct Chain(Arc<Mutex<Book>>);
 struct Book {
     deposits: HashMap<B256, Timestamp>,
     wallets: HashMap<WalletId, FinalWallet>,
+    proven: Vec<WalletId>,
     down: bool,
 }
 
@@ -98,8 +99,18 @@ impl Chain {
             log: registration.log,
             valid_until: registration.valid_until,
             head: LogHead::registered(digest),
+            alive: true,
         });
         known.valid_until = registration.valid_until;
+    }
+
+    /// The contract stops it, or knows of a double spend.
+    pub(crate) fn stop(&self, wallet: WalletId) {
+        self.0.lock().wallets.get_mut(&wallet).unwrap().alive = false;
+    }
+
+    pub(crate) fn prove(&self, wallet: WalletId) {
+        self.0.lock().proven.push(wallet);
     }
 
     pub(crate) fn forget(&self, wallet: WalletId) {
@@ -135,6 +146,10 @@ impl FinalDeposits for Chain {
 impl FinalWallets for Chain {
     async fn wallet(&self, wallet: WalletId) -> Result<Option<FinalWallet>, VaultError> {
         self.read(|book| book.wallets.get(&wallet).copied())
+    }
+
+    async fn equivocated(&self) -> Result<Vec<WalletId>, VaultError> {
+        self.read(|book| book.proven.clone())
     }
 }
 

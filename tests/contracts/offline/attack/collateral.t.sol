@@ -128,6 +128,8 @@ contract CollateralAttackTest is OfflineFixture {
         pledge(A, AMOUNT);
         (Trip memory winner, Trip memory loser) = _doubleSpend(depositOf(A, AMOUNT), AMOUNT);
         _prove();
+        vm.prank(registrar);
+        vault.revoke(devices[A].id);
         uint256 stopped = vm.getBlockTimestamp();
         vm.warp(stopped + GRACE);
         vault.redeem(winner.path);

@@ -35,6 +35,41 @@ contract StoppedAttackTest is OfflineFixture {
         refused(late.path, IOfflineVault.GraceOver.selector, at + GRACE + 1, at + GRACE);
     }
 
+    /// An owner that breaks its component proves itself to have double-spent something worthless. Payees hear of it when
+    /// its registrar revokes it, and till then its payments count: the first payee has the coin, the next the collateral.
+    function test_attack_an_owner_proves_itself_to_void_what_it_pays() external eachAsset {
+        Trip memory before = _provesItself();
+        skip(1 days);
+        Trip memory toC = pay(before, C, AMOUNT / 2);
+        vault.redeem(exit(toC).path);
+        assertEq(creditOf(C), AMOUNT / 2);
+        assertEq(vault.walletOf(devices[A].id).revokedAt, 0);
+        // Its registrar stops it, as any other.
+        vm.prank(registrar);
+        vault.revoke(devices[A].id);
+    }
+
+    /// Or it proves itself a second after it paid, so that its payees have no more than GRACE.
+    function test_attack_an_owner_proves_itself_to_shorten_its_payees_time() external eachAsset {
+        Coin memory coin = depositOf(A, AMOUNT);
+        Trip memory toB = pay(begin(coin), B, AMOUNT);
+        _provesItself();
+        vm.warp(coin.settleBy + GRACE);
+        vault.redeem(exit(toB).path);
+        assertEq(creditOf(B), AMOUNT);
+    }
+
+    /// A double-spends a worthless coin and shows it, and has another coin.
+    function _provesItself() private returns (Trip memory before) {
+        Coin memory coin = depositOf(A, AMOUNT);
+        Coin memory worthless = depositOf(A, 2);
+        Device memory image = imageOf(A);
+        IOfflineVault.Transfer memory one = pay(begin(worthless), B, 1).last;
+        restore(A, image);
+        equivocate(A, one, pay(begin(worthless), C, 1).last);
+        before = begin(coin);
+    }
+
     /// The same of a registration that ended, until the coin's time is over.
     function test_attack_the_end_of_a_registration_takes_what_a_wallet_received() external eachAsset {
         validFor = 1 days;
