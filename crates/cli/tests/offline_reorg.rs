@@ -1,6 +1,9 @@
 //! A deposit on a chain that changes its mind, behind a node that lies, and beside coins that nobody asked for.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::thread;
 
 use alloy::primitives::{Address, U256};
 use alloy::sol_types::SolCall;
@@ -157,4 +160,49 @@ fn attack_a_coin_that_nobody_asked_for_keeps_no_other_out() {
     );
     assert_eq!(market.held(&ada), 900);
     assert!(arg(&ada.folder).ends_with("ada"));
+}
+
+/// A service that answers everything like this.
+fn fake(answer: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            // Whoever has enough leaves.
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    url
+}
+
+#[test]
+fn attack_a_registrar_that_writes_to_the_terminal_redirects_or_never_ends() {
+    let market = Market::new();
+    let http = |status: &str, body: &str| {
+        format!(
+            "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let problem =
+        r#"{"type":"x","title":"x","status":403,"detail":"no \u001b[2J\u001b[H","rule":"x","retry":false}"#;
+    let moved = format!("302 Found\r\nlocation: {}/v1/registrar", market.url);
+    for (answer, says) in [
+        (http("403 Forbidden", problem), "no \\u{1b}[2J\\u{1b}[H"),
+        (http(&moved, ""), "302"),
+        (http("200 OK", &" ".repeat(6 << 20)), "5242880"),
+    ] {
+        let url = fake(answer);
+        let mut command = market.world.micropay();
+        command.args(["offline", "wallet", "new", "--software", "--registrar", &url]);
+        command.args(["--wallet", &market.alone.path("new")]);
+        let said = run(command);
+        assert_ne!(said.code, 0, "{said:?}");
+        assert!(
+            said.err.contains(says) && !said.err.contains('\u{1b}'),
+            "{said:?}"
+        );
+    }
 }

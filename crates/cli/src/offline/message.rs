@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::folder::replace;
 use crate::exit::usage;
-use crate::output::{Output, print};
+use crate::output::{Output, plain, print};
 
 /// Where a message comes from.
 #[derive(Debug, Args)]
@@ -213,14 +213,14 @@ async fn show(message: Message, background: Background) -> eyre::Result<()> {
 /// Says something to people while standard output is the message's.
 fn eprintln_all(text: &str) {
     // That nobody listens is no error.
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", plain(text));
 }
 
 /// Asks the owner at the terminal, as standard input may be a message.
 pub(crate) fn ask(question: &str) -> eyre::Result<bool> {
     let opened = fs::File::options().read(true).write(true).open("/dev/tty");
     let mut terminal = opened.map_err(|_| usage("there is no terminal to ask at: --yes"))?;
-    write!(terminal, "{question} [y/N] ")?;
+    write!(terminal, "{} [y/N] ", plain(question))?;
     terminal.flush()?;
     let mut answer = String::new();
     BufReader::new(terminal).read_line(&mut answer)?;
