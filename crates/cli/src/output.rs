@@ -26,11 +26,11 @@ impl Output {
     }
 }
 
-/// Text as a terminal may show it: whoever sent a part of it must neither move the cursor nor turn letters around. New lines stay.
+/// Text as a terminal may show it: whoever sent a part of it must neither move the cursor nor turn letters around. New lines and tabs stay.
 pub(crate) fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for letter in text.chars() {
-        if letter == '\n' || is_plain(letter) {
+        if matches!(letter, '\n' | '\t') || is_plain(letter) {
             plain.push(letter);
         } else {
             plain.extend(letter.escape_unicode());

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use carry::{
     Background, CarryError, FRAMES_PER_SECOND, Message, MessageType, Qr, QrVersion, Receiver, Scale, Sender,
-    animated_png, codes_in_png, file, write_folder,
+    animated_png, each_code_in_png, file, write_folder,
 };
 use clap::Args;
 use console::Term;
@@ -80,8 +80,14 @@ fn read_folder(folder: &Path) -> eyre::Result<Message> {
     let mut receiver = Receiver::new();
     for picture in &files {
         let named = || picture.display().to_string();
-        for code in codes_in_png(&fs::read(picture).wrap_err_with(named)?).wrap_err_with(named)? {
-            receiver.receive(&code).wrap_err_with(named)?;
+        let bytes = fs::read(picture).wrap_err_with(named)?;
+        let take = |code: String| {
+            receiver.receive(&code)?;
+            Ok(receiver.message().is_none())
+        };
+        each_code_in_png(&bytes, take).wrap_err_with(named)?;
+        if receiver.message().is_some() {
+            break;
         }
     }
     let progress = receiver.progress();
