@@ -166,6 +166,14 @@ pub enum CarryError {
         /// [`crate::MAX_PIXELS`].
         max: usize,
     },
+    /// An animation whose pictures are too large together, and did not make a message before.
+    #[error("the animation's pictures have {pixels} pixels so far, at most {max} are read")]
+    AnimationTooLarge {
+        /// Pixels of the pictures up to the one that is too much.
+        pixels: usize,
+        /// [`crate::MAX_ANIMATION_PIXELS`].
+        max: usize,
+    },
     /// The search for codes in a picture broke down, or was stopped: too much in it looks like a code.
     #[error("the search for QR codes was given up in this picture")]
     SearchFailed,

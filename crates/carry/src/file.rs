@@ -10,7 +10,7 @@
 use std::io::Read;
 
 use crate::frames::to_ur;
-use crate::{CarryError, Message, MessageId, MessageType, Receiver, Result, codes_in_png};
+use crate::{CarryError, Message, MessageId, MessageType, Receiver, Result, each_code_in_png};
 
 /// What a raw file begins with.
 pub const MAGIC: [u8; 4] = *b"\xb5MPY";
@@ -51,7 +51,7 @@ pub fn read(bytes: &[u8]) -> Result<Message> {
         return read_raw(bytes);
     }
     if bytes.starts_with(PNG) {
-        return read_codes(&codes_in_png(bytes)?);
+        return read_png(bytes);
     }
     match std::str::from_utf8(bytes) {
         Ok(text) => read_text(text),
@@ -118,18 +118,18 @@ fn read_text(text: &str) -> Result<Message> {
     receiver.take().ok_or(CarryError::Incomplete(progress))
 }
 
-fn read_codes(codes: &[String]) -> Result<Message> {
+fn read_png(bytes: &[u8]) -> Result<Message> {
     let mut receiver = Receiver::new();
     let mut refused = None;
-    for code in codes {
-        if let Err(error) = receiver.receive(code) {
+    each_code_in_png(bytes, |code| {
+        match receiver.receive(&code) {
+            Ok(_) => {}
             // Two of our messages in one picture are not a choice to make here; a stranger's code is passed over.
-            match error {
-                CarryError::NotUr(_) | CarryError::UnknownType(_) => refused = Some(error),
-                error => return Err(error),
-            }
+            Err(error @ (CarryError::NotUr(_) | CarryError::UnknownType(_))) => refused = Some(error),
+            Err(error) => return Err(error),
         }
-    }
+        Ok(receiver.message().is_none())
+    })?;
     let progress = receiver.progress();
     match (receiver.take(), refused) {
         (Some(message), _) => Ok(message),

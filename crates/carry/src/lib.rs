@@ -16,7 +16,7 @@
 //!                            └─ parts complete and their checksum wrong: Spoiled, back to waiting
 //! ```
 //!
-//! The limits are [`MAX_MESSAGE`], [`MAX_PARTS`], [`MAX_BUFFER`] and [`MAX_PIXELS`]. A checksum here finds accidents; who made a
+//! The limits are [`MAX_MESSAGE`], [`MAX_PARTS`], [`MAX_BUFFER`], [`MAX_PIXELS`] and [`MAX_ANIMATION_PIXELS`]. A checksum here finds accidents; who made a
 //! message, and whether it is good, is for its signatures to say.
 //!
 //! There is no camera reader: `codes_in_png` reads its pictures when something else takes them.
@@ -33,7 +33,7 @@ pub use chunk::{Assembler, CHUNK_BODY, CHUNK_LENGTH, chunks};
 pub use error::CarryError;
 pub use frames::{FRAMES_PER_SECOND, MAX_BUFFER, MAX_PARTS, Receiver, Sender};
 pub use message::{MAX_MESSAGE, Message, MessageId, MessageType, Progress};
-pub use picture::{MAX_PICTURES, MAX_PIXELS, codes_in_png};
+pub use picture::{MAX_ANIMATION_PIXELS, MAX_PICTURES, MAX_PIXELS, codes_in_png, each_code_in_png};
 pub use qr::{Background, Qr, QrVersion, Scale, animated_png, write_folder};
 
 /// What can go wrong, or a value.

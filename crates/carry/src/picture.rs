@@ -19,6 +19,10 @@ pub const MAX_PIXELS: usize = 16 << 20;
 /// The pictures of an animated PNG that are read.
 pub const MAX_PICTURES: usize = 256;
 
+/// All pictures of an animated PNG that are read, in pixels: a small file can hold many large ones, and each takes its time.
+/// The largest message in our own pictures has fewer.
+pub const MAX_ANIMATION_PIXELS: usize = 128 << 20;
+
 /// Pixels that the search may copy: a picture for each triple of finder patterns, of which one code has a few.
 const MAX_COPIED: usize = 128 << 20;
 
@@ -29,8 +33,21 @@ const MAX_PNG_BYTES: usize = 64 << 20;
 /// are pictures of an animation that are only a part of the whole.
 ///
 /// # Errors
-/// No PNG, a picture of more than [`MAX_PIXELS`], or no code at all.
+/// No PNG, a picture of more than [`MAX_PIXELS`], pictures of more than [`MAX_ANIMATION_PIXELS`], or no code at all.
 pub fn codes_in_png(bytes: &[u8]) -> Result<Vec<String>> {
+    let mut codes = Vec::new();
+    each_code_in_png(bytes, |code| {
+        codes.push(code);
+        Ok(true)
+    })?;
+    Ok(codes)
+}
+
+/// The same, one after the other, as long as `take` wants more: the rest of an animation is not looked at.
+///
+/// # Errors
+/// As [`codes_in_png`], before or after codes were taken; or that of `take`.
+pub fn each_code_in_png(bytes: &[u8], mut take: impl FnMut(String) -> Result<bool>) -> Result<()> {
     let limits = png::Limits { bytes: MAX_PNG_BYTES };
     let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), limits);
     decoder.set_transformations(png::Transformations::normalize_to_color8());
@@ -51,18 +68,27 @@ pub fn codes_in_png(bytes: &[u8]) -> Result<Vec<String>> {
         .animation_control()
         .map_or(1, |animation| animation.num_frames as usize);
     let mut buffer = vec![0; reader.output_buffer_size().ok_or(too_large)?];
-    let mut codes = Vec::new();
-    for _ in 0..pictures.min(MAX_PICTURES) {
+    let mut found = false;
+    for picture in 1..=pictures.min(MAX_PICTURES) {
+        let pixels = picture * width as usize * height as usize;
+        if pixels > MAX_ANIMATION_PIXELS {
+            return Err(CarryError::AnimationTooLarge {
+                pixels,
+                max: MAX_ANIMATION_PIXELS,
+            });
+        }
         let info = reader.next_frame(&mut buffer).map_err(CarryError::PngRead)?;
         if (info.width, info.height) == (width, height) {
             let luma = to_luma(&buffer[..info.buffer_size()], info.color_type);
-            codes.extend(search(&luma, width as usize)?);
+            for code in search(&luma, width as usize)? {
+                found = true;
+                if !take(code)? {
+                    return Ok(());
+                }
+            }
         }
     }
-    if codes.is_empty() {
-        return Err(CarryError::NoCode);
-    }
-    Ok(codes)
+    if found { Ok(()) } else { Err(CarryError::NoCode) }
 }
 
 /// Brightness, 8 bits; what is transparent shows white.

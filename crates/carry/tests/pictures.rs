@@ -5,8 +5,8 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use carry::{
-    Background, CarryError, Message, MessageType, Qr, QrVersion, Receiver, Scale, Sender, animated_png,
-    codes_in_png, file, write_folder,
+    Background, CarryError, MAX_ANIMATION_PIXELS, MAX_MESSAGE, Message, MessageType, Qr, QrVersion, Receiver,
+    Scale, Sender, animated_png, codes_in_png, file, write_folder,
 };
 use proptest::prelude::*;
 use rand::rngs::StdRng;
@@ -223,6 +223,60 @@ fn attack_a_picture_that_asks_for_memory() {
         codes_in_png(&bytes),
         Err(CarryError::PictureTooLarge { width: 60_000, .. })
     ));
+}
+
+/// An animation of `count` pictures, the first of them `first`, the others white.
+fn animation(side: usize, first: &[u8], count: u32) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, side as u32, side as u32);
+    encoder.set_color(png::ColorType::Grayscale);
+    encoder.set_animated(count, 0).unwrap();
+    let mut writer = encoder.write_header().unwrap();
+    writer.write_image_data(first).unwrap();
+    for _ in 1..count {
+        writer.write_image_data(&vec![255; side * side]).unwrap();
+    }
+    writer.finish().unwrap();
+    bytes
+}
+
+#[test]
+fn attack_an_animation_that_asks_for_time() {
+    let side = 4_096;
+    let bytes = animation(side, &vec![255; side * side], 10);
+    assert!(bytes.len() < 1 << 20, "{} bytes", bytes.len());
+    match file::read(&bytes) {
+        Err(CarryError::AnimationTooLarge { pixels, max }) => {
+            assert_eq!((pixels, max), (9 * side * side, MAX_ANIMATION_PIXELS));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_largest_message_in_our_own_pictures_is_read() {
+    let parts = Sender::within(message(10, MAX_MESSAGE), QrVersion::MAX)
+        .unwrap()
+        .parts();
+    // As many as the command writes, with the quiet zone.
+    let frames = parts + parts.div_ceil(3);
+    let side = (4 * usize::from(QrVersion::MAX.get()) + 17 + 8) * 8;
+    assert!(frames * side * side <= MAX_ANIMATION_PIXELS, "{frames} of {side}");
+}
+
+#[test]
+fn what_follows_a_whole_message_is_not_looked_at() {
+    let sent = message(9, 100);
+    let code = Qr::new(
+        &Sender::new(sent.clone()).unwrap().next().unwrap(),
+        QrVersion::MAX,
+    )
+    .unwrap();
+    let (side, picture) = screenshot(&code, Background::Light, 3);
+    let mut bytes = animation(side, &picture, 20);
+    // Nor need it be there.
+    bytes.truncate(bytes.len() / 2);
+    assert_eq!(file::read(&bytes).unwrap(), sent);
 }
 
 #[test]

@@ -327,7 +327,13 @@ fn find() -> Option<PathBuf> {
             env::split_paths(&env::var_os("PATH")?)
                 .map(|dir| dir.join("anvil"))
                 .find(|p| p.is_file())
+                .map(|found| behind_shim(&found).unwrap_or(found))
         })
+}
+
+/// What the npm shim would start: killing the shim leaves that running.
+fn behind_shim(found: &Path) -> Option<PathBuf> {
+    found.canonicalize().ok()?.ancestors().find_map(in_node_modules)
 }
 
 /// The native executable where there is one: the npm shim starts a Node process first.

@@ -22,7 +22,7 @@ use storage::StoreError;
 use trusted::TrustedError;
 use wallet::{DeviceError, OnlineError};
 
-use crate::output::Output;
+use crate::output::{Output, plain};
 
 /// Part of `--help`.
 pub(crate) const HELP: &str = "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused by the contract, a merchant or a \
@@ -110,7 +110,7 @@ fn say(text: &str, code: u8, out: Output) -> ExitCode {
     let line = if out.json {
         json!({ "error": text, "code": code }).to_string()
     } else {
-        format!("micropay: {text}")
+        format!("micropay: {}", plain(text))
     };
     // Nothing can be done if even that fails.
     let _ = writeln!(std::io::stderr(), "{line}");

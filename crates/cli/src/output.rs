@@ -20,10 +20,30 @@ impl Output {
         let line = if self.json {
             serde_json::to_string(value)?
         } else {
-            text.to_string()
+            plain(&text.to_string())
         };
         print(format!("{line}\n").as_bytes())
     }
+}
+
+/// Text as a terminal may show it: whoever sent a part of it must neither move the cursor nor turn letters around. New lines and tabs stay.
+pub(crate) fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if matches!(letter, '\n' | '\t') || is_plain(letter) {
+            plain.push(letter);
+        } else {
+            plain.extend(letter.escape_unicode());
+        }
+    }
+    plain
+}
+
+/// Neither a control character nor one that changes the direction of others, or shows nothing.
+pub(crate) fn is_plain(letter: char) -> bool {
+    !letter.is_control()
+        && !matches!(letter,
+            '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// Writes to standard output. That nobody reads it any more (`| head`) is no error.
@@ -94,6 +114,14 @@ pub(crate) fn ether(wei: impl Into<alloy::primitives::U256>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn attack_text_from_elsewhere_moves_no_cursor() {
+        assert_eq!(
+            plain("gr\u{fc}n\n\u{1b}[2J\r\u{9b}K\u{202e}"),
+            "gr\u{fc}n\n\\u{1b}[2J\\u{d}\\u{9b}K\\u{202e}"
+        );
+    }
 
     #[test]
     fn times_are_written_for_people() {

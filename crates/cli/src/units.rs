@@ -8,6 +8,10 @@ use chain::{ChainError, Client, Scheme};
 use protocol::ticket::{Amount, WinThreshold};
 
 use crate::exit::usage;
+use crate::output::is_plain;
+
+/// Longest symbol of a token that is shown, in characters.
+const MAX_SYMBOL: usize = 16;
 
 /// An asset with what is needed to write its amounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,11 +37,25 @@ impl Asset {
             return Ok(Self::ether());
         }
         let (symbol, decimals) = client.token(address).await?;
-        Ok(Self {
+        Ok(Self::token(address, &symbol, decimals))
+    }
+
+    /// A token as it describes itself, as far as that can be shown: anybody makes a token with any symbol.
+    pub(crate) fn token(address: Address, symbol: &str, decimals: u8) -> Self {
+        let symbol = symbol.chars().filter(|letter| is_plain(*letter));
+        Self {
             address,
-            symbol,
+            symbol: symbol.take(MAX_SYMBOL).collect(),
             decimals,
-        })
+        }
+    }
+
+    /// An amount with the address of its token: a symbol is nobody's alone.
+    pub(crate) fn show_with_address(&self, amount: impl Into<U256>) -> String {
+        if self.address == Address::ZERO || *self == Self::offline(self.address) {
+            return self.show(amount);
+        }
+        format!("{} of token {}", self.show(amount), self.address)
     }
 
     /// An asset as far as it is known without a chain: of a token only its atomic units.
@@ -154,6 +172,17 @@ mod tests {
             symbol: "ETH".into(),
             decimals: 18,
         }
+    }
+
+    #[test]
+    fn attack_a_token_with_a_symbol_that_writes_to_the_terminal() {
+        let address = Address::repeat_byte(7);
+        let token = Asset::token(address, "ETH\u{1b}[2J\n\u{202e}and much more of it", 2);
+        assert_eq!(token.symbol, "ETH[2Jand much m");
+        assert_eq!(
+            token.show_with_address(U256::from(150)),
+            format!("1.5 ETH[2Jand much m of token {address}")
+        );
     }
 
     #[test]

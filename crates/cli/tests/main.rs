@@ -19,6 +19,7 @@ mod kill;
 mod offline;
 mod offline_hostile;
 mod offline_kill;
+mod offline_reorg;
 mod offline_settle;
 mod outage;
 mod readme;

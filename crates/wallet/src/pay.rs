@@ -274,6 +274,10 @@ impl<C: TrustedWallet, S: Store> Device<C, S> {
         let settled_after = now.plus(payee.settle_margin).plus(payee.window());
         let (id, class) = (wallet.id(), wallet.registration.class);
         let registrar = registrar(domain, id, &wallet.registration, &mut self.registrars)?;
+        let mine = self.lists.iter().filter(|list| list.registrar() == registrar);
+        if let Some(since) = mine.filter_map(|list| list.revoked_at(id, class)).min() {
+            return Err(PayError::Stopped { wallet: id, since }.into());
+        }
         if !invoice.terms.takes(registrar, class) {
             let refused = PayError::ClassNotTaken {
                 registrar,

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use eyre::{WrapErr, ensure};
+use eyre::{WrapErr, eyre};
 use protocol::offline::{ClassId, Domain};
-use services::registrar::client::{ClientError, RegistrarClient};
+use services::CallError;
+use services::registrar::client::{ClientError, RegistrarClient, ask_who};
 use services::registrar::wire::{ClassAnswer, RegistrarAnswer};
 use tracing::info;
 use url::Url;
@@ -12,31 +13,16 @@ use url::Url;
 use super::folder::{Folder, Wallet, show_class};
 use crate::exit::{again, refused, usage};
 
-/// Longest wait for a connection, and for an answer.
-const LIMIT: Duration = Duration::from_secs(30);
 /// Pause between two questions whether something is final.
 pub(crate) const PAUSE: Duration = Duration::from_millis(500);
 
 /// Who answers at this address, as it says itself.
 pub(crate) async fn about(url: &Url) -> eyre::Result<RegistrarAnswer> {
-    let http = reqwest::Client::builder()
-        .connect_timeout(LIMIT)
-        .timeout(LIMIT)
-        .build()?;
-    let mut place = url.clone();
-    if place.cannot_be_a_base() {
-        return Err(usage(format!("{url} is not the address of a service")));
-    }
-    place.set_path(&format!("{}/v1/registrar", url.path().trim_end_matches('/')));
-    let unreachable = |error| again(format!("the registrar at {url} cannot be reached: {error:#}"));
-    let answer = http.get(place).send().await.map_err(unreachable)?;
-    let status = answer.status();
-    let body = answer.bytes().await.map_err(unreachable)?;
-    ensure!(
-        status.is_success(),
-        "the registrar at {url} answers with status {status}, not 200"
-    );
-    serde_json::from_slice(&body).wrap_err_with(|| format!("{url} is no registrar's address"))
+    ask_who(url.clone()).await.map_err(|error| match error {
+        CallError::BadAddress(url) => usage(format!("{url} is not the address of a service")),
+        error if error.retry() => again(format!("the registrar at {url} {error}")),
+        error => eyre!("the registrar at {url} {error}"),
+    })
 }
 
 /// The classes that a registrar signs wallets into, for people.

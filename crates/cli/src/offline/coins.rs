@@ -1,24 +1,26 @@
 //! `deposit`, `wallet import` and `reclaim`: coins on their way into a wallet, and back to who deposited them. A deposit is
 //! sent once, whatever happens in between; it becomes a coin when it is final, and a wallet takes it once.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use alloy::primitives::{Address, B256, U256};
 use alloy::sol_types::SolCall;
 use bindings::erc20::IERC20;
 use bindings::offline::OfflineVault::{self, OfflineVaultEvents};
-use chain::{Mined, Sender, Vaults};
+use chain::{Finality, Mined, Sender, Vaults};
 use clap::Args;
 use eyre::{OptionExt, ensure};
 use protocol::offline::{
     Amount, ClassId, Coin, CoinId, DepositNonce, Domain, Seconds, SignedDeposit, WalletId,
 };
 use serde_json::json;
-use services::registrar::client::RegistrarClient;
+use services::CallError;
+use services::registrar::client::{ClientError, RegistrarClient};
 use storage::offline::WalletStore;
 use tracing::warn;
 use url::Url;
-use wallet::Online;
+use wallet::{DeviceError, Online};
 
 use super::ask::{about, check_vault, take_lists, until};
 use super::coin_file::CoinFile;
@@ -126,7 +128,9 @@ async fn for_own(command: &Deposit, config: &Config, out: Output) -> eyre::Resul
     let sender = Sender::new(client, keys::account(config, &command.from)?);
     folder.learn(&asset)?;
     let amount = asset.parse(&command.amount)?;
-    let coin = if made.exists() {
+    let wait = wait_of(command.wait);
+    // While the transaction is kept, which coin it makes is the chain's to say: a reorg may have changed it.
+    let coin = if made.exists() && !sent.exists() {
         let known = CoinFile::read(&made)?.coin(domain)?;
         if (known.asset, known.amount) != (asset.address, amount) {
             return Err(refused(format!(
@@ -140,13 +144,16 @@ async fn for_own(command: &Deposit, config: &Config, out: Output) -> eyre::Resul
         if !sent.exists() {
             check_caps(&registrar, class, &asset, amount).await?;
         }
-        let coin = send(&sender, &sent, wallet, command, amount).await?;
-        CoinFile::new(domain, &coin, None).write(&made)?;
-        coin
+        send(
+            &sender,
+            ([&sent, &made], config.finality()?),
+            wallet,
+            command,
+            amount,
+        )
+        .await?
     };
-    done(&sent)?;
     let id = domain.coin_id(&coin);
-    let wait = wait_of(command.wait);
     let receipt = until("the deposit is final", wait, || registrar.receipt(&coin)).await?;
     let new = device.import(&receipt).await?;
     if let Err(error) = take_lists(&folder, &mut device).await {
@@ -159,6 +166,7 @@ async fn for_own(command: &Deposit, config: &Config, out: Output) -> eyre::Resul
     });
     out.answer(&value, coin_text(id, &asset, &receipt, held))?;
     // Last of all: whoever does not see the answer asks again, and must not deposit again.
+    done(&sent)?;
     done(&made)
 }
 
@@ -173,6 +181,7 @@ async fn for_other(command: &Deposit, to: WalletId, config: &Config, out: Output
     let registrar = RegistrarClient::new(url.clone(), domain, answer.registrar)?;
     let known = client.wallet_of(to, chain::At::Latest).await?;
     let known = known.ok_or_else(|| refused(format!("wallet {to} is not registered")))?;
+    let known_class = known.class;
     if known.registrar != answer.registrar {
         return Err(refused(format!(
             "wallet {to} is registered by {}, not by {}, who answers at {url}",
@@ -185,29 +194,36 @@ async fn for_other(command: &Deposit, to: WalletId, config: &Config, out: Output
     let mut sent = file.as_os_str().to_owned();
     sent.push(".sent");
     let sent = PathBuf::from(sent);
-    let coin = if file.exists() {
-        let coin = CoinFile::read(file)?.coin(domain)?;
-        if (coin.wallet, coin.asset, coin.amount) != (to, asset.address, amount) {
-            return Err(refused(format!(
-                "{} is of another coin: {} for wallet {}",
-                file.display(),
-                coin.amount,
-                coin.wallet
-            )));
-        }
-        coin
+    // As long as there is no receipt the transaction is kept, and which coin it makes is the chain's to say.
+    let known = if file.exists() {
+        Some(CoinFile::read(file)?)
     } else {
-        if !sent.exists() {
-            check_caps(&registrar, Some(ClassId(known.class)), &asset, amount).await?;
-        }
-        let coin = send(&sender, &sent, to, command, amount).await?;
-        CoinFile::new(domain, &coin, None).write(file)?;
-        coin
+        None
     };
-    done(&sent)?;
+    let coin = match known {
+        Some(known) if known.receipt(domain)?.is_some() || !sent.exists() => {
+            let coin = known.coin(domain)?;
+            if (coin.wallet, coin.asset, coin.amount) != (to, asset.address, amount) {
+                return Err(refused(format!(
+                    "{} is of another coin: {} for wallet {}",
+                    file.display(),
+                    coin.amount,
+                    coin.wallet
+                )));
+            }
+            coin
+        }
+        _ => {
+            if !sent.exists() {
+                check_caps(&registrar, Some(ClassId(known_class)), &asset, amount).await?;
+            }
+            send(&sender, ([&sent, file], config.finality()?), to, command, amount).await?
+        }
+    };
     let wait = wait_of(command.wait);
     let receipt = until("the deposit is final", wait, || registrar.receipt(&coin)).await?;
     CoinFile::new(domain, &coin, Some(&receipt)).write(file)?;
+    done(&sent)?;
     let id = domain.coin_id(&coin);
     let value = json!({
         "wallet": to.0, "coin": id.0, "asset": asset.address, "amount": coin.amount.0.to_string(),
@@ -265,10 +281,11 @@ async fn check_caps(
     Ok(())
 }
 
-/// Sends the deposit, or goes on with the one that was sent.
+/// Sends the deposit, or goes on with the one that was sent, and writes the coin that it makes as things stand. Both files
+/// stay: a reorg can still take the coin away, and bring it back as another.
 async fn send(
     sender: &Sender<Vaults>,
-    file: &Path,
+    ([file, made], finality): ([&Path; 2], Finality),
     wallet: WalletId,
     command: &Deposit,
     amount: Amount,
@@ -278,7 +295,7 @@ async fn send(
         approve(sender, asset, amount).await?;
     }
     let purpose = json!({ "deposit": amount.0.to_string(), "asset": asset, "wallet": wallet.0 });
-    let mined = send_once(sender, file, purpose, || {
+    let mined = send_once(sender, (file, finality), purpose, || {
         let call = OfflineVault::depositCall {
             wallet: wallet.0,
             asset,
@@ -294,7 +311,12 @@ async fn send(
             },
         }
     })
-    .await?;
+    .await;
+    if mined.is_err() && !file.exists() {
+        // Of a transaction that comes to nothing there is no coin.
+        done(made)?;
+    }
+    let mined = mined?;
     let coin = mined.events.iter().find_map(|event| match event {
         OfflineVaultEvents::Deposited(deposited) => Some(Coin {
             wallet,
@@ -305,7 +327,9 @@ async fn send(
         }),
         _ => None,
     });
-    coin.ok_or_else(|| eyre::eyre!("transaction {} has no event Deposited", mined.hash))
+    let coin = coin.ok_or_else(|| eyre::eyre!("transaction {} has no event Deposited", mined.hash))?;
+    CoinFile::new(sender.client().domain(), &coin, None).write(made)?;
+    Ok(coin)
 }
 
 /// Again it does nothing.
@@ -337,7 +361,8 @@ pub(super) async fn import(command: &Import, config: &Config, out: Output) -> ey
         }
     };
     let known = device.store().deposits().await?;
-    let mut imported = Vec::new();
+    let named = command.file.is_some() || command.coin.is_some();
+    let mut found = Vec::new();
     for (coin, receipt) in &coins {
         let id = domain.coin_id(coin);
         if coin.wallet != folder.id() {
@@ -347,30 +372,99 @@ pub(super) async fn import(command: &Import, config: &Config, out: Output) -> ey
                 folder.id()
             )));
         }
-        let receipt = match (receipt, known.iter().find(|known| known.deposit.coin == *coin)) {
-            (Some(receipt), _) => *receipt,
-            (None, Some(known)) => known.deposit,
-            (None, None) => {
-                let registrar = folder.registrar()?;
-                let wait = wait_of(command.wait);
-                until("the deposit is final", wait, || registrar.receipt(coin)).await?
+        let had = known.iter().find(|known| known.deposit.coin == *coin);
+        let receipt = match receipt.or(had.map(|known| known.deposit)) {
+            Some(receipt) => Ok(receipt),
+            None if named => {
+                let (registrar, wait) = (folder.registrar()?, wait_of(command.wait));
+                Ok(until("the deposit is final", wait, || registrar.receipt(coin)).await?)
             }
+            None => receipt_now(&folder.registrar()?, coin).await?,
         };
-        imported.push((id, *coin, device.import(&receipt).await?));
+        let came = match receipt {
+            Err(not) => not,
+            Ok(receipt) => match device.import(&receipt).await {
+                Ok(true) => Came::New,
+                Ok(false) => Came::Before,
+                // Anybody may deposit for a wallet: such a coin must not keep the others out.
+                Err(DeviceError::Refused(why)) if !named => Came::Refused(why.to_string()),
+                Err(error) => return Err(error.into()),
+            },
+        };
+        found.push((id, *coin, came));
     }
-    let value: Vec<_> = imported
-        .iter()
-        .map(|(id, coin, new)| json!({ "coin": id.0, "asset": coin.asset, "amount": coin.amount.0.to_string(), "imported": new }))
-        .collect();
-    let line = |(id, coin, new): &(CoinId, Coin, bool)| {
-        let how = if *new { "imported" } else { "was imported before" };
-        format!("{id}  {}  {how}", folder.asset(coin.asset).show(coin.amount))
+    let line = |(id, coin, came): &(CoinId, Coin, Came)| {
+        let amount = folder.asset(coin.asset).show(coin.amount);
+        format!("{id}  {amount}  {came}")
     };
-    let text = match &imported[..] {
-        [] => format!("the chain has no coin of wallet {}", folder.id()),
-        some => some.iter().map(line).collect::<Vec<_>>().join("\n"),
+    let lines = found.iter().map(line).collect::<Vec<_>>().join("\n");
+    let is_refused = |came: &Came| matches!(came, Came::Refused(_));
+    if found.iter().any(|(.., came)| is_refused(came))
+        && !found
+            .iter()
+            .any(|(.., came)| matches!(came, Came::New | Came::Before))
+    {
+        return Err(refused(format!("no coin was imported:\n{lines}")));
+    }
+    let value: Vec<_> = found
+        .iter()
+        .map(|(id, coin, came)| came.json(*id, coin))
+        .collect();
+    let text = if found.is_empty() {
+        format!("the chain has no coin of wallet {}", folder.id())
+    } else {
+        lines
     };
     out.answer(&value, text)
+}
+
+/// A coin's receipt, or why there is none; nobody waits for it.
+async fn receipt_now(registrar: &RegistrarClient, coin: &Coin) -> eyre::Result<Result<SignedDeposit, Came>> {
+    match registrar.receipt(coin).await {
+        Ok(receipt) => Ok(Ok(receipt)),
+        Err(ClientError::Call(CallError::Refused(problem))) if problem.rule == "not-final" => {
+            Ok(Err(Came::NotFinal(problem.detail)))
+        }
+        Err(ClientError::Call(CallError::Refused(problem))) if !problem.retry => {
+            Ok(Err(Came::Refused(problem.detail)))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What became of a coin.
+enum Came {
+    New,
+    Before,
+    /// Asked again later, it is there.
+    NotFinal(String),
+    Refused(String),
+}
+
+impl Came {
+    fn json(&self, id: CoinId, coin: &Coin) -> serde_json::Value {
+        let mut value = json!({
+            "coin": id.0, "asset": coin.asset, "amount": coin.amount.0.to_string(),
+            "imported": matches!(self, Self::New),
+        });
+        match self {
+            Self::New | Self::Before => {}
+            Self::NotFinal(why) => value["notFinal"] = json!(why),
+            Self::Refused(why) => value["refused"] = json!(why),
+        }
+        value
+    }
+}
+
+impl fmt::Display for Came {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::New => f.write_str("imported"),
+            Self::Before => f.write_str("was imported before"),
+            Self::NotFinal(why) => write!(f, "not final yet, ask again: {why}"),
+            Self::Refused(why) => write!(f, "refused: {why}"),
+        }
+    }
 }
 
 pub(super) async fn reclaim(command: &Reclaim, config: &Config, out: Output) -> eyre::Result<()> {

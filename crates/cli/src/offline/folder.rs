@@ -186,11 +186,7 @@ impl Folder {
         let known = self.settings.token.iter().find(|token| token.address == address);
         known.map_or_else(
             || Asset::offline(address),
-            |token| Asset {
-                address,
-                symbol: token.symbol.clone(),
-                decimals: token.decimals,
-            },
+            |token| Asset::token(address, &token.symbol, token.decimals),
         )
     }
 

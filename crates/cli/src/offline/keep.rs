@@ -99,7 +99,8 @@ pub(super) async fn renew(command: &Renew, config: &Config, out: Output) -> eyre
             },
         };
         let purpose = json!({ "renew": folder.id().0, "until": wanted.0 });
-        send_once(&sender, &folder.path.join(SENT), purpose, || Call {
+        let file = folder.path.join(SENT);
+        send_once(&sender, (&file, config.finality()?), purpose, || Call {
             data: call.abi_encode().into(),
             value: U256::ZERO,
         })

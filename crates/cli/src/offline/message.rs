@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use carry::{
     Background, CarryError, FRAMES_PER_SECOND, Message, MessageType, Qr, QrVersion, Receiver, Scale, Sender,
-    animated_png, codes_in_png, file, write_folder,
+    animated_png, each_code_in_png, file, write_folder,
 };
 use clap::Args;
 use console::Term;
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::folder::replace;
 use crate::exit::usage;
-use crate::output::{Output, print};
+use crate::output::{Output, plain, print};
 
 /// Where a message comes from.
 #[derive(Debug, Args)]
@@ -80,8 +80,14 @@ fn read_folder(folder: &Path) -> eyre::Result<Message> {
     let mut receiver = Receiver::new();
     for picture in &files {
         let named = || picture.display().to_string();
-        for code in codes_in_png(&fs::read(picture).wrap_err_with(named)?).wrap_err_with(named)? {
-            receiver.receive(&code).wrap_err_with(named)?;
+        let bytes = fs::read(picture).wrap_err_with(named)?;
+        let take = |code: String| {
+            receiver.receive(&code)?;
+            Ok(receiver.message().is_none())
+        };
+        each_code_in_png(&bytes, take).wrap_err_with(named)?;
+        if receiver.message().is_some() {
+            break;
         }
     }
     let progress = receiver.progress();
@@ -213,14 +219,14 @@ async fn show(message: Message, background: Background) -> eyre::Result<()> {
 /// Says something to people while standard output is the message's.
 fn eprintln_all(text: &str) {
     // That nobody listens is no error.
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", plain(text));
 }
 
 /// Asks the owner at the terminal, as standard input may be a message.
 pub(crate) fn ask(question: &str) -> eyre::Result<bool> {
     let opened = fs::File::options().read(true).write(true).open("/dev/tty");
     let mut terminal = opened.map_err(|_| usage("there is no terminal to ask at: --yes"))?;
-    write!(terminal, "{question} [y/N] ")?;
+    write!(terminal, "{} [y/N] ", plain(question))?;
     terminal.flush()?;
     let mut answer = String::new();
     BufReader::new(terminal).read_line(&mut answer)?;

@@ -150,7 +150,7 @@ pub(super) async fn pay(command: &Pay, out: Output) -> eyre::Result<()> {
             "{}\nPay?",
             rows(&[
                 ("payee", signed.invoice.payee.to_string()),
-                ("amount", asset.show(signed.invoice.amount)),
+                ("amount", asset.show_with_address(signed.invoice.amount)),
                 (
                     "invoice",
                     format!("{digest} of {}", date(signed.invoice.issued_at))

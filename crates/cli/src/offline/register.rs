@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use alloy::primitives::{Bytes, U256};
 use alloy::sol_types::SolCall;
 use bindings::offline::OfflineVault;
-use chain::{At as Block, Client, Sender, Vaults};
+use chain::{At as Block, Client, Finality, Sender, Vaults};
 use clap::Args;
 use eyre::{WrapErr, ensure};
 use protocol::offline::{ClassId, NameHash, Seconds, VouchedRegistration, WalletSignature};
@@ -100,7 +100,8 @@ pub(super) async fn run(command: &Register, config: &Config, out: Output) -> eyr
     };
     if !on_chain(&client, &folder, &terms, log).await? {
         let sender = Sender::new(client, keys::account(config, &command.from)?);
-        submit(&sender, &folder, &mut component, &vouched, command).await?;
+        let finality = config.finality()?;
+        submit((&sender, finality), &folder, &mut component, &vouched, command).await?;
     }
     done(&folder.path.join(SENT))?;
     let wait = wait_of(command.wait);
@@ -233,7 +234,7 @@ async fn on_chain(
 }
 
 async fn submit(
-    sender: &Sender<Vaults>,
+    (sender, finality): (&Sender<Vaults>, Finality),
     folder: &Folder,
     component: &mut Component,
     vouched: &VouchedRegistration,
@@ -259,7 +260,7 @@ async fn submit(
     };
     let purpose = json!({ "register": folder.id().0, "collateral": collateral.to_string() });
     let file = folder.path.join(SENT);
-    send_once(sender, &file, purpose, || Call {
+    send_once(sender, (&file, finality), purpose, || Call {
         data: call.abi_encode().into(),
         value: U256::from(collateral),
     })

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use alloy::primitives::{Address, B256, Bytes, U256};
-use chain::{ChainError, Mined, Prepared, Sender, Vaults};
+use chain::{At, ChainError, Finality, Mined, Prepared, Sender, Vaults};
 use eyre::WrapErr;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -44,10 +44,10 @@ pub(crate) struct Call {
 }
 
 /// Sends a call, or goes on with the one in the file. The file stays until the caller has saved what came of it, and calls
-/// [`done`]. `call` is made only where there is none under way.
+/// [`done`]; or until it failed, or another transaction took its place, for good. `call` is made only where there is none under way.
 pub(crate) async fn send_once(
     sender: &Sender<Vaults>,
-    file: &Path,
+    (file, finality): (&Path, Finality),
     purpose: Value,
     call: impl FnOnce() -> Call,
 ) -> eyre::Result<Mined<Vaults>> {
@@ -68,15 +68,35 @@ pub(crate) async fn send_once(
             sender.send_saving(to, data, value, save).await
         }
     };
-    if let Err(error) = &result
-        && !error.retry()
-        && !matches!(error, ChainError::NotSaved(_))
-        && file.exists()
+    if let Err(ChainError::Superseded { .. } | ChainError::Failed { .. }) = &result
+        && let Some(saved) = load(file)?
+        && used_for_good(sender, finality, &saved).await?
     {
-        // It was refused, it failed, or another took its place: it will not be mined any more.
         remove(file)?;
     }
     Ok(result?)
+}
+
+/// Whether the account nonce is used in a block that stays. Before that nothing that a node says is reason enough to forget
+/// what was signed: the node has it, and may mine it beside another that takes its place.
+async fn used_for_good(
+    sender: &Sender<Vaults>,
+    finality: Finality,
+    saved: &Saved,
+) -> Result<bool, ChainError> {
+    let client = sender.client();
+    let last = match finality {
+        Finality::Finalized => client.finalized().await?,
+        Finality::Depth(depth) => match client.head().await?.number.checked_sub(depth) {
+            Some(number) => client.block(number).await?,
+            None => None,
+        },
+    };
+    let Some(block) = last else {
+        return Ok(false);
+    };
+    let next = client.account_nonce(saved.account, At::Block(block.hash)).await?;
+    Ok(saved.sent.iter().all(|sent| sent.account_nonce < next))
 }
 
 /// What came of the call is saved.

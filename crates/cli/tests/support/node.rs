@@ -22,6 +22,8 @@ pub(crate) enum Weather {
     Html,
     /// The node says that it is on another chain.
     WrongChain,
+    /// The node takes transactions, and says that it does not.
+    Denying,
 }
 
 #[derive(Clone)]
@@ -76,7 +78,7 @@ impl Node {
                 let answer = json!({ "jsonrpc": "2.0", "id": request["id"], "result": "0x1" }).to_string();
                 respond(&mut client, "application/json", answer.as_bytes())
             }
-            Weather::Fine | Weather::Refusing | Weather::WrongChain => {
+            Weather::Fine | Weather::Refusing | Weather::WrongChain | Weather::Denying => {
                 let mut node = TcpStream::connect(behind)?;
                 let head = format!(
                     "POST / HTTP/1.1\r\nhost: {behind}\r\ncontent-type: application/json\r\nconnection: close\r\n\
@@ -86,6 +88,12 @@ impl Node {
                 node.write_all(&[head.as_bytes(), &body].concat())?;
                 let mut answer = Vec::new();
                 node.read_to_end(&mut answer)?;
+                if weather == Weather::Denying && body.windows(7).any(|part| part == b"sendRaw") {
+                    let request: Value = serde_json::from_slice(&body)?;
+                    let error = json!({ "code": -32602, "message": "no, \u{1b}[2J" });
+                    let denied = json!({ "jsonrpc": "2.0", "id": request["id"], "error": error });
+                    return respond(&mut client, "application/json", denied.to_string().as_bytes());
+                }
                 client.write_all(&answer)
             }
         }

@@ -652,6 +652,14 @@ pub enum PayError {
         /// The payer's clock.
         now: Timestamp,
     },
+    /// This wallet, or its class, was stopped: what it pays is void, and what it keeps of that coin with it.
+    #[error("wallet {wallet} is revoked since {since}: leave with what it holds")]
+    Stopped {
+        /// This wallet.
+        wallet: WalletId,
+        /// Since when, by its registrar's list.
+        since: Timestamp,
+    },
     /// The payee does not let this wallet pay: its class is none of those that it accepts, or may owe it no more.
     #[error("class {class} of {registrar} is none of the {accepted} that {payee} lets pay")]
     ClassNotTaken {
@@ -1006,6 +1014,7 @@ impl PayError {
             Self::InvoiceFromFuture { .. } => "invoice-from-future",
             Self::InvoiceStale { .. } => "invoice-stale",
             Self::RegistrationExpired { .. } => "registration-expired",
+            Self::Stopped { .. } => "stopped",
             Self::ClassNotTaken { .. } => "class-not-taken",
             Self::NoInput { .. } => "no-input",
             Self::NoSuchHolding { .. } => "no-such-holding",

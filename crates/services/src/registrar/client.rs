@@ -93,6 +93,15 @@ impl ClientError {
     }
 }
 
+/// Who answers at this address, as it says itself: nothing is known of it yet.
+///
+/// # Errors
+///
+/// [`CallError`].
+pub async fn ask_who(base: Url) -> Result<RegistrarAnswer, CallError> {
+    Caller::new(base, ANSWER_BYTES)?.get("/v1/registrar").await
+}
+
 impl RegistrarClient {
     /// The registrar at `base`, which signs for the vault of `domain` with the key of `registrar`.
     ///

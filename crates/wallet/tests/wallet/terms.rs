@@ -1,11 +1,13 @@
 //! An invoice says whose wallets may pay it: what would be refused is not committed.
 
 use alloy_primitives::Address;
-use protocol::offline::{Amount, Domain, PayError, Refusal, SignedInvoice};
+use protocol::offline::{Amount, Domain, PayError, Refusal, Seconds, SignedInvoice};
 use storage::MemoryStore;
 use wallet::{Config, DeviceError};
 
-use crate::world::{DEV_CLASS, ETHER, Home, Kind, Wallet, config, domain, hand_over, held, registrar, sent};
+use crate::world::{
+    DEV_CLASS, ETHER, Home, Kind, START, Wallet, config, domain, hand_over, held, list, registrar, sent,
+};
 
 fn only(take: impl Fn(&protocol::offline::AcceptedClass) -> bool) -> Config {
     let mut config = config();
@@ -138,4 +140,28 @@ async fn attack_changed_terms() {
         invoice
     );
     payer.pay(&sent(&invoice)).await.unwrap();
+}
+
+/// A wallet that knows that it is stopped pays nobody: the payment would be void, and with it the change that it keeps. What it
+/// holds it leaves with.
+#[tokio::test]
+async fn a_wallet_that_is_stopped_leaves_and_does_not_pay() {
+    let payer_home = Home::<MemoryStore>::in_memory(Kind::Software).await.unwrap();
+    let payee_home = Home::<MemoryStore>::in_memory(Kind::Software).await.unwrap();
+    let (mut payer, mut payee) = (payer_home.start().await, payee_home.start().await);
+    payer.import(&payer_home.coin(10)).await.unwrap();
+    let invoice = sent(&payee.invoice(ETHER, Amount(4)).await.unwrap());
+    let before = payer.wallet().await.unwrap();
+    let later = START.plus(Seconds(60));
+    assert!(
+        payer
+            .take_revocations(list(later, &[(payer_home.id(), START)]))
+            .await
+            .unwrap()
+    );
+    let error = pay_error(payer.pay(&invoice).await.unwrap_err());
+    assert_eq!(error.rule(), "stopped", "{error}");
+    assert_eq!(payer.wallet().await.unwrap(), before);
+    let input = before.holdings[0].fragment(&domain()).id;
+    payer.exit(input).await.unwrap();
 }
