@@ -17,6 +17,7 @@ mod inspect;
 mod keys;
 mod kill;
 mod offline;
+mod offline_dispute;
 mod offline_hostile;
 mod offline_kill;
 mod offline_reorg;

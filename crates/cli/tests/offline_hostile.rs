@@ -334,7 +334,7 @@ fn body(message: &str) -> Vec<u8> {
     carry::file::read(message.as_bytes()).unwrap().into_body()
 }
 
-fn copy(from: &std::path::Path, to: &std::path::Path) {
+pub(crate) fn copy(from: &std::path::Path, to: &std::path::Path) {
     fs::create_dir(to).unwrap();
     for file in fs::read_dir(from).unwrap() {
         let file = file.unwrap();

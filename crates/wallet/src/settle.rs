@@ -86,6 +86,17 @@ impl<C: TrustedWallet, S: Store> Device<C, S> {
         self.stand(exit, Standing::Claimed).await
     }
 
+    /// An exit that was on its way is not any more: by what is final, the chain has not paid it, and its transaction left it
+    /// out, reverted, or is gone. It is exited again, and may be claimed again. True if that is new; also if it was not
+    /// claimed, or is settled, nothing changes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Device::claimed`].
+    pub async fn refused(&mut self, exit: TransferDigest) -> Result<bool> {
+        self.stand(exit, Standing::OfflineAccepted).await
+    }
+
     /// An exit was paid, and that is final. True if that is new. Gives its exposure back.
     ///
     /// # Errors
@@ -104,7 +115,8 @@ impl<C: TrustedWallet, S: Store> Device<C, S> {
             return Err(DeviceError::NotAnExit(exit));
         }
         let (state, kind) = match standing {
-            Standing::OfflineAccepted | Standing::Claimed => (OutgoingState::Claimed, EventKind::Claimed),
+            Standing::OfflineAccepted => (OutgoingState::Released, EventKind::Refused),
+            Standing::Claimed => (OutgoingState::Claimed, EventKind::Claimed),
             Standing::Settled => (OutgoingState::Settled, EventKind::Settled),
         };
         if record.state == state || record.state.stage() == OutgoingStage::Settled {

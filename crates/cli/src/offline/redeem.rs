@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use alloy::primitives::{Address, B256, U256};
 use carry::{Message, MessageType, file};
-use chain::{At as Block, ChainError, Client, Mined, Sender, Vaults};
+use chain::{At as Block, ChainError, Client, Mined, Revert, Sender, Vaults};
 use clap::Args;
 use eyre::WrapErr;
 use protocol::offline::{Input, Path, Seconds, TransferDigest, WalletId};
@@ -75,7 +75,18 @@ pub(super) struct Exit {
 struct Outcome {
     paid: usize,
     mined: Vec<Mined<Vaults>>,
-    skipped: Vec<(TransferDigest, String)>,
+    skipped: Vec<Refused>,
+    /// The newest block when the last was refused.
+    head: u64,
+}
+
+/// An exit that the contract does not pay.
+struct Refused {
+    transfer: TransferDigest,
+    /// Name of the contract's error.
+    error: String,
+    /// With its values.
+    reason: String,
 }
 
 pub(super) async fn run(command: &Redeem, config: &Config, out: Output) -> eyre::Result<()> {
@@ -107,9 +118,10 @@ pub(super) async fn run(command: &Redeem, config: &Config, out: Output) -> eyre:
     let mut settled = 0;
     loop {
         settled += settle(&client, &known, &mut device).await?;
+        let back = step_back(&client, &known, &mut device, &open, &outcome).await?;
         let left = open_exits(&device, command.input).await?;
-        let refused: Vec<_> = outcome.skipped.iter().map(|(transfer, _)| *transfer).collect();
-        if left.iter().all(|exit| refused.contains(&exit.transfer)) || Instant::now() >= deadline {
+        let paid = left.iter().all(|exit| outcome.refuses(exit));
+        if paid && back || Instant::now() >= deadline {
             break;
         }
         tokio::time::sleep(PAUSE).await;
@@ -190,6 +202,45 @@ pub(super) async fn settle(
     Ok(settled)
 }
 
+/// Releases again what the chain refused, once the block of the refusal is final and has not paid it. True if nothing waits.
+async fn step_back(
+    client: &Client<Vaults>,
+    known: &OnChain,
+    device: &mut Wallet,
+    exits: &[Exit],
+    outcome: &Outcome,
+) -> eyre::Result<bool> {
+    if outcome.skipped.is_empty() {
+        return Ok(true);
+    }
+    let block = known.final_ref().await?;
+    let Some(block) = block.filter(|block| block.number >= outcome.head) else {
+        return Ok(false);
+    };
+    for exit in exits.iter().filter(|exit| outcome.refuses(exit)) {
+        if !is_paid(client, exit, Block::Block(block.hash)).await? {
+            device.refused(exit.transfer).await?;
+        }
+    }
+    Ok(true)
+}
+
+impl Outcome {
+    fn refuses(&self, exit: &Exit) -> bool {
+        self.skipped
+            .iter()
+            .any(|refused| refused.transfer == exit.transfer)
+    }
+
+    fn refused(&mut self, exit: &Exit, error: String, reason: String) {
+        self.skipped.push(Refused {
+            transfer: exit.transfer,
+            error,
+            reason,
+        });
+    }
+}
+
 async fn is_paid(client: &Client<Vaults>, exit: &Exit, at: Block) -> Result<bool, ChainError> {
     let sequence = exit.path.hops.last().map(|hop| hop.transfer.sequence);
     match sequence {
@@ -205,6 +256,7 @@ async fn redeem(online: &Online, exits: &[Exit]) -> eyre::Result<Outcome> {
         paid: 0,
         mined: Vec::new(),
         skipped: Vec::new(),
+        head: 0,
     };
     let mut new = Vec::new();
     for exit in exits {
@@ -219,9 +271,12 @@ async fn redeem(online: &Online, exits: &[Exit]) -> eyre::Result<Outcome> {
                     outcome.paid += 1;
                     outcome.mined.push(mined);
                 }
-                Err(OnlineError::Chain(error)) if !error.retry() => {
+                Err(OnlineError::Chain(error @ (ChainError::Reverted(_) | ChainError::Failed { .. }))) => {
                     if !is_paid(client, one, Block::Latest).await? {
-                        outcome.skipped.push((one.transfer, error.to_string()));
+                        let name = error
+                            .revert()
+                            .map_or_else(|| "Failed".to_owned(), |revert| revert.name.clone());
+                        outcome.refused(one, name, error.to_string());
                     }
                 }
                 Err(error) => return Err(error.into()),
@@ -239,20 +294,21 @@ async fn redeem(online: &Online, exits: &[Exit]) -> eyre::Result<Outcome> {
                 }
                 Redeemed::Skipped { .. } if is_paid(client, exit, Block::Latest).await? => {}
                 Redeemed::Skipped { reason, got, limit } => {
-                    // Alone it says why in words.
-                    let why = match online.redeem(&exit.path).await {
-                        Err(error) => error.to_string(),
-                        Ok(mined) => {
-                            outcome.mined.push(mined);
-                            outcome.paid += 1;
-                            continue;
-                        }
-                    };
-                    info!(transfer = %exit.transfer, ?reason, %got, %limit, "left out of the batch");
-                    outcome.skipped.push((exit.transfer, why));
+                    // What it reverts with alone.
+                    let [got, limit] = [got, limit].map(|value| value.to_be_bytes::<32>());
+                    let revert = Revert::decode::<Vaults>([&reason[..], &got, &limit].concat().into());
+                    info!(transfer = %exit.transfer, reason = %revert, "left out of the batch");
+                    outcome.refused(
+                        exit,
+                        revert.name.clone(),
+                        format!("the contract refused: {revert}"),
+                    );
                 }
             }
         }
+    }
+    if !outcome.skipped.is_empty() {
+        outcome.head = client.head().await?.number;
     }
     Ok(outcome)
 }
@@ -293,10 +349,7 @@ async fn of_anybody(command: &Redeem, config: &Config, out: Output) -> eyre::Res
         let mut left = 0;
         let block = known.final_block().await?;
         for exit in &exits {
-            let refused = outcome
-                .skipped
-                .iter()
-                .any(|(transfer, _)| *transfer == exit.transfer);
+            let refused = outcome.refuses(exit);
             let paid = match block {
                 Some(block) => is_paid(&client, exit, block).await?,
                 None => false,
@@ -361,7 +414,9 @@ fn describe(outcome: &Outcome) -> Value {
         "redeemed": outcome.paid,
         "transactions": outcome.mined.iter().map(|mined| mined.hash).collect::<Vec<_>>(),
         "gas": outcome.mined.iter().map(|mined| mined.gas_used).sum::<u64>(),
-        "refused": outcome.skipped.iter().map(|(transfer, why)| json!({ "transfer": transfer.0, "reason": why })).collect::<Vec<_>>(),
+        "refused": outcome.skipped.iter().map(|refused| json!({
+            "transfer": refused.transfer.0, "error": refused.error, "reason": refused.reason,
+        })).collect::<Vec<_>>(),
     })
 }
 
@@ -381,7 +436,7 @@ fn refuse(outcome: &Outcome) -> eyre::Result<()> {
     let each: Vec<_> = outcome
         .skipped
         .iter()
-        .map(|(transfer, why)| format!("exit {transfer}: {why}"))
+        .map(|refused| format!("exit {}: {}", refused.transfer, refused.reason))
         .collect();
     Err(refused(each.join("; ")))
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use alloy_primitives::Address;
 use chain::{At, ChainError, Client, Finality, Vaults};
 use parking_lot::Mutex;
+use protocol::block::BlockRef;
 use protocol::offline::{ClassId, Coin, LogHead, NameHash, Timestamp, WalletId};
 
 /// No reorganisation is deeper.
@@ -99,6 +100,11 @@ impl OnChain {
     ///
     /// The node's.
     pub async fn final_block(&self) -> Result<Option<At>, ChainError> {
+        Ok(self.final_ref().await?.map(|block| At::Block(block.hash)))
+    }
+
+    /// The same, with its number.
+    pub async fn final_ref(&self) -> Result<Option<BlockRef>, ChainError> {
         let block = match self.finality {
             Finality::Finalized => self.client.finalized().await?,
             Finality::Depth(depth) => {
@@ -109,8 +115,7 @@ impl OnChain {
                 }
             }
         };
-        let block = block.filter(|block| block.number >= self.deployed);
-        Ok(block.map(|block| At::Block(block.hash)))
+        Ok(block.filter(|block| block.number >= self.deployed))
     }
 }
 

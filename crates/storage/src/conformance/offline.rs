@@ -412,6 +412,16 @@ pub async fn invoices_move_forward_only<B: Backend>() {
                 }],
                 ..save(from)
             };
+            // The chain refused its exit; and it is claimed again.
+            if (before, state) == (&steps[4], &steps[5]) {
+                let refused = store.save_wallet(&back).await.unwrap().0;
+                let claimed = WalletSave {
+                    invoices: vec![record.clone()],
+                    ..save(refused)
+                };
+                from = store.save_wallet(&claimed).await.unwrap().0;
+                continue;
+            }
             refused!(
                 store.save_wallet(&back).await,
                 StoreError::InvoiceMove { invoice, .. } if invoice == record.digest(&domain())
@@ -450,7 +460,7 @@ pub async fn invoices_move_forward_only<B: Backend>() {
     assert_eq!(store.invoice(InvoiceDigest::NONE).await.unwrap(), None);
 }
 
-/// A transfer is sent until it is accepted; an exit is claimed and settled.
+/// A transfer is sent until it is accepted; an exit is claimed and settled, and released again only if it was refused.
 pub async fn outgoing_transfers_move_forward_only<B: Backend>() {
     let (place, store) = wallet::<B>().await;
     let asked = invoice(2, 1);
@@ -470,7 +480,10 @@ pub async fn outgoing_transfers_move_forward_only<B: Backend>() {
         (&payment, OutgoingState::Released, None),
         (&payment, accepted, Some(OutgoingState::Claimed)),
         (&exit, OutgoingState::Released, None),
-        (&exit, OutgoingState::Claimed, Some(OutgoingState::Released)),
+        (&exit, OutgoingState::Claimed, Some(accepted)),
+        // The chain refused it.
+        (&exit, OutgoingState::Released, None),
+        (&exit, OutgoingState::Claimed, None),
         (&exit, OutgoingState::Settled, Some(OutgoingState::Claimed)),
     ];
     let mut from = 1;

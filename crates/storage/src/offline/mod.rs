@@ -8,7 +8,7 @@
 //!   invoice:   Waiting ──▶ Rejected ──▶ Credited (offline-accepted ──▶ claimed ──▶ settled)
 //!                 └──────────────────────▲
 //!   outgoing:  Released ──▶ Accepted                      a payment
-//!              Released ──▶ Claimed ──▶ Settled           an exit
+//!              Released ◀─▶ Claimed ──▶ Settled           an exit; back when the chain refused it, and so its invoice
 //! ```
 
 pub mod lists;

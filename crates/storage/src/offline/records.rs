@@ -81,7 +81,7 @@ pub enum OutgoingState {
     Released,
     /// The payee holds the money.
     Accepted(SignedAcceptance),
-    /// The exit is on its way to the chain.
+    /// The exit is on its way to the chain. Released again if the chain refuses it.
     Claimed,
     /// The owner has the credit, for good.
     Settled,
@@ -145,6 +145,8 @@ pub enum EventKind {
     Exited,
     /// An exit is on its way to the chain.
     Claimed,
+    /// The chain refused an exit, for good as far as it was sent.
+    Refused,
     /// An exit is settled.
     Settled,
 }
@@ -187,7 +189,7 @@ names!(Standing: OfflineAccepted = "offline-accepted", Claimed = "claimed", Sett
 names!(OutgoingStage: Released = "released", Accepted = "accepted", Claimed = "claimed", Settled = "settled");
 names!(EventKind: Imported = "imported", Received = "received", ReceivedLate = "received-late",
     Rejected = "rejected", Paid = "paid", Accepted = "accepted", Exited = "exited", Claimed = "claimed",
-    Settled = "settled");
+    Refused = "refused", Settled = "settled");
 
 impl InvoiceState {
     /// The state without its values.
@@ -274,10 +276,12 @@ impl InvoiceMark {
     /// Whether `next` may replace it.
     pub(crate) fn check_next(&self, invoice: InvoiceDigest, next: &Self) -> Result<()> {
         let same_stage = self.stage == next.stage;
+        let refused =
+            self.standing == Some(Standing::Claimed) && next.standing == Some(Standing::OfflineAccepted);
         let forward = self.stage <= next.stage
             && (!same_stage
                 || self.transfer == next.transfer
-                    && self.standing <= next.standing
+                    && (self.standing <= next.standing || refused)
                     && (self.answer.is_none() || self.answer == next.answer));
         if forward {
             return Ok(());
@@ -337,7 +341,7 @@ impl OutgoingMark {
         use OutgoingStage::{Accepted, Claimed, Released, Settled};
         match (self.stage, next.stage) {
             (from, to) if from == to => Ok(()),
-            (Released, Accepted | Claimed | Settled) | (Claimed, Settled) => Ok(()),
+            (Released, Accepted | Claimed | Settled) | (Claimed, Released | Settled) => Ok(()),
             (from, to) => Err(StoreError::OutgoingMove { transfer, from, to }),
         }
     }

@@ -47,8 +47,13 @@ async fn ten_hops(kind: Kind) {
             exit.path.prove(&domain()).unwrap();
             assert!(wallet.claimed(exit.transfer).await.unwrap());
             assert!(!wallet.claimed(exit.transfer).await.unwrap());
+            assert!(wallet.refused(exit.transfer).await.unwrap());
+            assert!(!wallet.refused(exit.transfer).await.unwrap());
+            assert_eq!(wallet.balance(ETHER).await.unwrap().claimed, Amount(0));
+            assert!(wallet.claimed(exit.transfer).await.unwrap());
             assert!(wallet.settled(exit.transfer).await.unwrap());
             assert!(!wallet.claimed(exit.transfer).await.unwrap());
+            assert!(!wallet.refused(exit.transfer).await.unwrap(), "settled for good");
         }
         let balance = wallet.balance(ETHER).await.unwrap();
         assert_eq!(
