@@ -46,7 +46,7 @@ impl WalletKey {
     /// The key with these coordinates, if it is on the curve.
     pub fn new(x: B256, y: B256) -> Result<Self, WalletKeyError> {
         let key = Self { x, y };
-        match VerifyingKey::from_sec1_bytes(&key.to_uncompressed()) {
+        match VerifyingKey::from_sec1_bytes(&key.uncompressed()) {
             Ok(_) => Ok(key),
             Err(_) => Err(WalletKeyError::NotOnCurve { x, y }),
         }
@@ -98,12 +98,12 @@ impl WalletKey {
 
     /// Whether this key signed `message`, whatever its length: ECDSA on its SHA-256.
     pub fn verify(&self, message: &[u8], signature: &WalletSignature) -> bool {
-        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.to_uncompressed())
+        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.uncompressed())
             .verify(message, &signature.0)
             .is_ok()
     }
 
-    fn to_uncompressed(&self) -> [u8; 65] {
+    fn uncompressed(&self) -> [u8; 65] {
         let mut bytes = [4; 65];
         bytes[1..33].copy_from_slice(self.x.as_slice());
         bytes[33..].copy_from_slice(self.y.as_slice());
