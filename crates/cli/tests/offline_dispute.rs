@@ -39,10 +39,21 @@ fn kinds(market: &Market, purse: &Purse) -> Vec<String> {
         .collect()
 }
 
+fn words(words: &[String]) -> Vec<&str> {
+    words.iter().map(String::as_str).collect()
+}
+
 #[test]
 fn an_exit_that_lost_to_a_double_spend_is_claimed_no_more() {
     let market = Market::new();
     let (bob, cyd) = double_spend(&market, "1", "0.4");
+    let export = |purse: &Purse, name: &str| {
+        let made = market
+            .alone
+            .step(purse, &["redeem", "--export", &market.alone.path(name)], "");
+        made["files"][0].as_str().unwrap().to_owned()
+    };
+    let (one, other) = (export(&bob, "one"), export(&cyd, "other"));
     market.json(&bob, &["redeem", "--from", "shop"]);
     assert_eq!(market.credit("shop"), 400 * MILLI);
 
@@ -69,4 +80,21 @@ fn an_exit_that_lost_to_a_double_spend_is_claimed_no_more() {
     );
     assert_eq!(states(&market, &cyd), [0, 400 * MILLI, 0, 200 * MILLI]);
     assert_eq!(market.credit("operator"), 200 * MILLI);
+
+    // Who has both shows them to the contract; one path excludes nothing.
+    let prove =
+        |one: &str, other: &str| ["offline", "prove", one, other, "--from", "shop"].map(str::to_owned);
+    let error = market.world.error(3, &words(&prove(&one, &one)));
+    assert!(error.contains("do not exclude"), "{error}");
+    let proven = market.world.json(&words(&prove(&one, &other)));
+    assert_eq!(
+        (&proven["new"], &proven["kind"]),
+        (&true.into(), &"signature".into())
+    );
+    assert!(proven["transaction"].is_string(), "{proven}");
+    let again = market.world.json(&words(&prove(&other, &one)));
+    assert_eq!(
+        (&again["new"], &again["wallet"]),
+        (&false.into(), &proven["wallet"])
+    );
 }

@@ -17,6 +17,7 @@ mod folder;
 mod keep;
 mod message;
 mod pay;
+mod prove;
 mod redeem;
 mod register;
 mod registrar;
@@ -53,6 +54,8 @@ pub(crate) enum Offline {
     Receipt(books::Receipt),
     /// Leave what a wallet holds, and redeem it; or redeem anybody's exits
     Redeem(redeem::Redeem),
+    /// Show the contract two payments of one wallet that exclude each other: anybody may
+    Prove(prove::Prove),
     /// Take the newest revocation lists, and see what is settled
     Sync(keep::Sync),
     /// Renew a registration, when half of its time is over
@@ -79,6 +82,7 @@ pub(crate) async fn run(command: &Offline, config: &Config, out: Output) -> eyre
         Offline::Reject(command) => pay::reject(command, out).await,
         Offline::Receipt(command) => books::receipt(command, out).await,
         Offline::Redeem(command) => redeem::run(command, config, out).await,
+        Offline::Prove(command) => prove::run(command, config, out).await,
         Offline::Sync(command) => keep::sync(command, config, out).await,
         Offline::Renew(command) => keep::renew(command, config, out).await,
         Offline::Checkpoint(command) => keep::checkpoint(command, config, out).await,

@@ -9,7 +9,7 @@ use carry::{Message, MessageType, file};
 use chain::{At as Block, ChainError, Client, Mined, Revert, Sender, Vaults};
 use clap::Args;
 use eyre::WrapErr;
-use protocol::offline::{Input, Path, Seconds, TransferDigest, WalletId};
+use protocol::offline::{Domain, Input, Path, Seconds, TransferDigest, WalletId};
 use serde_json::{Value, json};
 use services::registrar::OnChain;
 use storage::offline::{OutgoingStage, WalletStore};
@@ -313,18 +313,24 @@ async fn redeem(online: &Online, exits: &[Exit]) -> eyre::Result<Outcome> {
     Ok(outcome)
 }
 
+/// A payment or an exit in a file.
+pub(super) fn read_path(domain: &Domain, path: &std::path::Path) -> eyre::Result<Path> {
+    let named = || path.display().to_string();
+    let opened = std::fs::File::open(path).map_err(|error| usage(format!("{}: {error}", named())))?;
+    let message = file::read_from(opened).wrap_err_with(named)?;
+    if message.kind() != MessageType::Payment {
+        return Err(wrong_type(message.kind(), &[MessageType::Payment]).wrap_err(named()));
+    }
+    Path::decode(domain, message.body()).wrap_err_with(named)
+}
+
 async fn of_anybody(command: &Redeem, config: &Config, out: Output) -> eyre::Result<()> {
     let (client, sender) = connect(command, config).await?;
     let domain = client.domain();
     let mut exits = Vec::new();
     for path in &command.paths {
         let named = || path.display().to_string();
-        let opened = std::fs::File::open(path).map_err(|error| usage(format!("{}: {error}", named())))?;
-        let message = file::read_from(opened).wrap_err_with(named)?;
-        if message.kind() != MessageType::Payment {
-            return Err(wrong_type(message.kind(), &[MessageType::Payment]).wrap_err(named()));
-        }
-        let read = Path::decode(&domain, message.body()).wrap_err_with(named)?;
+        let read = read_path(&domain, path)?;
         let last = read
             .hops
             .last()
