@@ -31,6 +31,8 @@ use crate::units::parse_span;
 
 /// Most paths of one transaction.
 const BATCH: usize = 50;
+/// Most bytes of its paths, as they travel, which is about their calldata: nodes take 128 KiB.
+const BATCH_BYTES: usize = 96 * 1_024;
 
 /// What is redeemed.
 #[derive(Debug, Args)]
@@ -264,8 +266,9 @@ async fn redeem(online: &Online, exits: &[Exit]) -> eyre::Result<Outcome> {
             new.push(exit);
         }
     }
-    for batch in new.chunks(BATCH) {
-        if let [one] = batch {
+    let domain = client.domain();
+    for batch in batches(new, |exit| exit.path.encode(&domain).len()) {
+        if let [one] = *batch {
             match online.redeem(&one.path).await {
                 Ok(mined) => {
                     outcome.paid += 1;
@@ -426,6 +429,26 @@ fn describe(outcome: &Outcome) -> Value {
     })
 }
 
+/// As many of each as one transaction takes; what is too large by itself is by itself.
+fn batches<T>(items: Vec<T>, size: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+    let mut batches: Vec<Vec<T>> = Vec::new();
+    let mut bytes = 0;
+    for item in items {
+        let more = size(&item);
+        match batches.last_mut() {
+            Some(last) if last.len() < BATCH && bytes + more <= BATCH_BYTES => {
+                bytes += more;
+                last.push(item);
+            }
+            _ => {
+                bytes = more;
+                batches.push(vec![item]);
+            }
+        }
+    }
+    batches
+}
+
 fn spent(outcome: &Outcome) -> String {
     if outcome.mined.is_empty() {
         return String::new();
@@ -482,4 +505,23 @@ fn finish(
         spent(outcome)
     ));
     out.answer(value, lines.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_fit_into_transactions() {
+        let sizes = |sizes: &[usize]| -> Vec<usize> {
+            let batches = batches(sizes.to_vec(), |size| *size);
+            assert_eq!(batches.concat(), sizes);
+            batches.iter().map(Vec::len).collect()
+        };
+        assert!(sizes(&[]).is_empty());
+        assert_eq!(sizes(&[700; 101]), [50, 50, 1]);
+        assert_eq!(sizes(&[BATCH_BYTES / 2; 3]), [2, 1]);
+        // An exit of a very long log.
+        assert_eq!(sizes(&[10, 2 * BATCH_BYTES, 10, 10]), [1, 1, 2]);
+    }
 }
