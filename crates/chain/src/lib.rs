@@ -50,7 +50,7 @@ pub use mirror::{Mirror, MirrorView};
 pub use scheme::{Records, Scheme};
 pub use sender::{Broadcast, Fate, Mined, Prepared, Sender, SenderConfig, Turn};
 pub use tickets::Tickets;
-pub use vaults::Vaults;
+pub use vaults::{Vaults, deposited};
 
 /// A client of the ticket escrow.
 pub type ChainClient = Client<Tickets>;

@@ -52,6 +52,20 @@ impl Scheme for Vaults {
     }
 }
 
+/// The coin of a deposit, and who made it; `None` of another event. Its amount is what arrived: a token may keep a part.
+pub fn deposited(event: &OfflineVaultEvents) -> Option<(DepositedCoin, Address)> {
+    let OfflineVaultEvents::Deposited(made) = event else {
+        return None;
+    };
+    let coin = DepositedCoin {
+        wallet: WalletId(made.wallet),
+        asset: made.asset,
+        amount: Amount(made.amount),
+        deposit_nonce: DepositNonce(u64::try_from(made.nonce).ok()?),
+    };
+    Some((coin, made.depositor))
+}
+
 impl Client<Vaults> {
     /// A wallet as the contract knows it; `None` if it was never registered.
     pub async fn wallet_of(&self, wallet: WalletId, at: At) -> Result<Option<Wallet>, ChainError> {
@@ -68,18 +82,13 @@ impl Client<Vaults> {
 
     /// Wallets whose equivocation was proven in the blocks `from` to `to`.
     pub async fn equivocated(&self, from: u64, to: u64) -> Result<Vec<WalletId>, ChainError> {
-        let topics = [Some(OfflineVault::Equivocated::SIGNATURE_HASH), None, None];
-        let (mut from, mut found) = (from, Vec::new());
-        while from <= to {
-            let last = to.min(from + MOST_BLOCKS - 1);
-            for event in self.events_about(&topics, from, last).await? {
-                if let OfflineVaultEvents::Equivocated(proven) = event.event {
-                    found.push(WalletId(proven.wallet));
-                }
-            }
-            from = last + 1;
-        }
-        Ok(found)
+        let topics = [Some(OfflineVault::Equivocated::SIGNATURE_HASH)];
+        let events = self.vault_events(&topics, from, to).await?;
+        let proven = events.into_iter().filter_map(|event| match event {
+            OfflineVaultEvents::Equivocated(proven) => Some(WalletId(proven.wallet)),
+            _ => None,
+        });
+        Ok(proven.collect())
     }
 
     /// The deposits of a wallet's coins, the first one first, and who made them.
@@ -101,23 +110,24 @@ impl Client<Vaults> {
     }
 
     async fn deposits(&self, topics: [Option<B256>; 3]) -> Result<Vec<(DepositedCoin, Address)>, ChainError> {
-        let (mut from, head) = (self.deployment_block().await?, self.head().await?.number);
+        let (deployed, head) = (self.deployment_block().await?, self.head().await?.number);
+        let events = self.vault_events(&topics, deployed, head).await?;
+        Ok(events.iter().filter_map(deposited).collect())
+    }
+
+    /// The events with these topics in the blocks `from` to `to`, as many requests as that takes.
+    async fn vault_events(
+        &self,
+        topics: &[Option<B256>],
+        mut from: u64,
+        to: u64,
+    ) -> Result<Vec<OfflineVaultEvents>, ChainError> {
         let mut found = Vec::new();
-        while from <= head {
-            let to = head.min(from + MOST_BLOCKS - 1);
-            for event in self.events_about(&topics, from, to).await? {
-                let OfflineVaultEvents::Deposited(deposited) = event.event else {
-                    continue;
-                };
-                let coin = DepositedCoin {
-                    wallet: WalletId(deposited.wallet),
-                    asset: deposited.asset,
-                    amount: Amount(deposited.amount),
-                    deposit_nonce: DepositNonce(u64::try_from(deposited.nonce).unwrap_or(u64::MAX)),
-                };
-                found.push((coin, deposited.depositor));
-            }
-            from = to + 1;
+        while from <= to {
+            let last = to.min(from + MOST_BLOCKS - 1);
+            let events = self.events_about(topics, from, last).await?;
+            found.extend(events.into_iter().map(|event| event.event));
+            from = last + 1;
         }
         Ok(found)
     }

@@ -8,10 +8,10 @@ use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_sol_types::SolCall;
 use bindings::erc20::IERC20;
 use bindings::offline::OfflineVault::{self, OfflineVaultEvents};
-use chain::{At, ChainError, Client, Mined, Sender, Vaults};
+use chain::{At, ChainError, Client, Mined, Sender, Vaults, deposited};
 use protocol::offline::{
-    Amount, ClassId, Coin, CoinId, DepositNonce, Equivocation, Path, Timestamp, TransferDigest,
-    VouchedRegistration, WalletId, WalletSignature,
+    Amount, ClassId, Coin, CoinId, Equivocation, Path, Timestamp, TransferDigest, VouchedRegistration,
+    WalletId, WalletSignature,
 };
 
 /// Why a step on the chain was not taken.
@@ -154,18 +154,9 @@ impl Online {
             settleBy: settle_by.0,
         };
         let mined = self.pay_in(asset, amount, &call).await?;
-        let coin = mined.events.iter().find_map(|event| match event {
-            OfflineVaultEvents::Deposited(deposited) => Some(Coin {
-                wallet,
-                asset,
-                // What arrived: a token may keep a part.
-                amount: Amount(deposited.amount),
-                deposit_nonce: DepositNonce(u64::try_from(deposited.nonce).ok()?),
-            }),
-            _ => None,
-        });
+        let coin = mined.events.iter().find_map(deposited);
         let hash = mined.hash;
-        let coin = coin.ok_or(OnlineError::NoEvent {
+        let (coin, _) = coin.ok_or(OnlineError::NoEvent {
             hash,
             event: "Deposited",
         })?;

@@ -35,17 +35,20 @@ impl<C: TrustedWallet, S: Store> Device<C, S> {
         Ok(())
     }
 
-    /// Takes a registrar's revocation list, if it is newer than the one that is known. True if it was.
+    /// Takes a registrar's revocation list, if it is newer than the one that is known. True if it was. That of its own
+    /// registrar tells a wallet that it is stopped.
     ///
     /// # Errors
     ///
-    /// [`DeviceError::List`]; [`DeviceError::UnknownRegistrar`] if the policy takes nobody's wallets whom it registered;
-    /// [`DeviceError::ListFromFuture`].
+    /// [`DeviceError::List`]; [`DeviceError::UnknownRegistrar`] if the policy takes nobody's wallets whom it registered, nor
+    /// did it register this one; [`DeviceError::ListFromFuture`].
     pub async fn take_revocations(&mut self, list: SignedRevocationList) -> Result<bool> {
         let list = list.verify(&self.config.domain)?;
         let registrar = list.registrar();
+        let own = self.load().await?.payer.wallet().registration;
+        let own = own.registrar(&self.config.domain)?;
         let policy = &self.config.payee;
-        if !policy.classes.iter().any(|class| class.registrar == registrar) {
+        if registrar != own && !policy.classes.iter().any(|class| class.registrar == registrar) {
             return Err(DeviceError::UnknownRegistrar(registrar));
         }
         let (issued_at, now, skew) = (list.issued_at(), self.now(), policy.clock_skew);

@@ -2,16 +2,15 @@
 
 use alloy::primitives::{Address, B256};
 use chain::{At, Channels, Client};
-use eyre::{WrapErr, ensure};
+use eyre::eyre;
 use protocol::channel::{AdmitRequest, Admitted, ChannelId, Index, Key, Signature};
 use services::CallError;
-use services::bank::client::{BankClient, ClientError};
+use services::bank::client::{BankClient, ClientError, ask_who};
 use services::bank::wire::BankAnswer;
 use url::Url;
 
-use super::{ANSWER_LIMIT, CONNECT_LIMIT};
 use crate::clock;
-use crate::exit::again;
+use crate::exit::{again, usage};
 
 /// A bank that was asked who it is.
 pub(crate) struct AskedBank {
@@ -75,22 +74,9 @@ impl AskedBank {
 
 /// Who answers at this address.
 async fn about(url: &Url) -> eyre::Result<BankAnswer> {
-    let http = reqwest::Client::builder()
-        .connect_timeout(CONNECT_LIMIT)
-        .timeout(ANSWER_LIMIT)
-        .build()?;
-    let mut place = url.clone();
-    place.set_path(&format!("{}/v1/bank", url.path().trim_end_matches('/')));
-    let answer = http.get(place).send().await;
-    let answer = answer.map_err(|error| again(format!("the bank at {url} cannot be reached: {error:#}")))?;
-    let status = answer.status();
-    let body = answer
-        .bytes()
-        .await
-        .map_err(|error| again(format!("the bank at {url}: {error}")))?;
-    ensure!(
-        status.is_success(),
-        "the bank at {url} answers with status {status}, not 200"
-    );
-    serde_json::from_slice(&body).wrap_err_with(|| format!("{url} is no bank's address"))
+    ask_who(url.clone()).await.map_err(|error| match error {
+        CallError::BadAddress(url) => usage(format!("{url} is not the address of a service")),
+        error if error.retry() => again(format!("the bank at {url} {error}")),
+        error => eyre!("the bank at {url} {error}"),
+    })
 }

@@ -61,19 +61,22 @@ pub(crate) async fn until<T>(
     }
 }
 
-/// Takes the newest revocation list of every registrar whose wallets are taken. A registrar that cannot be reached is said, and
-/// the others are asked: `Err` at the end.
+/// Takes the newest revocation list of the wallet's registrar, and of every other whose wallets are taken. A registrar that
+/// cannot be reached is said, and the others are asked: `Err` at the end.
 pub(crate) async fn take_lists(folder: &Folder, device: &mut Wallet) -> eyre::Result<usize> {
     let domain = folder.domain();
+    let own = &folder.settings.registrar;
+    let accepted = folder.settings.accept.iter();
+    let accepted = accepted.map(|accept| (accept.registrar, &accept.url));
     let mut asked = Vec::new();
     let (mut new, mut failed) = (0, None);
-    for accept in &folder.settings.accept {
-        if asked.contains(&accept.registrar) {
+    for (registrar, url) in std::iter::once((own.address, &own.url)).chain(accepted) {
+        if asked.contains(&registrar) {
             continue;
         }
-        asked.push(accept.registrar);
-        let answer = list(&accept.url, domain, accept.registrar, device).await;
-        match answer.wrap_err_with(|| format!("the revocation list of {}", accept.registrar)) {
+        asked.push(registrar);
+        let answer = list(url, domain, registrar, device).await;
+        match answer.wrap_err_with(|| format!("the revocation list of {registrar}")) {
             Ok(taken) => new += usize::from(taken),
             Err(error) => failed = Some(error),
         }

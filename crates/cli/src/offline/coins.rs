@@ -11,9 +11,7 @@ use bindings::offline::OfflineVault::{self, OfflineVaultEvents};
 use chain::{Finality, Mined, Sender, Vaults};
 use clap::Args;
 use eyre::{OptionExt, ensure};
-use protocol::offline::{
-    Amount, ClassId, Coin, CoinId, DepositNonce, Domain, Seconds, SignedDeposit, WalletId,
-};
+use protocol::offline::{Amount, ClassId, Coin, CoinId, Domain, Seconds, SignedDeposit, WalletId};
 use serde_json::json;
 use services::CallError;
 use services::registrar::client::{ClientError, RegistrarClient};
@@ -317,17 +315,8 @@ async fn send(
         done(made)?;
     }
     let mined = mined?;
-    let coin = mined.events.iter().find_map(|event| match event {
-        OfflineVaultEvents::Deposited(deposited) => Some(Coin {
-            wallet,
-            asset,
-            // What arrived: a token may keep a part.
-            amount: Amount(deposited.amount),
-            deposit_nonce: DepositNonce(u64::try_from(deposited.nonce).ok()?),
-        }),
-        _ => None,
-    });
-    let coin = coin.ok_or_else(|| eyre::eyre!("transaction {} has no event Deposited", mined.hash))?;
+    let coin = mined.events.iter().find_map(chain::deposited);
+    let (coin, _) = coin.ok_or_else(|| eyre::eyre!("transaction {} has no event Deposited", mined.hash))?;
     CoinFile::new(sender.client().domain(), &coin, None).write(made)?;
     Ok(coin)
 }

@@ -1,5 +1,6 @@
 //! `prove`: two payments that exclude each other show that a wallet double-spent. Whoever holds both may show it to the
-//! contract, which stops the wallet and has its collateral for those whom it cheated.
+//! contract, which has its collateral for those whom it cheated, and lets it neither renew nor get coins. Its registrar, which
+//! hears of it there, stops it.
 
 use std::path::PathBuf;
 
@@ -75,7 +76,7 @@ pub(super) async fn run(command: &Prove, config: &Config, out: Output) -> eyre::
     out.answer(
         &value,
         format!(
-            "{what}, which exclude each other: it is stopped, by transaction {}, fee {fee}",
+            "{what}, which exclude each other: the contract knows, by transaction {}, fee {fee}",
             mined.hash
         ),
     )

@@ -299,7 +299,12 @@ pub(super) async fn revoke(command: &Revoke, config: &Config, out: Output) -> ey
     let mined = match sent {
         Ok(mined) => Some(mined),
         Err(wallet::OnlineError::Chain(error)) if is_stopped(&error) => None,
-        Err(error) => return Err(error.into()),
+        Err(error) => {
+            return Err(eyre::Report::from(error).wrap_err(format!(
+                "{what} is in the list since {}, and the contract does not have it: the same command again goes on",
+                date(since)
+            )));
+        }
     };
     let value = json!({
         "wallet": command.wallet.map(|wallet| wallet.0), "class": command.class.map(show_class), "registrar": registrar,

@@ -81,6 +81,15 @@ impl ClientError {
     }
 }
 
+/// Who answers at this address, as it says itself: nothing is known of it yet.
+///
+/// # Errors
+///
+/// [`CallError`].
+pub async fn ask_who(base: Url) -> Result<BankAnswer, CallError> {
+    Caller::new(base, ANSWER_BYTES)?.get("/v1/bank").await
+}
+
 impl BankClient {
     /// A client of the bank at `base`, which has to be the bank of this address in this contract's ledger.
     pub fn new(base: Url, domain: Domain, bank: Address) -> Result<Self, ClientError> {

@@ -97,7 +97,8 @@ impl<S: RegistrarStore, V: FinalDeposits + FinalWallets> Registrar<S, V> {
         };
         let revoked = self.store.revocations().await?.wallets;
         for wallet in proven {
-            if revoked.iter().all(|(known, _)| *known != wallet) && self.known(wallet).await.is_ok() {
+            let new = revoked.iter().all(|(known, _)| *known != wallet);
+            if new && self.store.wallet(wallet).await?.is_some() {
                 warn!(%wallet, "was proven to double-spend: revoked; send `revoke` to the contract, too");
                 self.store.revoke(wallet, now).await?;
             }

@@ -1,6 +1,9 @@
 //! What is no payment: opening, renewing, checkpoints, two processes.
 
-use protocol::offline::{Amount, LogCheckpoint, Seconds, SignedRegistration, SpentTree};
+use alloy_primitives::B256;
+use protocol::offline::{
+    Amount, Key, LogCheckpoint, Seconds, SignedRegistration, SignedRevocationList, SpentTree,
+};
 use storage::offline::WalletStore;
 use storage::{MemoryStore, StoreError, StoreIdentity};
 use wallet::{Device, DeviceError};
@@ -155,11 +158,16 @@ async fn strangers_lists_are_not_kept() {
     let mut strict = config();
     strict.payee.classes.clear();
     let mut device = home.start_with(strict).await;
-    let error = device.take_revocations(list(START, &[])).await.unwrap_err();
+    let stranger = Key::from_bytes(&[8; 32]).unwrap();
+    let theirs = SignedRevocationList::sign(&domain(), &stranger, START, B256::ZERO, &[], &[]);
+    let error = device.take_revocations(theirs).await.unwrap_err();
     assert!(
-        matches!(error, DeviceError::UnknownRegistrar(got) if got == registrar().address()),
+        matches!(error, DeviceError::UnknownRegistrar(got) if got == stranger.address()),
         "{error}"
     );
+    // Its own registrar's it takes, though it takes nobody's payments: the wallet itself may be stopped.
+    let newer = START.plus(Seconds(1));
+    assert!(device.take_revocations(list(newer, &[])).await.unwrap());
 }
 
 /// One payment at a time: another invoice waits until the reserved one is paid or given up.
